@@ -8,13 +8,13 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use crate::forest::{BackingState, Content, Flags, Forest, Node, NodeId};
-use crate::host::{Access, Host, RealHost, printable, printable_bytes};
+use crate::host::{RealHost, printable, printable_bytes};
 use crate::image::{
-    self, BackingName, BackingTarget, Bitmap, BitmapFlags, Encryption, ImageFile, ImageInfo,
-    LuksHeader, STRIPES, Snapshot,
+    self, BackingName, BackingTarget, Bitmap, BitmapFlags, Encryption, ImageInfo, LuksHeader,
+    STRIPES, Snapshot,
 };
 use crate::json_text::{json_name, json_name_bytes};
-use crate::ops;
+use crate::ops::{self, inspect};
 
 use super::context;
 use super::options::{Globals, LookArgs};
@@ -65,20 +65,20 @@ impl Inside {
         inside
     }
 
-    fn read(&mut self, path: &Path) -> anyhow::Result<()> {
-        let file = ImageFile::new(path, RealHost.open(path, Access::Read)?);
-        let header = image::read_header(&file)?;
-        // None of these says anything of the others: read all, whatever comes of one.
-        match image::snapshots(&file, &header) {
-            Ok(snapshots) => self.snapshots = snapshots,
-            Err(error) => self.unread.push(error.to_string()),
-        }
-        match image::luks_header(&file, &header) {
-            Ok(luks) => self.luks = luks,
-            Err(error) => self.unread.push(error.to_string()),
-        }
-        self.bitmaps = image::bitmaps(&file, &header)?;
+    fn read(&mut self, path: &Path) -> image::Result<()> {
+        let found = inspect(&RealHost, path)?;
+        self.snapshots = self.told(found.snapshots);
+        self.luks = self.told(found.luks);
+        self.bitmaps = self.told(found.bitmaps);
         Ok(())
+    }
+
+    /// What was read, or nothing, and why.
+    fn told<T: Default>(&mut self, read: image::Result<T>) -> T {
+        read.unwrap_or_else(|error| {
+            self.unread.push(error.to_string());
+            T::default()
+        })
     }
 }
 

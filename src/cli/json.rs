@@ -160,6 +160,7 @@ pub(super) fn plan(plan: &Plan) -> Value {
 /// Something to know, and what gets a person further.
 fn note(note: &Note) -> Value {
     let mut fields = Map::new();
+    fields.insert("kind".to_owned(), note.kind.name().into());
     fields.insert("warning".to_owned(), note.warning.into());
     fields.insert("text".to_owned(), note.text.clone().into());
     remedies::put_in(&mut fields, &note.remedies);

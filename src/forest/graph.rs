@@ -39,7 +39,7 @@ pub struct Forest {
     /// By the file that a node's `stat` tells.
     pub(super) by_file: Table<NodeId>,
     /// By the file, where a node's `stat` is not known yet: it was only named, and the scan will meet it.
-    pub(super) pending: HashMap<FileId, NodeId>,
+    pub(super) awaited: HashMap<FileId, NodeId>,
     /// By the name that a node shows.
     pub(super) by_path: Table<NodeId>,
     /// By every other name, met by the scan or recorded by an image built on it.

@@ -34,7 +34,7 @@ pub(super) struct Growth {
     /// Missing nodes by file name.
     pub(super) missing: HashMap<OsString, Vec<NodeId>>,
     /// New members of each list of children (none: the nodes without parent), not yet in it.
-    pub(super) pending: HashMap<Option<NodeId>, Vec<NodeId>>,
+    pub(super) unlisted: HashMap<Option<NodeId>, Vec<NodeId>>,
     /// Nodes whose problems are to be told anew.
     pub(super) dirty: HashSet<NodeId>,
     /// Nodes that lost a child and may now be named by nobody.

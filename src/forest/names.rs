@@ -55,7 +55,7 @@ impl Forest {
     pub(super) fn of_file(&self, file: FileId) -> Option<NodeId> {
         let is_it = |id: &NodeId| file_of(&self.nodes, *id) == Some(file);
         let known = self.by_file.get(&file, is_it);
-        known.or_else(|| self.pending.get(&file)).copied()
+        known.or_else(|| self.awaited.get(&file)).copied()
     }
 
     /// Notes that a node that was only named is of this file.
@@ -63,7 +63,7 @@ impl Forest {
         match file_of(&self.nodes, id) {
             Some(_) => self.note_file(id),
             None => {
-                self.pending.insert(file, id);
+                self.awaited.insert(file, id);
             }
         }
     }
@@ -74,10 +74,10 @@ impl Forest {
             return;
         };
         let nodes = &self.nodes;
-        self.pending.remove(&file);
-        if self.pending.is_empty() {
+        self.awaited.remove(&file);
+        if self.awaited.is_empty() {
             // Its room as well: most files are named before they are met.
-            self.pending = HashMap::new();
+            self.awaited = HashMap::new();
         }
         self.by_file
             .remove(&file, |id| file_of(nodes, *id) == Some(file));

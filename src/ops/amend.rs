@@ -27,7 +27,8 @@ use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::{resolve, space};
 use super::{
-    CommandLine, EffectKind, Error, Outcome, Phase, Plan, Progress, RefusalKind, Request, Undo,
+    CommandLine, EffectKind, Error, NoteKind, Outcome, Phase, Plan, Progress, RefusalKind, Request,
+    Undo,
 };
 
 /// Make an image of another version, refcount width or feature.
@@ -250,12 +251,12 @@ fn judge_data_file(plan: &mut Plan, node: &Node, before: &Header, data: &[u8]) {
     let (old, found) = (stat(&before.data_file().and_then(place)), stat(&new));
     match (found, old) {
         (Some(found), Some(old)) if found.id == old.id => {}
-        (Some(_), _) => plan.warn(format!(
+        (Some(_), _) => plan.warn(NoteKind::DataFile, format!(
             "{} shows what {} holds from then on: that this is the disk it was made with cannot be seen from here",
             name(&node.path),
             printable_bytes(data)
         )),
-        (None, _) => plan.warn(format!(
+        (None, _) => plan.warn(NoteKind::DataFile, format!(
             "there is no file {}: {} cannot be opened until there is",
             printable_bytes(data),
             name(&node.path)

@@ -179,13 +179,7 @@ fn plan_bitmap(plan: &mut Plan, image: &Path, bitmap: &OsStr, action: &BitmapAct
         };
         if source.id != node.id {
             if source.location != Location::Scanned {
-                return plan.refuse(
-                    RefusalKind::OutsideRoots,
-                    format!(
-                        "{} lies outside the folders looked in: look in its folder too",
-                        shown(&source.path)
-                    ),
-                );
+                return plan.refuse_for(resolve::outside(&source.path));
             }
             if !is_fit(plan, source, "read") {
                 return;

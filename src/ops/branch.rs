@@ -23,8 +23,8 @@ use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::{backing_format, backing_name, new_file, new_image, resolve};
 use super::{
-    BackingStyle, CommandLine, EffectKind, Error, ImageOptions, Outcome, Phase, Plan, Progress,
-    RefusalKind, Request, Undo,
+    BackingStyle, CommandLine, EffectKind, Error, ImageOptions, NoteKind, Outcome, Phase, Plan,
+    Progress, RefusalKind, Request, Undo,
 };
 
 /// A new overlay `new` on `base`.
@@ -129,7 +129,7 @@ pub(super) fn plan_branch(plan: &mut Plan, request: &Branch) -> Option<BranchJob
     check_secrecy(plan, node, new, image);
     let whole = new_file::whole_sectors(plan, wanted.unwrap_or(least));
     if let Some(wanted) = wanted.filter(|wanted| *wanted < least) {
-        plan.warn(format!(
+        plan.warn(NoteKind::Size, format!(
             "{} is less than the {} of {}: the guest does not see the end of that disk, where a partition table \
              has its copy and a filesystem may end",
             size(wanted),
@@ -254,7 +254,7 @@ pub(super) fn base_facts(
                 ));
                 return None;
             };
-            plan.warn(format!(
+            plan.warn(NoteKind::Size, format!(
                 "{path} is of format {format}: that {} is no less than its disk cannot be checked \
                  here",
                 size(wanted)
@@ -269,10 +269,7 @@ pub(super) fn base_facts(
             return None;
         }
         Content::Unopened => {
-            plan.refuse(RefusalKind::OutsideRoots, format!(
-                "{path} was never opened, since it lies outside the scanned directories: scan its \
-                 directory too"
-            ));
+            plan.refuse_for(resolve::outside(base));
             return None;
         }
     };
@@ -297,12 +294,12 @@ fn check_secrecy(plan: &mut Plan, node: &Node, new: &Path, image: &ImageOptions)
     let facts = node.facts();
     let below = facts.is_some_and(|facts| facts.encryption == Some(Encryption::Luks));
     match (below, image.encryption.is_some()) {
-        (true, false) => plan.warn(format!(
+        (true, false) => plan.warn(NoteKind::Secrecy, format!(
             "{} is encrypted, and the overlay is not: what its guest writes will lie there for everybody to \
              read",
             shown(&node.path)
         )),
-        (false, true) => plan.warn(format!(
+        (false, true) => plan.warn(NoteKind::Secrecy, format!(
             "{} is not encrypted: only what is written to {} from now on will be",
             shown(&node.path),
             name(new)
@@ -339,11 +336,14 @@ fn check_chain(plan: &mut Plan, forest: &Forest, node: &Node, path: &str) {
             .as_ref()
             .is_some_and(|backing| backing.format().is_none())
         {
-            plan.warn(format!(
-                "{} records no format for the image it is built on: libvirt refuses to start a \
+            plan.warn(
+                NoteKind::BackingFormat,
+                format!(
+                    "{} records no format for the image it is built on: libvirt refuses to start a \
                  machine on this chain",
-                shown(&below.path)
-            ));
+                    shown(&below.path)
+                ),
+            );
         }
         let Some(facts) = below.facts() else {
             continue;
@@ -359,15 +359,21 @@ fn check_chain(plan: &mut Plan, forest: &Forest, node: &Node, path: &str) {
             );
         }
         if facts.corrupt || facts.truncated.is_some() {
-            plan.warn(format!(
-                "{} is damaged: the overlay can only be as good as what it is built on",
-                shown(&below.path)
-            ));
+            plan.warn(
+                NoteKind::Damaged,
+                format!(
+                    "{} is damaged: the overlay can only be as good as what it is built on",
+                    shown(&below.path)
+                ),
+            );
         } else if facts.dirty {
-            plan.warn(format!(
-                "{} was not closed properly (dirty bit): repair it before others depend on it",
-                shown(&below.path)
-            ));
+            plan.warn(
+                NoteKind::Damaged,
+                format!(
+                    "{} was not closed properly (dirty bit): repair it before others depend on it",
+                    shown(&below.path)
+                ),
+            );
         }
     }
 }
@@ -376,15 +382,21 @@ fn describe_children(plan: &mut Plan, node: &Node, new: &Path) {
     let base = name(&node.path);
     let children = node.children.len() + 1;
     if node.children.is_empty() {
-        plan.note(format!(
-            "{base} is frozen from then on: writing to it would corrupt {}",
-            name(new)
-        ));
+        plan.note(
+            NoteKind::Dependants,
+            format!(
+                "{base} is frozen from then on: writing to it would corrupt {}",
+                name(new)
+            ),
+        );
     } else {
-        plan.note(format!(
-            "{base} then has {}: writing to it would corrupt them",
-            count(children, "overlay")
-        ));
+        plan.note(
+            NoteKind::Dependants,
+            format!(
+                "{base} then has {}: writing to it would corrupt them",
+                count(children, "overlay")
+            ),
+        );
     }
 }
 

@@ -18,7 +18,9 @@ use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::{backing_name, new_file, new_image, resolve};
-use super::{BackingStyle, CommandLine, EffectKind, ImageOptions, Plan, RefusalKind, Undo, create};
+use super::{
+    BackingStyle, CommandLine, EffectKind, ImageOptions, NoteKind, Plan, RefusalKind, Undo, create,
+};
 
 /// A new overlay on an image that is not there yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,7 +161,7 @@ fn plan_unchecked(plan: &mut Plan, request: &BranchUnchecked) {
             name(base)
         ),
     );
-    plan.warn(format!(
+    plan.warn(NoteKind::Base, format!(
         "{} is not there, so that nobody can say whether it will be of format {} or how large: of another \
          format its bytes are taken for what they are not, and where it is longer the guest does not see its end",
         shown(base),

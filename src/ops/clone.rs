@@ -27,8 +27,8 @@ use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::{absolute, backing_name, chain_files, device, new_file, resolve, resumed};
 use super::{
-    BackingStyle, CommandLine, EffectKind, Error, Note, Outcome, Phase, Plan, Progress, Reflink,
-    RefusalKind, Request, Undo,
+    BackingStyle, CommandLine, EffectKind, Error, Note, NoteKind, Outcome, Phase, Plan, Progress,
+    Reflink, RefusalKind, Request, Undo,
 };
 
 /// Copy an image, file for file; the copy is built on the same base.
@@ -180,12 +180,14 @@ fn plan_clone(plan: &mut Plan, image: &Path, new: &Path, reflink: Reflink) {
 /// How blocks are shared, where it is not left to the filesystem.
 fn say_of_blocks(plan: &mut Plan, reflink: Reflink) {
     match reflink {
-        Reflink::Auto => {
-            plan.note("blocks are shared where the filesystem can, until either is written")
-        }
-        Reflink::Always => {
-            plan.note("blocks are shared; where the filesystem cannot, nothing is created")
-        }
+        Reflink::Auto => plan.note(
+            NoteKind::Manner,
+            "blocks are shared where the filesystem can, until either is written",
+        ),
+        Reflink::Always => plan.note(
+            NoteKind::Manner,
+            "blocks are shared; where the filesystem cannot, nothing is created",
+        ),
         Reflink::Never => {}
     }
 }
@@ -367,9 +369,7 @@ impl Job for CloneChain {
         for copy in copies {
             let to = copy.target().to_path_buf();
             let lost = copy.lost.iter();
-            remarks.extend(
-                lost.map(|lost| Note::of(format!("could not keep {lost} of {}", name(&to)))),
-            );
+            remarks.extend(lost.map(|lost| Note::not_kept(lost, &name(&to))));
             copy.publish()?;
             touched.push(to);
         }
@@ -419,7 +419,7 @@ impl Job for Clone {
         let remarks = copy
             .lost
             .iter()
-            .map(|lost| Note::of(format!("could not keep {lost} of {}", name(&self.image))))
+            .map(|lost| Note::not_kept(lost, &name(&self.image)))
             .collect();
         copy.publish()?;
         if let Some(on) = &self.on {

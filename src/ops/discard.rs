@@ -25,8 +25,8 @@ use super::framework::request::Name;
 use super::framework::trash::{Batch, Item};
 use super::framework::{device, resolve};
 use super::{
-    CommandLine, EffectKind, Error, Outcome, Phase, Plan, Progress, RefusalKind, Request, Undo,
-    trash,
+    CommandLine, EffectKind, Error, NoteKind, Outcome, Phase, Plan, Progress, RefusalKind, Request,
+    Undo, trash,
 };
 
 /// Move these images and everything built on them to the trash.
@@ -221,14 +221,7 @@ pub(super) fn look_up<'f>(
             return Err(resolve::in_trash(&node.path));
         }
         Location::OutsideScan => {
-            return Err(Reason::new(
-                RefusalKind::OutsideRoots,
-                format!(
-                    "{} lies outside the scanned directories, so not all that is built on it is known: \
-                     scan its directory too",
-                    shown(path)
-                ),
-            ));
+            return Err(resolve::dependants_unknown(path));
         }
         Location::Missing => {
             return Err(Reason::new(
@@ -314,11 +307,14 @@ fn tell_what_is_left(
     }
     if !old.is_empty() {
         let names: Vec<String> = old.iter().map(|node| name(&node.path)).collect();
-        plan.warn(format!(
-            "{} {} without a base again, as before, and cannot be read until it comes back",
-            listed(&names, 5),
-            if names.len() == 1 { "is" } else { "are" }
-        ));
+        plan.warn(
+            NoteKind::Dependants,
+            format!(
+                "{} {} without a base again, as before, and cannot be read until it comes back",
+                listed(&names, 5),
+                if names.len() == 1 { "is" } else { "are" }
+            ),
+        );
     }
 }
 
@@ -409,7 +405,7 @@ pub(super) fn add_image(
     }
     let known = u64::try_from(names.len()).unwrap_or(u64::MAX);
     match node.stat.as_ref().map(|stat| stat.links) {
-        Some(links) if links > known => plan.warn(format!(
+        Some(links) if links > known => plan.warn(NoteKind::OtherNames, format!(
             "{} has {} more by which it stays where it is (hard links that do not go with it): no space comes free",
             shown(&node.path),
             count(usize::try_from(links - known).unwrap_or(usize::MAX), "name")
@@ -422,13 +418,16 @@ pub(super) fn check_use(plan: &mut Plan, path: &Path) {
     let host = Arc::clone(&plan.context().host);
     match who_uses(host.as_ref(), path, LockSet::ReadWrite) {
         Ok(Use::Free) => {}
-        Ok(Use::Open(holders)) => plan.warn(format!(
-            "{} is open for reading in {}, which goes on reading it in the trash",
-            shown(path),
-            processes(&holders)
-        )),
+        Ok(Use::Open(holders)) => plan.warn(
+            NoteKind::InUse,
+            format!(
+                "{} is open for reading in {}, which goes on reading it in the trash",
+                shown(path),
+                processes(&holders)
+            ),
+        ),
         Ok(Use::Busy(sentence)) => plan.refuse(RefusalKind::InUse, sentence),
-        Ok(Use::Unknown(sentence)) => plan.warn(sentence),
+        Ok(Use::Unknown(sentence)) => plan.warn(NoteKind::InUse, sentence),
         Err(error) => plan.refuse(
             resolve::kind_of(&error),
             format!(
@@ -448,20 +447,26 @@ pub(super) fn warn_of_losses(plan: &mut Plan, forest: &Forest, node: &Node, name
         .map(|link| shown(link))
         .collect();
     if !links.is_empty() {
-        plan.note(format!(
-            "{path} is pointed at by {}, which will lead nowhere",
-            listed(&links, 4)
-        ));
+        plan.note(
+            NoteKind::OtherNames,
+            format!(
+                "{path} is pointed at by {}, which will lead nowhere",
+                listed(&links, 4)
+            ),
+        );
     }
     let Some(facts) = node.facts() else {
         return;
     };
     if facts.snapshots > 0 {
         let snapshots = usize::try_from(facts.snapshots).unwrap_or(usize::MAX);
-        plan.warn(format!(
-            "{path} has {}, which go with it",
-            count(snapshots, "internal snapshot")
-        ));
+        plan.warn(
+            NoteKind::Snapshots,
+            format!(
+                "{path} has {}, which go with it",
+                count(snapshots, "internal snapshot")
+            ),
+        );
     }
     if let Some(data_file) = &facts.data_file {
         plan.keeps.push(format!(
@@ -470,9 +475,10 @@ pub(super) fn warn_of_losses(plan: &mut Plan, forest: &Forest, node: &Node, name
         ));
     }
     if forest.flags(node.id).contains(Flags::LOOP) {
-        plan.note(format!(
-            "{path} is part of a circle of backing links; the whole circle goes"
-        ));
+        plan.note(
+            NoteKind::Dependants,
+            format!("{path} is part of a circle of backing links; the whole circle goes"),
+        );
     }
 }
 
@@ -488,11 +494,14 @@ fn say_what_waits(plan: &mut Plan, forest: &Forest, goes: &[NodeId]) {
                 1 => ("is", "it"),
                 _ => ("are", "them"),
             };
-            plan.note(format!(
-                "{} {is} built on {}: to get {it} back, restore both",
-                listed(&waits, 5),
-                name(&node.path)
-            ));
+            plan.note(
+                NoteKind::Dependants,
+                format!(
+                    "{} {is} built on {}: to get {it} back, restore both",
+                    listed(&waits, 5),
+                    name(&node.path)
+                ),
+            );
         }
     }
 }

@@ -23,8 +23,8 @@ use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::trash::Entry;
 use super::{
-    CommandLine, EffectKind, Error, Outcome, Phase, Plan, Progress, RefusalKind, Undo, restore,
-    trash,
+    CommandLine, EffectKind, Error, NoteKind, Outcome, Phase, Plan, Progress, RefusalKind, Undo,
+    restore, trash,
 };
 
 /// Unlink entries of the trash for good.
@@ -136,22 +136,25 @@ fn plan_emptying(plan: &mut Plan, names: &[String]) {
                 .map(|child| name(&child.path))
                 .collect();
             if !dependants.is_empty() {
-                plan.warn(format!(
-                    "{} is missed by {}: without it they cannot be read again",
-                    shown(&file.original),
-                    listed(&dependants, 5)
-                ));
+                plan.warn(
+                    NoteKind::Dependants,
+                    format!(
+                        "{} is missed by {}: without it they cannot be read again",
+                        shown(&file.original),
+                        listed(&dependants, 5)
+                    ),
+                );
             }
         }
         for problem in &entry.problems {
-            plan.warn(format!("{}: {problem}", entry.name));
+            plan.warn(NoteKind::Trash, format!("{}: {problem}", entry.name));
         }
     }
     warn_of_trashed_overlays(plan, &entries);
     if !plan.refusals.is_empty() {
         let dirs = context.looked_in.dirs();
         for sentence in trash::foreign(host, state_dir, &dirs) {
-            plan.note(sentence);
+            plan.note(NoteKind::Trash, sentence);
         }
     }
     if plan.effects.is_empty() && plan.refusals.is_empty() {
@@ -181,7 +184,7 @@ fn warn_of_trashed_overlays(plan: &mut Plan, entries: &[Entry]) {
         }
     }
     for (base, images) in lost {
-        plan.warn(format!(
+        plan.warn(NoteKind::Dependants, format!(
             "{} in the trash {} built on {}: without it they show nothing when they are restored",
             listed(&images, 5),
             if images.len() == 1 { "is" } else { "are" },

@@ -31,8 +31,8 @@ use super::framework::{backing_format, backing_name, new_file, new_image, resolv
 use super::rebase::RebaseJob;
 use super::reparent::NewBase;
 use super::{
-    BackingStyle, CommandLine, Compress, EffectKind, Error, Outcome, Phase, Plan, Progress, Rebase,
-    RefusalKind, Request, Undo, WayOut, reparent,
+    BackingStyle, CommandLine, Compress, EffectKind, Error, NoteKind, Outcome, Phase, Plan,
+    Progress, Rebase, RefusalKind, Request, Undo, WayOut, reparent,
 };
 
 /// Take the layers between an image and one it is built on out of its chain: it receives what they
@@ -360,10 +360,13 @@ fn into_new(
     if let Some(facts) = node.facts()
         && (facts.snapshots > 0 || facts.bitmaps > 0)
     {
-        plan.note(format!(
-            "the internal snapshots and dirty bitmaps of {} are not copied",
-            name(&node.path)
-        ));
+        plan.note(
+            NoteKind::Snapshots,
+            format!(
+                "the internal snapshots and dirty bitmaps of {} are not copied",
+                name(&node.path)
+            ),
+        );
     }
     plan.copies = job.bytes;
     plan.undo = Undo::Possible(format!("discard {}", name(new)));

@@ -26,8 +26,8 @@ use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::{absolute, new_file, resumed};
 use super::{
-    CommandLine, EffectKind, Error, Outcome, Phase, Plan, Progress, Reflink, RefusalKind, Request,
-    Undo,
+    CommandLine, EffectKind, Error, NoteKind, Outcome, Phase, Plan, Progress, Reflink, RefusalKind,
+    Request, Undo,
 };
 
 /// Copy what an exported folder holds to where it is to live.
@@ -101,7 +101,10 @@ fn plan_import(plan: &mut Plan, dir: &Path, to: &Path) {
             let Some(folder) = new_file::new_folder(plan, to) else {
                 return;
             };
-            plan.note(format!("the folder {} is made first", shown(to)));
+            plan.note(
+                NoteKind::Manner,
+                format!("the folder {} is made first", shown(to)),
+            );
             Some(folder)
         }
         _ => {

@@ -23,8 +23,8 @@ use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::resolve;
 use super::{
-    CommandLine, EffectKind, Error, Outcome, Phase, Plan, Progress, RefusalKind, Remedy, Request,
-    Undo,
+    CommandLine, EffectKind, Error, NoteKind, Outcome, Phase, Plan, Progress, RefusalKind, Remedy,
+    Request, Undo,
 };
 
 /// Have other passphrases open an image that is encrypted with LUKS.
@@ -181,7 +181,7 @@ fn plan_key_slot(plan: &mut Plan, image: &Path, action: KeySlotAction) {
         count(context.forest.descendants(node.id).len(), "image")
     ));
     if let Some(slot) = steps.erase {
-        plan.warn(format!(
+        plan.warn(NoteKind::Secrecy, format!(
             "the passphrase of key slot {slot} opens {} no longer. A copy of the file made before still opens to it",
             name(&path)
         ));
@@ -279,7 +279,7 @@ fn plan_filling(
         return None;
     };
     if new.bytes().ends_with(b"\n") {
-        plan.warn(
+        plan.warn(NoteKind::Passphrase,
             "the new passphrase ends with a line feed, which is a part of it, as it is for QEMU (printf \
              writes a file without)",
         );

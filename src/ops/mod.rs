@@ -20,6 +20,7 @@ mod export;
 mod flatten;
 mod framework;
 mod import;
+mod inspect;
 mod key_slot;
 mod move_images;
 mod prune;
@@ -62,12 +63,12 @@ pub use framework::doctor::{command_lines, fixes, problem_json};
 pub use framework::error::{Error, Report};
 pub use framework::lifecycle::{plan, run};
 pub use framework::nature::{Recovery, Relocation};
+pub use framework::note::{Note, NoteKind};
 pub use framework::options::{
     Compress, DataFileOption, Dependants, EncryptionOption, ImageOptions,
 };
 pub use framework::plan::{
-    Confirm, Consent, Danger, Denied, Effect, EffectKind, Note, Outcome, Plan, Ready, SpaceNeed,
-    Undo,
+    Confirm, Consent, Danger, Denied, Effect, EffectKind, Outcome, Plan, Ready, SpaceNeed, Undo,
 };
 pub use framework::progress::{Cancelled, Phase, Progress, ProgressView};
 pub use framework::refusal::{Refusal, RefusalKind, WayOut};
@@ -78,6 +79,7 @@ pub use framework::text::{Line, Part, Tone, lines_of_each};
 pub use framework::unlock::is_locked;
 pub use framework::{journal, trash};
 pub use import::Import;
+pub use inspect::{Inside, inspect};
 pub use key_slot::{ChangeKeySlot, KeySlotAction};
 pub use move_images::MoveImages;
 pub use prune::{Candidate, candidates};

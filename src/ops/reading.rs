@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::host::{Access, Host, LockProbe, LockSet};
 use crate::image::{self, Chain, Format, Layer, snapshot_view};
 
+use super::framework::copy_file::folder;
 use super::framework::format::shown;
 use super::{Error, SnapshotName, snapshot};
 
@@ -52,31 +53,29 @@ impl Reading {
 /// # Errors
 /// [`Error::Failed`] when the image itself cannot be opened, or has not that one snapshot.
 pub fn open_to_read(host: &dyn Host, path: &Path, options: &ReadOptions) -> Result<Reading, Error> {
-    let failed = |error: image::Error| Error::from(error);
     let format = match &options.format {
         Some(format) => format.clone(),
         None => by_content(host, path)?,
     };
-    let mut folders: Vec<PathBuf> = vec![folder_of(path).to_path_buf()];
+    let mut folders: Vec<PathBuf> = vec![folder(path).to_path_buf()];
     folders.extend(
         host.canonical(path)
             .ok()
-            .map(|file| folder_of(&file).to_path_buf()),
+            .map(|file| folder(&file).to_path_buf()),
     );
     folders.extend(options.folders.iter().cloned());
     let folders: Vec<PathBuf> = folders
         .iter()
-        .filter_map(|folder| host.canonical(folder).ok())
+        .filter_map(|dir| host.canonical(dir).ok())
         .collect();
     let may_follow = |name: &Path| {
         // What is not there is found out by opening it.
         options.follow
-            || host.canonical(name).map_or(true, |file| {
-                folders.iter().any(|folder| file.starts_with(folder))
-            })
+            || host
+                .canonical(name)
+                .map_or(true, |file| folders.iter().any(|dir| file.starts_with(dir)))
     };
-    let (chain, missing) =
-        Chain::open_partly(host, path, Some(&format), &may_follow).map_err(failed)?;
+    let (chain, missing) = Chain::open_partly(host, path, Some(&format), &may_follow)?;
     let chain = match &options.snapshot {
         Some(wanted) => at_snapshot(path, &chain, wanted)?,
         None => chain,
@@ -101,16 +100,9 @@ fn at_snapshot(path: &Path, chain: &Chain, wanted: &SnapshotName) -> Result<Chai
             shown(path)
         )));
     };
-    let failed = |error: image::Error| Error::from(error);
-    let all = image::snapshots(image.file(), image.header()).map_err(failed)?;
+    let all = image::snapshots(image.file(), image.header())?;
     let snapshot = snapshot::choose(path, &all, wanted).map_err(Error::failed)?;
-    snapshot_view(chain, snapshot).map_err(failed)
-}
-
-fn folder_of(path: &Path) -> &Path {
-    path.parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
+    Ok(snapshot_view(chain, snapshot)?)
 }
 
 /// The format of a file that a person names without saying it.

@@ -25,8 +25,8 @@ use super::framework::request::Name;
 use super::framework::{backing_format, backing_name, resolve, space};
 use super::reparent::Move;
 use super::{
-    BackingStyle, CommandLine, Error, Note, Outcome, Phase, Plan, Progress, RefusalKind, Request,
-    reparent,
+    BackingStyle, CommandLine, Error, Note, NoteKind, Outcome, Phase, Plan, Progress, RefusalKind,
+    Request, reparent,
 };
 
 /// Build an image on another one, and keep what it shows: it receives what would show otherwise.
@@ -117,7 +117,10 @@ impl Operation for Rebase {
         match self.dedupe {
             true => Way::But(
                 self.clone().into(),
-                format!("{text}: only giving up what that shows as well is repeated").into(),
+                Note::new(
+                    NoteKind::Interrupted,
+                    format!("{text}: only giving up what that shows as well is repeated"),
+                ),
             ),
             false => Way::Nothing(text),
         }
@@ -175,7 +178,7 @@ fn plan_rebase(plan: &mut Plan, request: &Rebase) {
     if let (Some(own), Some(below)) = (node.virtual_size(), base.virtual_size())
         && below < own
     {
-        plan.note(format!(
+        plan.note(NoteKind::Size, format!(
             "{} is shorter than {} ({} and {}): past its end the guest reads what is copied, or zeros",
             name(&base.path),
             name(&node.path),
@@ -191,11 +194,14 @@ fn plan_rebase(plan: &mut Plan, request: &Rebase) {
                 return plan.refuse_unsaid(&error, "this");
             }
         }
-        plan.note(format!(
-            "what {} holds and {} shows as well is given up then, once the header is switched",
-            name(&node.path),
-            name(&base.path)
-        ));
+        plan.note(
+            NoteKind::Manner,
+            format!(
+                "what {} holds and {} shows as well is given up then, once the header is switched",
+                name(&node.path),
+                name(&base.path)
+            ),
+        );
     }
     planned.say_the_rest(plan, &files_to_lock, node);
     plan.job = Some(Arc::new(RebaseJob {
@@ -215,7 +221,7 @@ fn say_of_compression(plan: &mut Plan, node: &Node) {
     });
     match may {
         Err(error) => plan.refuse_error(&error),
-        Ok(kind) => plan.note(format!(
+        Ok(kind) => plan.note(NoteKind::Manner, format!(
             "whole clusters that are copied are compressed by {} where that makes them smaller; how much room that \
              saves is found out by compressing",
             match kind {
@@ -243,10 +249,7 @@ fn format_of(plan: &mut Plan, node: &Node, base: &Node, request: &Rebase) -> Opt
             return None;
         }
         Location::OutsideScan => {
-            plan.refuse(
-                RefusalKind::OutsideRoots,
-                format!("{path} lies outside the folders looked in: look in its folder too"),
-            );
+            plan.refuse_for(resolve::outside(&base.path));
             return None;
         }
     }
@@ -304,7 +307,7 @@ impl Job for RebaseJob {
         let mut remarks = Vec::new();
         if self.dedupe {
             progress.enter(Phase::CleanUp, 0);
-            remarks.push(Note::of(match self.planned.dedupe(host, progress) {
+            remarks.push(Note::new(NoteKind::Manner, match self.planned.dedupe(host, progress) {
                 Ok(0) => "nothing it holds is shown by its new base as well".to_owned(),
                 Ok(bytes) => format!(
                     "gave up {} that its new base shows as well",

@@ -22,7 +22,8 @@ use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::{leaks, space};
 use super::{
-    CommandLine, Error, Outcome, Plan, Progress, Recovery, RefusalKind, Request, Undo, WayOut,
+    CommandLine, Error, NoteKind, Outcome, Plan, Progress, Recovery, RefusalKind, Request, Undo,
+    WayOut,
 };
 
 /// Bring an interrupted operation of the journal to an end.
@@ -218,7 +219,7 @@ fn carry(plan: &mut Plan, asked: RecoverEntry, found: Way, title: String, what: 
                 Recovery::Finish => format!("{title}, once more"),
                 Recovery::RollBack | Recovery::Forget => title,
             };
-            plan.warn(why);
+            plan.warn_of(why);
         }
         Way::Nothing(sentence) => nothing_left(plan, sentence),
         Way::Impossible(sentence) => {
@@ -292,7 +293,11 @@ fn each(plan: &mut Plan, plans: Vec<Plan>) {
             }
         }
         plan.keeps.extend(one.keeps.iter().cloned());
-        plan.refusals.extend(one.refusals.iter().cloned());
+        for refusal in &one.refusals {
+            if !plan.refusals.contains(refusal) {
+                plan.refusals.push(refusal.clone());
+            }
+        }
         plan.commands.extend(one.commands.iter().cloned());
         for need in &one.space {
             space::add(plan, &need.dir, need.needed, need.possible);
@@ -345,9 +350,12 @@ fn forget(plan: &mut Plan, journal: &Journal, entry: &Entry) {
         Err(sentence) => vec![sentence],
     };
     for sentence in halves {
-        plan.warn(sentence);
+        plan.warn(NoteKind::Interrupted, sentence);
     }
-    plan.warn("how it could be finished or taken back is not known any more after this");
+    plan.warn(
+        NoteKind::Interrupted,
+        "how it could be finished or taken back is not known any more after this",
+    );
     plan.undo = Undo::Impossible("no image is changed".to_owned());
     plan.job = Some(Arc::new(Forget {
         title: entry.title.clone(),
@@ -378,7 +386,10 @@ fn nothing_left(plan: &mut Plan, sentence: String) {
     plan.keeps.clear();
     plan.space.clear();
     plan.commands.clear();
-    plan.note(format!("nothing is left to do: {sentence}"));
+    plan.note(
+        NoteKind::Interrupted,
+        format!("nothing is left to do: {sentence}"),
+    );
     plan.undo = Undo::Impossible("nothing is changed".to_owned());
     plan.job = Some(Arc::new(Settle { sentence }));
 }

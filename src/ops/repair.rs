@@ -27,8 +27,8 @@ use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::{device, resolve, space};
 use super::{
-    CommandLine, Context, EffectKind, Error, Note, Outcome, Phase, Plan, Progress, RefusalKind,
-    Remedy, Request, Undo, WayOut, trash,
+    CommandLine, Context, EffectKind, Error, Note, NoteKind, Outcome, Phase, Plan, Progress,
+    RefusalKind, Remedy, Request, Undo, WayOut, trash,
 };
 
 /// Bring the tables of an image back in line with each other, or take that back.
@@ -203,13 +203,19 @@ fn plan_repair(plan: &mut Plan, path: PathBuf, extent: RepairExtent) {
         Err(error) => return refuse_damage(plan, &path, &error),
     };
     for finding in repair.left().iter().take(MOST_SENTENCES) {
-        plan.warn(format!("stays as it is: {}", finding.text));
+        plan.warn(
+            NoteKind::NotRepaired,
+            format!("stays as it is: {}", finding.text),
+        );
     }
     if repair.left_count() > MOST_SENTENCES as u64 {
-        plan.warn(format!(
-            "stays as it is: {} more of that kind",
-            repair.left_count() - MOST_SENTENCES as u64
-        ));
+        plan.warn(
+            NoteKind::NotRepaired,
+            format!(
+                "stays as it is: {} more of that kind",
+                repair.left_count() - MOST_SENTENCES as u64
+            ),
+        );
     }
     if !repair.is_needed() {
         if repair.left_count() > 0 {
@@ -269,7 +275,7 @@ fn plan_repair(plan: &mut Plan, path: PathBuf, extent: RepairExtent) {
     ));
     warn_of_suspects(plan, &path, &repair);
     if repair.drops_bitmaps() {
-        plan.warn(format!(
+        plan.warn(NoteKind::Bitmaps, format!(
             "the tables of its dirty bitmaps are damaged: {} loses them, and backups start over",
             name(&path)
         ));
@@ -341,33 +347,39 @@ fn warn_of_suspects(plan: &mut Plan, path: &Path, repair: &image::Repair) {
     });
     let all: Vec<Suspect> = suspects.iter().cloned().chain(shared).collect();
     for suspect in all.iter().take(MOST_SENTENCES) {
-        plan.warn(format!(
-            "suspect: guest offset {:#x}, {}: {}",
-            suspect.offset,
-            size(suspect.len),
-            suspect.why
-        ));
+        plan.warn(
+            NoteKind::Suspect,
+            format!(
+                "suspect: guest offset {:#x}, {}: {}",
+                suspect.offset,
+                size(suspect.len),
+                suspect.why
+            ),
+        );
     }
     let hidden = all.len().saturating_sub(MOST_SENTENCES) as u64 + more;
     if hidden > 0 {
-        plan.warn(format!("suspect: {hidden} more places of the guest's disk"));
+        plan.warn(
+            NoteKind::Suspect,
+            format!("suspect: {hidden} more places of the guest's disk"),
+        );
     }
     let past_end = FindingKind::PastEnd;
     if repair.mends().any(|(kind, _)| kind == past_end) {
-        plan.warn(format!(
+        plan.warn(NoteKind::Damaged, format!(
             "if {} was cut short, for example by a copy that stopped, get the whole file instead of repairing it",
             name(path)
         ));
     }
     for LostTable { offset, entries } in repair.lost_tables().iter().take(MOST_SENTENCES) {
-        plan.warn(format!(
+        plan.warn(NoteKind::Suspect, format!(
             "suspect: the leaked cluster at {offset:#x} looks like an L2 table of {entries} clusters that nothing \
              leads to: what they hold may be the guest's only copy"
         ));
     }
     let any = !all.is_empty() || !repair.lost_tables().is_empty();
     if any && repair.found().leaks > 0 && repair.left_count() == 0 {
-        plan.warn(
+        plan.warn(NoteKind::Suspect,
             "leaked clusters may hold what the suspect places lost: their bytes stay in the file until something \
              is written there"
                 .to_owned(),
@@ -624,7 +636,8 @@ impl Job for Mend {
                 });
             }
         };
-        let remark = Note::of(
+        let remark = Note::new(
+            NoteKind::Trash,
             "the tables it had are kept, and take the repair back as long as nothing was written since",
         );
         let back = Request::put_back(&self.image, kept.name());
@@ -633,7 +646,7 @@ impl Job for Mend {
         if now.corruptions > 0 {
             let text = format!("{} of what is wrong could not be repaired", now.corruptions);
             let check = Remedy::Check(self.image.clone());
-            remarks.push(Note::of(text).helped_by(vec![check]));
+            remarks.push(Note::new(NoteKind::NotRepaired, text).helped_by(vec![check]));
         }
         Ok(Outcome {
             summary: format!(

@@ -25,7 +25,9 @@ use super::framework::locked_host::LockedHost;
 use super::framework::locks::Locks;
 use super::framework::secrecy::warn_of_plain_copies;
 use super::framework::{space, unlock};
-use super::{BackingStyle, EffectKind, Error, Phase, Plan, Progress, RefusalKind, Request, Undo};
+use super::{
+    BackingStyle, EffectKind, Error, NoteKind, Phase, Plan, Progress, RefusalKind, Request, Undo,
+};
 
 /// What an image is going to be built on.
 #[derive(Debug, Clone)]
@@ -226,7 +228,7 @@ fn need_room(plan: &mut Plan, path: &Path, loss: Loss) {
         .iter()
         .any(|need| need.needed.saturating_add(need.possible) > need.available);
     if more > 0 && short && plan.refusals.is_empty() {
-        plan.warn(format!(
+        plan.warn(NoteKind::Space, format!(
             "there may be too little room: up to {} more are needed if nothing is the same. Should it run out, \
              {} still shows what it shows, on what it is built on now",
             size(more),

@@ -24,8 +24,8 @@ use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::trash::{Entry, Since};
 use super::{
-    CommandLine, Discard, EffectKind, Error, Note, Outcome, Phase, Plan, Progress, RefusalKind,
-    Remedy, Request, Undo, trash,
+    CommandLine, Discard, EffectKind, Error, Note, NoteKind, Outcome, Phase, Plan, Progress,
+    RefusalKind, Remedy, Request, Undo, trash,
 };
 
 /// Bring entries back from the trash.
@@ -151,14 +151,14 @@ fn plan_restore(plan: &mut Plan, names: &[String]) {
             }
         }
         for problem in &entry.problems {
-            plan.warn(format!("{}: {problem}", entry.name));
+            plan.warn(NoteKind::Trash, format!("{}: {problem}", entry.name));
         }
     }
     say_what_became_of_bases(plan, &entries);
     if !plan.refusals.is_empty() {
         let dirs = context.looked_in.dirs();
         for sentence in trash::foreign(host, state_dir, &dirs) {
-            plan.note(sentence);
+            plan.note(NoteKind::Trash, sentence);
         }
     }
     if plan.effects.is_empty() && plan.refusals.is_empty() {
@@ -200,7 +200,7 @@ pub(super) fn say_what_became_of_bases(plan: &mut Plan, entries: &[Entry]) {
         let image = name(&file.original);
         match trash::since(host, &file.kept_at, file.base.as_ref()) {
             Since::Same => {}
-            Since::Moved(base) => plan.note(format!(
+            Since::Moved(base) => plan.note(NoteKind::Base, format!(
                 "what {image} is built on was moved to {} since, and {image} knows it by that name: it shows \
                  what it showed",
                 shown(&base)
@@ -208,13 +208,13 @@ pub(super) fn say_what_became_of_bases(plan: &mut Plan, entries: &[Entry]) {
             Since::Written(base, now) => {
                 let ago = host.now().duration_since(now.modified());
                 let ago = ago.map_or_else(|_| String::new(), |ago| format!(", {} ago", units::ago(ago)));
-                plan.warn(format!(
+                plan.warn(NoteKind::Base, format!(
                     "{} was written after {image} went to the trash{ago}: where {image} reads it, it shows \
                      other content than it did",
                     shown(&base)
                 ));
             }
-            Since::Replaced(base) => plan.warn(format!(
+            Since::Replaced(base) => plan.warn(NoteKind::Base, format!(
                 "{} is another file than the one {image} was built on: {image} shows other content than it did, \
                  or none",
                 shown(&base)
@@ -227,13 +227,13 @@ pub(super) fn say_what_became_of_bases(plan: &mut Plan, entries: &[Entry]) {
                 );
                 let entry = entry_of(&base).and_then(OsStr::to_str);
                 let remedies = entry.map(Remedy::restore).into_iter().collect();
-                plan.warn(Note::of(text).helped_by(remedies));
+                plan.warn_of(Note::new(NoteKind::Base, text).helped_by(remedies));
             }
-            Since::Missing(base) => plan.warn(format!(
+            Since::Missing(base) => plan.warn(NoteKind::Base, format!(
                 "{image} is built on {}, which is not there: it cannot be read until that is",
                 shown(&base)
             )),
-            Since::Unknown(base) => plan.note(format!(
+            Since::Unknown(base) => plan.note(NoteKind::Base, format!(
                 "nothing was written down of {}, which {image} is built on: whether it changed since cannot be \
                  told",
                 shown(&base)

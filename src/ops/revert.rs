@@ -34,8 +34,8 @@ use super::framework::trash::{Batch, Item};
 use super::framework::{backing_format, backing_name, may_write, new_image, space};
 use super::restore::say_what_became_of_bases;
 use super::{
-    Branch, CommandLine, EffectKind, EncryptionOption, Error, ImageOptions, Note, Outcome, Phase,
-    Plan, Progress, RefusalKind, Remedy, Request, Undo, WayOut, trash,
+    Branch, CommandLine, EffectKind, EncryptionOption, Error, ImageOptions, Note, NoteKind,
+    Outcome, Phase, Plan, Progress, RefusalKind, Remedy, Request, Undo, WayOut, trash,
 };
 
 /// Throw away what a leaf holds and start it anew under the same name, or take that back.
@@ -275,10 +275,13 @@ fn leaf<'f>(plan: &mut Plan, forest: &'f Forest, image: &Path) -> Option<(&'f No
     }
     let others: Vec<String> = node.other_names.iter().map(|path| shown(path)).collect();
     if !others.is_empty() {
-        plan.note(format!(
-            "{} is another name of the file: one that is no link keeps what it shows",
-            listed(&others, 4)
-        ));
+        plan.note(
+            NoteKind::OtherNames,
+            format!(
+                "{} is another name of the file: one that is no link keeps what it shows",
+                listed(&others, 4)
+            ),
+        );
     }
     let all_names: Vec<PathBuf> = std::iter::once(&node.path)
         .chain(&node.other_names)
@@ -507,8 +510,8 @@ fn keep_attributes(host: &dyn Host, old: &Path, new: &Path, image: &Path) -> io:
     let old = host.open(old, Access::Read)?;
     let new = host.open(new, Access::ReadWrite)?;
     let lost = copy_attributes(&*old, &*new).lost;
-    let of_image = |lost| format!("could not keep {lost} of {}", name(image));
-    Ok(lost.into_iter().map(of_image).map(Note::of).collect())
+    let lost = lost.iter().map(|lost| Note::not_kept(lost, &name(image)));
+    Ok(lost.collect())
 }
 
 /// What takes the place of the image.

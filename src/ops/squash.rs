@@ -24,8 +24,8 @@ use super::framework::trash::{Batch, Item, refuse_foreign};
 use super::framework::{backing_format, resolve};
 use super::reparent::{Move, before_the_switch};
 use super::{
-    CommandLine, Commit, CommittedLayer, EffectKind, Error, Outcome, Phase, Plan, Progress, Rebase,
-    RefusalKind, Request, Siblings, Undo, WayOut, reparent,
+    CommandLine, Commit, CommittedLayer, EffectKind, Error, Note, NoteKind, Outcome, Phase, Plan,
+    Progress, Rebase, RefusalKind, Request, Siblings, Undo, WayOut, reparent,
 };
 
 /// Take one layer out of its chain; every other image shows what it showed.
@@ -153,10 +153,13 @@ fn unsquash(half: &Half<'_>, layer: &Path) -> Way {
             )),
             false => Way::But(
                 Request::restore(batches),
-                format!(
-                    "it was squashed as a whole: {} comes back from the trash, and nothing is built on it",
-                    name(layer)
-                ).into(),
+                Note::new(
+                    NoteKind::Interrupted,
+                    format!(
+                        "it was squashed as a whole: {} comes back from the trash, and nothing is built on it",
+                        name(layer)
+                    ),
+                ),
             ),
         };
     }
@@ -259,31 +262,43 @@ fn plan_squash(plan: &mut Plan, layer: &Path, direction: Option<Direction>) {
         (None, None) => return,
     };
     let (chosen, direction) = chosen;
+    *plan = chosen;
     plan.title = match direction {
         Direction::Down => format!("Squash {} down into what it is built on", name(layer)),
         Direction::Up => format!("Squash {} up into what is built on it", name(layer)),
     };
-    adopt(plan, chosen);
     // What is asked again after an interruption means the same then.
     plan.request = Request::Squash(Squash {
         layer: node.path.clone(),
         direction: Some(direction),
     });
-    plan.note(format!("{}: {}", direction.word(), cost(plan)));
+    plan.note(
+        NoteKind::Manner,
+        format!("{}: {}", direction.word(), cost(plan)),
+    );
     if let Some(other) = other {
         let word = direction.other().word();
         match other.refusals.first() {
-            Some(refusal) => plan.note(format!("{word}: not possible, {}", refusal.text)),
-            None => plan.note(format!("{word} instead: {}", cost(&other))),
+            Some(refusal) => plan.note(
+                NoteKind::Manner,
+                format!("{word}: not possible, {}", refusal.text),
+            ),
+            None => plan.note(
+                NoteKind::Manner,
+                format!("{word} instead: {}", cost(&other)),
+            ),
         }
     }
     if let Some(facts) = node.facts().filter(|facts| facts.snapshots > 0) {
         let snapshots = usize::try_from(facts.snapshots).unwrap_or(usize::MAX);
-        plan.warn(format!(
-            "{} has {}, which go to the trash with it",
-            name(layer),
-            count(snapshots, "internal snapshot")
-        ));
+        plan.warn(
+            NoteKind::Snapshots,
+            format!(
+                "{} has {}, which go to the trash with it",
+                name(layer),
+                count(snapshots, "internal snapshot")
+            ),
+        );
     }
 }
 
@@ -313,21 +328,6 @@ fn cost(plan: &Plan) -> String {
         plan.copies.div_ceil(RATE),
         size(RATE)
     )
-}
-
-/// Takes over what another plan would do.
-fn adopt(plan: &mut Plan, other: Plan) {
-    plan.effects = other.effects;
-    plan.keeps = other.keeps;
-    plan.notes = other.notes;
-    plan.refusals = other.refusals;
-    plan.copies = other.copies;
-    plan.frees = other.frees;
-    plan.space = other.space;
-    plan.undo = other.undo;
-    plan.commands = other.commands;
-    plan.preconditions = other.preconditions;
-    plan.job = other.job;
 }
 
 fn plan_up(plan: &mut Plan, node: &Node) {

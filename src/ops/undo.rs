@@ -19,7 +19,7 @@ use super::framework::preconditions::{Compare, FileVersion};
 use super::framework::recovery::{Half, Way};
 use super::framework::refusal::Reason;
 use super::framework::request::Name;
-use super::{CommandLine, EffectKind, Plan, RefusalKind, Request, WayOut, trash};
+use super::{CommandLine, EffectKind, NoteKind, Plan, RefusalKind, Request, WayOut, trash};
 
 /// Take back an operation of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -208,26 +208,32 @@ fn plan_undo(plan: &mut Plan, wanted: Option<u64>, folders: &[PathBuf]) {
             format!("“{title}” ({}, {})", one.id, age(now, one))
         });
         let names: Vec<String> = names.collect();
-        plan.warn_first(format!(
-            "{} cannot be taken back and stay{} as {}: {}. What is taken back was done before",
-            count(names.len(), "newer operation"),
-            if names.len() == 1 { "s" } else { "" },
-            if names.len() == 1 {
-                "it is"
-            } else {
-                "they are"
-            },
-            listed(&names, 5)
-        ));
+        plan.warn_first(
+            NoteKind::Order,
+            format!(
+                "{} cannot be taken back and stay{} as {}: {}. What is taken back was done before",
+                count(names.len(), "newer operation"),
+                if names.len() == 1 { "s" } else { "" },
+                if names.len() == 1 {
+                    "it is"
+                } else {
+                    "they are"
+                },
+                listed(&names, 5)
+            ),
+        );
     }
     if wanted.is_none() {
-        plan.note(match folders {
-            [] => "it is the newest of all that was done, wherever that was".to_owned(),
-            some => {
-                let dirs: Vec<String> = some.iter().map(|dir| shown(dir)).collect();
-                format!("it is the newest that was done in {}", listed(&dirs, 5))
-            }
-        });
+        plan.note(
+            NoteKind::Order,
+            match folders {
+                [] => "it is the newest of all that was done, wherever that was".to_owned(),
+                some => {
+                    let dirs: Vec<String> = some.iter().map(|dir| shown(dir)).collect();
+                    format!("it is the newest that was done in {}", listed(&dirs, 5))
+                }
+            },
+        );
     }
 }
 

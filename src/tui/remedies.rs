@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::host::shell_quoted;
 use crate::ops::{Recovery, Remedy, RepairAction, Request};
 use crate::units;
 
@@ -42,8 +43,13 @@ fn sentence(app: &App, remedy: &Remedy, about: Option<&Path>) -> Option<String> 
         Remedy::Branch(_) => (Action::Branch, "makes an overlay on it"),
         Remedy::DataFile(_) => (Action::Amend, "records where its data file is"),
         Remedy::Check(_) => (Action::Check, "tells all of it"),
-        // Forms and dialogs ask for them by themselves; where is looked is said when the program is started.
-        Remedy::Passphrase(_) | Remedy::NewPassphrase(_) | Remedy::LookIn(_) => return None,
+        // Where is looked is said when the program is started.
+        Remedy::LookIn(folder) => {
+            let folder = shell_quoted(folder);
+            return Some(format!("Start qanopy with {folder} as well to look there."));
+        }
+        // Forms and dialogs ask for them by themselves.
+        Remedy::Passphrase(_) | Remedy::NewPassphrase(_) => return None,
     };
     let key = app.key(action);
     let on = match image(remedy) {

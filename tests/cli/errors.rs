@@ -55,6 +55,22 @@ fn a_refused_plan_is_told_with_the_command_lines_that_lead_on() {
 }
 
 #[test]
+fn what_an_image_cannot_do_is_told_apart_by_its_kind() {
+    let place = small_forest();
+    place.q("bitmap add top.qcow2 b --yes").with(0);
+    let rows = [
+        ("bitmap add top.qcow2 b", "already-exists"),
+        ("bitmap remove top.qcow2 none", "not-found"),
+        ("bitmap add top.qcow2 c --granularity 3000", "limit"),
+        ("amend top.qcow2 --compat 0.10", "unsupported"),
+    ];
+    for (words, kind) in rows {
+        let error = error(place.q(&format!("{words} --yes --json")), 4);
+        assert_eq!(error["kind"], kind, "{words}: {error}");
+    }
+}
+
+#[test]
 fn what_is_found_is_no_error_and_what_is_said_stays_one_document() {
     let place = small_forest();
     fs::write(place.path().join("other.img"), [7; 4096]).unwrap();

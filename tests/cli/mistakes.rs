@@ -112,10 +112,17 @@ fn what_is_typed_for_qemu_img_does_the_same() {
         .with(0)
         .json();
     assert_eq!(told.as_array().map(Vec::len), Some(3), "{told}");
-    // A format that is not the base's would show other bytes.
+    // A format that the base cannot be of would show other bytes; as raw anything can be read, which is said.
+    std::fs::write(place.path().join("disk.img"), [7; 4096]).unwrap();
     let ended = place
-        .q("create -b base.qcow2 -F raw new.qcow2 --json")
+        .q("create -b disk.img -F qcow2 new.qcow2 --json")
         .with(4);
     assert_eq!(ended.json()["error"]["kind"], "backing-format");
     assert!(!place.path().join("new.qcow2").exists());
+    let ended = place
+        .q("create -b base.qcow2 -F raw new.qcow2 --json --yes")
+        .with(0);
+    let note = ended.json()["plan"]["notes"][0].clone();
+    assert_eq!(note["kind"], "backing-format", "{note}");
+    assert_eq!(note["warning"], true, "{note}");
 }

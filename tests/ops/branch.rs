@@ -13,10 +13,11 @@ use qanopy::host::RealHost;
 use qanopy::image::Format;
 use qanopy::ops::{
     self, BackingStyle, Branch, BranchUnchecked, Commit, CommittedLayer, Confirm, Create, Danger,
-    Direction, Error, Flatten, ImageOptions, Rebase, RefusalKind, Request, Siblings, Squash,
+    Direction, Error, Flatten, ImageOptions, NoteKind, Rebase, RefusalKind, Request, Siblings,
+    Squash,
 };
 use serde_json::Value;
-use support::survival::refused_as;
+use support::survival::{refused_as, warns_of};
 use support::{FaultyHost, HoldMode, Qemu, RecordingHost, ours, qemu};
 
 fn branch(dir: &Path, base: &str, new: &str) -> Request {
@@ -195,9 +196,8 @@ fn a_base_that_is_said_to_be_raw_is_read_so_whatever_it_begins_like() {
     let request = Request::Branch(request);
     let asked = plan(dir, &request);
     assert_eq!(asked.confirm, Confirm::Yes, "{}", words(&asked));
-    let warns = |note: &&qanopy::ops::Note| note.warning && note.text.contains("begins like qcow2");
     assert!(
-        asked.notes.iter().any(|note| warns(&note)),
+        warns_of(&asked, NoteKind::BackingFormat),
         "{}",
         words(&asked)
     );

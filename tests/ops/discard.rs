@@ -16,13 +16,13 @@ use qanopy::host::{Host, RealHost};
 use qanopy::image::{Amendment, Format, Preallocation};
 use qanopy::ops::{
     self, AmendImage, ChangeSnapshot, Commit, Confirm, Consent, Danger, Denied, EmptyTrash, Error,
-    Flatten, MoveImages, Outcome, Progress, Rebase, RefusalKind, RepairImage, Request, Resize,
-    Restore, Squash, trash,
+    Flatten, MoveImages, NoteKind, Outcome, Progress, Rebase, RefusalKind, RepairImage, Request,
+    Resize, Restore, Squash, trash,
 };
 use support::crash_suite::{Attempt, CrashSuite, Promise};
 use support::oracle::{self, View};
 use support::script::Script;
-use support::survival::refused_as;
+use support::survival::{refused_as, warns_of};
 use support::{HoldMode, Qemu, RecordingHost, checker, ours, qemu};
 
 /// `root` with the branches `a` (then `a1`, `a2`) and `b`, a little data in each.
@@ -961,8 +961,7 @@ fn a_sibling_in_the_trash_is_preserved_there_whatever_moment_cuts_it_off() {
             keep_old: None,
         });
         let plan = ours::plan(host, dir, &request);
-        let not_known = |note: &ops::Note| note.text.contains("not known");
-        let unread = plan.notes.iter().any(not_known);
+        let unread = warns_of(&plan, NoteKind::Unseen);
         let result = ours::agree(plan)
             .and_then(|ready| ops::run(ready, &Progress::new()).map_err(|e| e.to_string()));
         Attempt { result, unread }

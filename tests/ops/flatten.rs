@@ -11,7 +11,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use qanopy::host::Host;
 use qanopy::image::{Compression, CompressionLevel};
-use qanopy::ops::{Compress, Flatten, RefusalKind, Request};
+use qanopy::ops::{Compress, Flatten, NoteKind, RefusalKind, Request};
 use support::chains::{Shape, Tree, trees};
 use support::oracle::{Bytes, View, Views};
 use support::script::Script;
@@ -257,7 +257,7 @@ fn what_is_compressed_is_smaller_and_of_the_kind_asked_for() {
             }),
         });
         let plan = ours::plan(&ours::real_host(), dir, &request);
-        assert!(plan.notes.iter().any(|note| note.text.contains("at most")));
+        assert!(plan.notes.iter().any(|note| note.kind == NoteKind::Space));
         // The command said to do the same does the same.
         let command = plan.commands[0].clone();
         let theirs = command.replace(&new, &format!("theirs-{new}"));

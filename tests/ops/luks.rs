@@ -13,12 +13,13 @@ use qanopy::image::{
     Chain, Format, ImageFile, Keys, NoProgress, Passphrase, Passphrases, Root, Source, Target,
 };
 use qanopy::ops::{
-    self, ChangeSnapshot, Commit, CommittedLayer, Dependants, ExtractAs, Progress, RefusalKind,
-    Request, Siblings, SnapshotAction, SnapshotName,
+    self, ChangeSnapshot, Commit, CommittedLayer, Dependants, ExtractAs, NoteKind, Progress,
+    RefusalKind, Request, Siblings, SnapshotAction, SnapshotName,
 };
 use support::RecordingHost;
 use support::encrypted::{self, Kind, ours, theirs};
 use support::script::noise;
+use support::survival::warns_of;
 
 /// Where the LUKS header of an image is.
 fn luks_offset(image: &Path) -> usize {
@@ -339,10 +340,7 @@ fn a_commit_between_encrypted_and_plain_images_shows_what_was_shown() {
         let before = theirs(&qemu, &chain);
         let host = support::ours::real_host();
         let plan = plan_commit(&host, &overlay, Siblings::Refuse, &encrypted::keys());
-        let warned = plan
-            .notes
-            .iter()
-            .any(|note| note.text.contains("for everybody to read"));
+        let warned = warns_of(&plan, NoteKind::Secrecy);
         assert_eq!(warned, top == Kind::Luks && base != Kind::Luks);
         commit(&host, &overlay, Siblings::Refuse, &encrypted::keys());
         assert!(theirs(&qemu, &chain) == before, "{base:?} {top:?}");

@@ -667,5 +667,5 @@ fn what_holds_no_compressed_clusters_is_refused_to_a_compressing_rebase() {
     let dir = home.path();
     script_of_chains("-o data_file=top.data").build(dir);
     let request = compressing(rebase(dir, "top.qcow2", "new.qcow2"));
-    assert_refused(dir, &request, RefusalKind::Image("limit"));
+    assert_refused(dir, &request, RefusalKind::Unsupported);
 }

@@ -18,8 +18,8 @@ use qanopy::ops::journal::Journal;
 use qanopy::ops::{
     self, AmendImage, BackingStyle, BitmapAction, Branch, ChangeBitmap, ChangeSnapshot, CloneImage,
     Commit, CommittedLayer, Confirm, Direction, EmptyTrash, Export, Flatten, ImageOptions, Import,
-    MoveImages, NewSize, Plan, Rebase, RecoverEntry, Recovery, RedoEntry, RefusalKind, Relink,
-    RemoveLeftovers, RepairAction, RepairImage, Request, Resize, Restore, Revert, Siblings,
+    MoveImages, NewSize, NoteKind, Plan, Rebase, RecoverEntry, Recovery, RedoEntry, RefusalKind,
+    Relink, RemoveLeftovers, RepairAction, RepairImage, Request, Resize, Restore, Revert, Siblings,
     SnapshotAction, SnapshotName, Squash, UndoEntry, trash,
 };
 use serde_json::Value;
@@ -970,11 +970,7 @@ fn undo_says_first_what_it_passes_over_and_keeps_to_the_folders_it_is_told() {
     let asked = plan(&dir, &undo());
     let first = asked.notes.first().unwrap();
     assert!(first.warning, "{}", words(&asked));
-    assert!(
-        first.text.contains("cannot be taken back"),
-        "{}",
-        first.text
-    );
+    assert_eq!(first.kind, NoteKind::Order, "{}", first.text);
     assert!(first.text.contains("Commit other.qcow2"), "{}", first.text);
     assert!(asked.title.contains("Amend top.qcow2"), "{}", asked.title);
     let elsewhere = plan(

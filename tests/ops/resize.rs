@@ -12,7 +12,7 @@ use qanopy::image::{ImageFile, Preallocation, bitmaps, dirty, read_header};
 use qanopy::ops::{Confirm, Dependants, NewSize, RefusalKind, Request, Resize};
 use support::oracle::{self, View};
 use support::script::Script;
-use support::survival::{Case, digest, plan, refused_as, refused_as_limit, run, words};
+use support::survival::{Case, digest, plan, refused_as, run, words};
 use support::{HoldMode, ours};
 
 fn to(image: &Path, size: u64) -> Request {
@@ -470,11 +470,6 @@ fn refused(dir: &Path, request: &Request, kind: RefusalKind) -> String {
     refused_as(&plan(&ours::real_host(), dir, request), kind)
 }
 
-#[track_caller]
-fn limited(dir: &Path, request: &Request, reason: &str) {
-    refused_as_limit(&plan(&ours::real_host(), dir, request), reason);
-}
-
 #[test]
 fn what_cannot_or_should_not_be_done_is_refused_with_the_reason() {
     let Some(qemu) = support::qemu() else { return };
@@ -513,10 +508,10 @@ fn what_cannot_or_should_not_be_done_is_refused_with_the_reason() {
         &ask(NewSize::To(600 * KIB), true, off, broken),
         RefusalKind::AlreadySo,
     );
-    limited(
+    refused(
         home,
         &ask(NewSize::To(1 << 62), true, off, broken),
-        "a disk has at most",
+        RefusalKind::Image("limit"),
     );
     refused(
         home,
@@ -562,15 +557,15 @@ fn what_cannot_or_should_not_be_done_is_refused_with_the_reason() {
         "1M",
     ]);
     qemu.img(&["snapshot", "-c", "s", "old.qcow2"]);
-    limited(
+    refused(
         home,
         &to(&home.join("old.qcow2"), 2 << 20),
-        "of version 2 and has internal snapshots",
+        RefusalKind::Unsupported,
     );
-    limited(
+    refused(
         home,
         &to(&home.join("old.qcow2"), 512),
-        "of version 2 and has internal snapshots",
+        RefusalKind::Unsupported,
     );
 
     qemu.img(&["create", "-q", "-f", "qcow2", "stale.qcow2", "1M"]);
@@ -585,10 +580,10 @@ fn what_cannot_or_should_not_be_done_is_refused_with_the_reason() {
         "small.qcow2",
         "1M",
     ]);
-    limited(
+    refused(
         home,
         &to(&home.join("small.qcow2"), 1 << 40),
-        "a disk has at most 128 GiB",
+        RefusalKind::Image("limit"),
     );
     let held = qemu.hold_with_io(&home.join("stale.qcow2"), HoldMode::ReadWrite);
     refused(
@@ -598,15 +593,15 @@ fn what_cannot_or_should_not_be_done_is_refused_with_the_reason() {
     );
     drop(held);
     mark_in_use(&home.join("stale.qcow2"));
-    limited(
+    refused(
         home,
         &to(&home.join("stale.qcow2"), 2 << 20),
-        "marked as in use",
+        RefusalKind::Unsupported,
     );
-    limited(
+    refused(
         home,
         &to(&home.join("stale.qcow2"), 512),
-        "marked as in use",
+        RefusalKind::Unsupported,
     );
     assert!(
         !qemu.try_img(&["resize", "stale.qcow2", "2M"]).success(),

@@ -758,7 +758,7 @@ fn what_cannot_be_done_is_refused_with_the_reason_and_nothing_is_written() {
                 snapshot: named("small"),
                 dependants: Dependants::Refuse,
             },
-            limit,
+            RefusalKind::Unsupported,
         ),
     ] {
         let path = home.join(image);

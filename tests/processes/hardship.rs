@@ -15,14 +15,15 @@ use qanopy::image::Format;
 use qanopy::ops::{
     self, AmendImage, BackingStyle, BitmapAction, Branch, ChangeBitmap, ChangeSnapshot, CloneImage,
     Commit, CommittedLayer, Confirm, Convert, ConvertForm, Dependants, Direction, EffectKind,
-    Export, ExtractAs, Flatten, ImageOptions, MoveImages, NewSize, Plan, Progress, Rebase, Refusal,
-    RefusalKind, Relink, Relocation, Request, Resize, Siblings, SnapshotAction, SnapshotName,
-    Squash,
+    Export, ExtractAs, Flatten, ImageOptions, MoveImages, NewSize, NoteKind, Plan, Progress,
+    Rebase, Refusal, RefusalKind, Relink, Relocation, Request, Resize, Siblings, SnapshotAction,
+    SnapshotName, Squash,
 };
 use rustix::io::Errno;
 use support::crash_suite::Promise as _;
 use support::oracle::Bytes;
 use support::script::{Script, copy_tree};
+use support::survival::warns_of;
 use support::trial::{Promise, Trial};
 use support::{Calls, Fault, FaultyHost, HoldMode, Then, ours};
 
@@ -450,10 +451,7 @@ fn reads_that_end_early_are_errors_or_harmless() {
                 &(trial.request)(&dir),
             );
             // The scan could not understand an image, and the plan says so: that one is on its own.
-            let unread = plan
-                .notes
-                .iter()
-                .any(|note| note.warning && note.text.contains("not known"));
+            let unread = warns_of(&plan, NoteKind::Unseen);
             let result = ours::agree(plan)
                 .and_then(|ready| ops::run(ready, &Progress::new()).map_err(|e| e.to_string()));
             let context = format!("{name}: {:?} gave {result:?}", host.struck());

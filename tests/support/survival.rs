@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use qanopy::host::Host;
 use qanopy::image::{Chain, Format};
-use qanopy::ops::{self, Confirm, Outcome, Plan, Progress, RefusalKind, Request, Resize};
+use qanopy::ops::{self, Confirm, NoteKind, Outcome, Plan, Progress, RefusalKind, Request, Resize};
 
 use super::crash_suite::{Attempt, CrashSuite, Promise};
 use super::oracle::{self, View};
@@ -75,12 +75,10 @@ pub fn refused_as(plan: &Plan, kind: RefusalKind) -> String {
     said
 }
 
-/// The same for what an image's format or its tables cannot hold: all that is of one kind, and told apart by
-/// its words.
-#[track_caller]
-pub fn refused_as_limit(plan: &Plan, reason: &str) {
-    let said = refused_as(plan, RefusalKind::Image("limit"));
-    assert!(said.contains(reason), "{reason:?} in\n{said}");
+/// Whether a plan warns of this kind of thing.
+pub fn warns_of(plan: &Plan, kind: NoteKind) -> bool {
+    let mut notes = plan.notes.iter();
+    notes.any(|note| note.warning && note.kind == kind)
 }
 
 /// What the guest sees of an image, as we read it, in a few words.

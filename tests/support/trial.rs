@@ -9,11 +9,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use qanopy::host::Host;
-use qanopy::ops::{self, Progress, Request};
+use qanopy::ops::{self, NoteKind, Progress, Request};
 
 use super::crash_suite::{self, Attempt, CrashSuite};
 use super::oracle::{View, Views};
 use super::script::{Script, files_below};
+use super::survival::warns_of;
 use super::{checker, oracle, ours};
 
 /// One operation to be cut off.
@@ -100,10 +101,7 @@ impl Trial {
         }
         let attempt = |host: &Arc<dyn Host>, dir: &Path| {
             let plan = ours::plan(host, dir, &(self.request)(dir));
-            let unread = plan
-                .notes
-                .iter()
-                .any(|note| note.warning && note.text.contains("not known"));
+            let unread = warns_of(&plan, NoteKind::Unseen);
             let result = ours::agree(plan)
                 .and_then(|ready| ops::run(ready, &Progress::new()).map_err(|e| e.to_string()));
             Attempt { result, unread }

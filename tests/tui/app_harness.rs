@@ -9,8 +9,8 @@ use qanopy::forest::{Backing, BackingState, Content, Forest, ScannedFile};
 use qanopy::host::{FileId, FileKind, Holder, RealHost, Stat};
 use qanopy::image::{Compression, Encryption, Format, ImageInfo, Keys, Snapshot};
 use qanopy::ops::{
-    self, Commit, Confirm, Context, Danger, Effect as Change, EffectKind, LookedIn, Note, Plan,
-    Refusal, RefusalKind, Request, Siblings, SpaceNeed, Undo, WayOut,
+    self, Commit, Confirm, Context, Danger, Effect as Change, EffectKind, LookedIn, Note, NoteKind,
+    Plan, Refusal, RefusalKind, Request, Siblings, SpaceNeed, Undo, WayOut,
 };
 use qanopy::qcow2::HostOffset;
 use qanopy::tui::testing::{
@@ -576,7 +576,10 @@ pub fn possible_commit(plan: &mut Plan) {
     plan.undo = Undo::Possible("commit Overlay-1-before.qcow2 into Overlay-1.qcow2".to_owned());
     plan.notes = vec![Note {
         warning: true,
-        ..Note::of("Overlay-1A.qcow2 is in use and would have to be closed")
+        ..Note::new(
+            NoteKind::InUse,
+            "Overlay-1A.qcow2 is in use and would have to be closed",
+        )
     }];
     plan.commands = vec!["qemu-img commit Overlay-1B.qcow2".to_owned()];
 }
@@ -647,7 +650,8 @@ pub fn new_branch(plan: &mut Plan) {
         196 << 10,
         "196 KiB",
     )];
-    plan.notes = vec![Note::of(
+    plan.notes = vec![Note::new(
+        NoteKind::Dependants,
         "Overlay-1.qcow2 then has 3 overlays: writing to it would corrupt them",
     )];
     plan.commands =

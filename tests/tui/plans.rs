@@ -2,7 +2,7 @@
 //! meanwhile.
 
 use super::app_harness::{AppHarness, Image, change, forest, qcow2, refused_commit};
-use qanopy::ops::{Confirm, Danger, EffectKind, Note, Request, Undo};
+use qanopy::ops::{Confirm, Danger, EffectKind, Note, NoteKind, Request, Undo};
 use qanopy::tui::testing::Dialog;
 
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
@@ -32,7 +32,9 @@ fn asked_to_discard(harness: &mut AppHarness, notes: usize) {
     harness.answer(|plan| {
         plan.title = "Discard Overlay-2A.qcow2".to_owned();
         plan.effects = vec![change(EffectKind::Trashes, "Overlay-2A.qcow2", 1, "goes")];
-        plan.notes = (0..notes).map(|n| Note::of(format!("note {n}."))).collect();
+        plan.notes = (0..notes)
+            .map(|n| Note::new(NoteKind::Manner, format!("note {n}.")))
+            .collect();
     });
 }
 
@@ -86,7 +88,9 @@ fn a_number_is_not_taken_either_for_what_was_never_seen() {
     harness.press("X");
     harness.answer(|plan| {
         plan.effects = vec![change(EffectKind::Deletes, "Overlay-2A.qcow2", 1, "gone")];
-        plan.notes = (0..14).map(|n| Note::of(format!("note {n}."))).collect();
+        plan.notes = (0..14)
+            .map(|n| Note::new(NoteKind::Manner, format!("note {n}.")))
+            .collect();
         plan.undo = Undo::Impossible("it is deleted".to_owned());
         plan.danger = Danger::Loses;
         plan.confirm = Confirm::Count(1);
@@ -120,7 +124,7 @@ fn a_plan_begins_with_what_is_lost_and_whether_that_can_be_taken_back() {
         harness.press("X");
         harness.answer(|plan| {
             plan.effects = vec![change(EffectKind::Deletes, "Overlay-2A.qcow2", 1, "gone")];
-            plan.notes = vec![Note::of("a note")];
+            plan.notes = vec![Note::new(NoteKind::Manner, "a note")];
             plan.keeps = vec!["the rest".to_owned()];
             plan.undo = Undo::Impossible("it is deleted".to_owned());
             plan.danger = Danger::Loses;

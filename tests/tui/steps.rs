@@ -5,7 +5,7 @@ use qanopy::image::{CarriedBitmaps, Compression, Measure, Preallocation, Qcow2Op
 use qanopy::ops::{
     AmendImage, BitmapAction, Branch, ChangeBitmap, ChangeSnapshot, CloneImage, Commit,
     ConvertForm, CreateRaw, Direction, Discard, EffectKind, Error, Export, Flatten, ImageOptions,
-    Import, Leftover, MoveImages, NewSize, Note, Outcome, Rebase, RedoEntry, Reflink,
+    Import, Leftover, MoveImages, NewSize, Note, NoteKind, Outcome, Rebase, RedoEntry, Reflink,
     RemoveLeftovers, RepairImage, Request, Resize, Restore, Siblings, SnapshotAction, SnapshotName,
     Squash, UndoEntry, Unlink,
 };
@@ -998,7 +998,7 @@ fn two_marked_images_are_compared_by_a_job() {
         "{names:?}"
     );
     let mut found = outcome(None);
-    found.remarks = vec![Note::of("at 0: 512 B differ")];
+    found.remarks = vec![Note::new(NoteKind::Manner, "at 0: 512 B differ")];
     harness.send(Msg::Ended(1, Ok(found)));
     assert!(
         !harness.screen().contains("512 B differ"),

@@ -111,9 +111,21 @@ pub enum ErrorKind {
         /// Where, in bytes.
         offset: u64,
     },
-    /// The image cannot be larger, or has no room for what is asked.
+    /// A bound of the format, or of the memory that is used, does not allow it: too large, too long, too many.
     #[error("{0}")]
     Limit(String),
+    /// What is asked does not go together with an image of this kind, version or with these features.
+    #[error("{0}")]
+    Unsupported(String),
+    /// It has no internal snapshot or dirty bitmap of that name.
+    #[error("{0}")]
+    NoSuch(String),
+    /// It has something of that name already.
+    #[error("{0}")]
+    Taken(String),
+    /// It is not what it was any more, so what was saved of it does not fit.
+    #[error("{0}")]
+    Changed(String),
     /// A fault of this program: what was not written by then is not written.
     #[error("{0}")]
     Internal(#[from] crate::image::internal::Fault),
@@ -161,6 +173,10 @@ impl ErrorKind {
             Self::TooDeep(_) => "too-deep",
             Self::Overlap { .. } => "metadata-overlap",
             Self::Limit(_) => "limit",
+            Self::Unsupported(_) => "unsupported",
+            Self::NoSuch(_) => "not-found",
+            Self::Taken(_) => "already-exists",
+            Self::Changed(_) => "stale",
             Self::Internal(_) => "internal",
             Self::Cancelled => "cancelled",
         }

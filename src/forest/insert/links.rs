@@ -30,7 +30,7 @@ impl Forest {
         if let Some(node) = self.nodes.get_mut(at) {
             node.parent = new;
         }
-        self.growth.pending.entry(new).or_default().push(id);
+        self.growth.unlisted.entry(new).or_default().push(id);
         if let Some(old) = old {
             self.growth.relinked = true;
             self.growth.deserted.push(old);

@@ -36,7 +36,7 @@ impl Forest {
 
     /// Puts the new members into the lists of children, which are kept in order.
     pub(super) fn merge_lists(&mut self) {
-        for (parent, mut added) in std::mem::take(&mut self.growth.pending) {
+        for (parent, mut added) in std::mem::take(&mut self.growth.unlisted) {
             added.retain(|id| self.get(*id).is_some_and(|node| node.parent == parent));
             added.sort_unstable_by(|a, b| self.order(*a, *b));
             added.dedup();
@@ -73,9 +73,9 @@ impl Forest {
 
     /// The nodes built on one, also those that are not in its list yet, in no order.
     pub(super) fn members(&self, id: NodeId) -> HashSet<NodeId> {
-        let pending = self.growth.pending.get(&Some(id));
-        let pending = pending.into_iter().flatten().copied();
-        let members = self.list(Some(id)).iter().copied().chain(pending);
+        let unlisted = self.growth.unlisted.get(&Some(id));
+        let unlisted = unlisted.into_iter().flatten().copied();
+        let members = self.list(Some(id)).iter().copied().chain(unlisted);
         members
             .filter(|member| {
                 self.get(*member)

@@ -189,7 +189,7 @@ impl Forest {
         self.gone.push(false);
         self.in_use.push(false);
         self.growth.joined.push(id.0);
-        self.growth.pending.entry(None).or_default().push(id);
+        self.growth.unlisted.entry(None).or_default().push(id);
         id
     }
 
@@ -237,7 +237,7 @@ impl Forest {
         let growth = &mut self.growth;
         growth.dirty.insert(id);
         growth.dirty.extend(node.children.iter().copied());
-        if let Some(children) = growth.pending.get(&Some(id)) {
+        if let Some(children) = growth.unlisted.get(&Some(id)) {
             growth.dirty.extend(children);
         }
         if let Some(name) = node.path.file_name()

@@ -83,7 +83,7 @@ impl Forest {
             let parent = node.parent;
             let is_other = node.path != path;
             let old = std::mem::replace(&mut node.path, path);
-            self.growth.pending.entry(parent).or_default().push(id);
+            self.growth.unlisted.entry(parent).or_default().push(id);
             for child in self.members(id) {
                 self.growth.dirty.insert(child);
                 let child = self.nodes.get_mut(index(child));

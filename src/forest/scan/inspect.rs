@@ -71,7 +71,7 @@ struct State {
     /// Names that images record for their backing files, with the format: the walk should meet them and
     /// recognise what they lead to. Those it does not are looked at after it, so that what belongs into
     /// the forest does not depend on which file is looked at first.
-    pending: BTreeMap<(FileId, PathBuf), Option<Format>>,
+    left_over: BTreeMap<(FileId, PathBuf), Option<Format>>,
     /// All facts that were found: those of most images are alike.
     facts: HashSet<Arc<ImageInfo>>,
     /// All that was found recorded of backing files: overlays on bases of the same name record the same.
@@ -90,7 +90,7 @@ impl State {
         if self.found.contains(&file) && is_met() {
             return;
         }
-        match self.pending.entry((file, path.to_path_buf())) {
+        match self.left_over.entry((file, path.to_path_buf())) {
             Entry::Vacant(new) => {
                 new.insert(format.cloned());
             }
@@ -172,8 +172,8 @@ impl Looker {
 
     /// Names that images record and by which nothing was recognised so far, in order.
     pub(in crate::forest) fn left_over(&self) -> Vec<Visit> {
-        let pending = std::mem::take(&mut lock(&self.state).pending);
-        let visits = pending.into_iter();
+        let left_over = std::mem::take(&mut lock(&self.state).left_over);
+        let visits = left_over.into_iter();
         visits
             .map(|((_, path), format)| self.named(path, format))
             .collect()
@@ -341,8 +341,8 @@ impl Looker {
     pub(in crate::forest) fn remember(&self, file: FileId, path: &Path) {
         let mut state = lock(&self.state);
         // Most are met soon after they were named: what is kept of them meanwhile is not to pile up.
-        if !state.pending.is_empty() {
-            state.pending.remove(&(file, path.to_path_buf()));
+        if !state.left_over.is_empty() {
+            state.left_over.remove(&(file, path.to_path_buf()));
         }
         state.found.insert(file);
         let met = state.hash(file, path);

@@ -32,7 +32,7 @@ use super::framework::request::Name;
 use super::framework::secrecy::warn_of_plain_copies;
 use super::framework::{backing_name, device, new_file, readers, resolve, space, unlock};
 use super::{
-    BackingStyle, CommandLine, Commit, CommittedLayer, Context, EffectKind, Note, Plan,
+    BackingStyle, CommandLine, Commit, CommittedLayer, Context, EffectKind, Note, NoteKind, Plan,
     RefusalKind, Remedy, Request, Siblings, Undo, WayOut, trash,
 };
 use merge::{Child, CommitJob, KeepOld, Kept, MergedFile};
@@ -160,8 +160,11 @@ fn commit_back(half: &Half<'_>, old: &Path) -> Way {
         None => Way::Ask(back),
         Some(batch) => Way::But(
             back,
-            Note::of("it was merged as a whole: the layers are in the trash")
-                .helped_by(vec![Remedy::restore(batch)]),
+            Note::new(
+                NoteKind::Interrupted,
+                "it was merged as a whole: the layers are in the trash",
+            )
+            .helped_by(vec![Remedy::restore(batch)]),
         ),
     }
 }
@@ -381,7 +384,7 @@ fn leave_devices(plan: &mut Plan, run: &Run<'_>, request: &Commit) -> Commit {
         return request.clone();
     }
     if let Some(stat) = layer.stat.as_ref() {
-        plan.note(format!(
+        plan.note(NoteKind::Device, format!(
             "{path} is a block device, which cannot go to the trash: it stays as an empty layer. Once nothing needs \
              it, remove it {}",
             device::remove_line(stat)
@@ -449,7 +452,7 @@ fn plan_keep_old(
         survey
             .dependants
             .retain(|dependant| Some(dependant.node) != there);
-        plan.note(format!(
+        plan.note(NoteKind::Interrupted, format!(
             "{} holds what this overwrites already: it is taken for what a commit that was interrupted has \
              put aside",
             name(new)
@@ -457,7 +460,7 @@ fn plan_keep_old(
         return Some(keep_old(true));
     }
     if survey.is_merged {
-        plan.warn(format!(
+        plan.warn(NoteKind::Interrupted, format!(
             "{base} shows all that {} holds already, so {} will show that too: what a commit that was \
              interrupted has overwritten is not in it",
             name(&run.top().path),
@@ -584,7 +587,7 @@ fn note_facts(plan: &mut Plan, run: &Run<'_>, survey: &Survey) {
             ));
         }
         if facts.bitmaps > 0 {
-            plan.warn(format!("the dirty bitmaps of {base} that record writes will be marked as in use, which makes QEMU ignore them: backups start over"));
+            plan.warn(NoteKind::Bitmaps, format!("the dirty bitmaps of {base} that record writes will be marked as in use, which makes QEMU ignore them: backups start over"));
         }
     }
     if survey.data > 0 && !run.base.is_encrypted() {
@@ -592,7 +595,7 @@ fn note_facts(plan: &mut Plan, run: &Run<'_>, survey: &Survey) {
         warn_of_plain_copies(plan, layers, std::slice::from_ref(&base));
     }
     if survey.overlay_is_shorter() {
-        plan.warn(format!(
+        plan.warn(NoteKind::Size, format!(
             "{} is shorter than {base} ({} and {}): {base} keeps its length, and its end shows again",
             name(&run.top().path),
             size(survey.overlay_size),
@@ -600,10 +603,13 @@ fn note_facts(plan: &mut Plan, run: &Run<'_>, survey: &Survey) {
         ));
     }
     if survey.data + survey.zeros == 0 {
-        plan.note(format!(
-            "{} holds nothing of its own: nothing is copied",
-            name(&run.top().path)
-        ));
+        plan.note(
+            NoteKind::Manner,
+            format!(
+                "{} holds nothing of its own: nothing is copied",
+                name(&run.top().path)
+            ),
+        );
     }
 }
 
@@ -633,7 +639,7 @@ fn require_unchanged(plan: &mut Plan, survey: &Survey, kept: &[Dependant]) {
             continue;
         }
         if let Err(unseen) = plan.remember(&dependant.path, Compare::Content) {
-            plan.warn(unseen.text);
+            plan.warn(NoteKind::Unseen, unseen.text);
         }
     }
 }

@@ -13,8 +13,8 @@ use crate::ops::framework::eligibility::{refuse_corrupt, refuse_receiver_elsewhe
 use crate::ops::framework::format::{listed, name, shown};
 use crate::ops::framework::unlock;
 use crate::ops::{
-    Commit, Context, Direction, EffectKind, EmptyTrash, Flatten, Plan, RefusalKind, Request,
-    Siblings, Squash, WayOut,
+    Commit, Context, Direction, EffectKind, EmptyTrash, Flatten, NoteKind, Plan, RefusalKind,
+    Request, Siblings, Squash, WayOut,
 };
 use crate::units::{count, size};
 
@@ -47,11 +47,14 @@ pub(super) fn judge_dependants(
             .push(format!("{}: nothing they read changes", listed(&safe, 5)));
     }
     if survey.is_merged {
-        plan.note(format!(
-            "{} shows all that {} holds already: this finishes a commit that was interrupted",
-            name(&run.base.path),
-            name(&run.top().path)
-        ));
+        plan.note(
+            NoteKind::Interrupted,
+            format!(
+                "{} shows all that {} holds already: this finishes a commit that was interrupted",
+                name(&run.base.path),
+                name(&run.top().path)
+            ),
+        );
         return kept;
     }
     // A sibling that loses nothing is no reason against it.

@@ -109,19 +109,20 @@ fn base_of<'f>(plan: &mut Plan, forest: &'f Forest, node: &Node) -> Option<(&'f 
     let recorded = printable(backing.name());
     let base = node.parent.and_then(|id| forest.get(id));
     let Some(base) = base.filter(|base| base.location == Location::Scanned) else {
-        let (kind, why) = match base.map(|base| base.location) {
-            Some(Location::OutsideScan) => (
-                RefusalKind::OutsideRoots,
-                "outside the folders looked in: what else is built on that is not known. Look in its folder too",
-            ),
-            Some(Location::Elsewhere) => (RefusalKind::NotFound, "which is no local file"),
-            Some(Location::Missing | Location::InTrash | Location::Scanned) | None => {
+        let why = match base {
+            Some(base) if base.location == Location::OutsideScan => {
+                plan.refuse_for(resolve::dependants_unknown(&base.path));
+                return None;
+            }
+            Some(base) if base.location == Location::Elsewhere => "which is no local file",
+            _ => {
                 let text = format!("{path} is built on {recorded}, which is not there");
                 refuse_missing_base(plan, forest, node, text);
                 return None;
             }
         };
-        plan.refuse(kind, format!("{path} is built on {recorded}, {why}"));
+        let text = format!("{path} is built on {recorded}, {why}");
+        plan.refuse(RefusalKind::NotFound, text);
         return None;
     };
     if refuse_unnamed(plan, node, base) {

@@ -21,8 +21,8 @@ use crate::ops::framework::locks::{Locking, data_file};
 use crate::ops::framework::plan::Job;
 use crate::ops::framework::{device, resolve, space, unlock};
 use crate::ops::{
-    Context, Convert, Dependants, EffectKind, Error, NewSize, Outcome, Phase, Plan, Progress,
-    RefusalKind, Request, Resize, Undo, WayOut,
+    Context, Convert, Dependants, EffectKind, Error, NewSize, NoteKind, Outcome, Phase, Plan,
+    Progress, RefusalKind, Request, Resize, Undo, WayOut,
 };
 use crate::units::{count, size};
 
@@ -209,23 +209,27 @@ fn refuse_if_shorter(plan: &mut Plan, node: &Node, disk: u64, needed: u64) {
 
 fn say_what_it_means(plan: &mut Plan, node: &Node, disk: u64, written: u64) {
     let target = name(&node.path);
-    plan.warn(format!(
+    plan.warn(NoteKind::Manner, format!(
         "{target} is written in place: cut off in the middle, by a crash or by you, it shows new content up to \
          somewhere and old content behind that. It stays readable, and the same command again completes it"
     ));
     if disk > written {
-        plan.warn(format!(
-            "{target} is longer than that ({} and {}): what it shows behind stays",
-            size(disk),
-            size(written)
-        ));
+        plan.warn(
+            NoteKind::Size,
+            format!(
+                "{target} is longer than that ({} and {}): what it shows behind stays",
+                size(disk),
+                size(written)
+            ),
+        );
     }
     let Some(facts) = node.facts() else {
         return;
     };
-    plan.note(format!(
-        "{target} is a qcow2 image by its first bytes, and is written as one"
-    ));
+    plan.note(
+        NoteKind::Manner,
+        format!("{target} is a qcow2 image by its first bytes, and is written as one"),
+    );
     if facts.snapshots > 0 {
         let number = usize::try_from(facts.snapshots).unwrap_or(usize::MAX);
         plan.keeps.push(format!(
@@ -234,12 +238,13 @@ fn say_what_it_means(plan: &mut Plan, node: &Node, disk: u64, written: u64) {
         ));
     }
     if facts.bitmaps > 0 {
-        plan.warn(format!("the dirty bitmaps of {target} that record writes will be marked as in use, which makes QEMU ignore them: backups start over"));
+        plan.warn(NoteKind::Bitmaps, format!("the dirty bitmaps of {target} that record writes will be marked as in use, which makes QEMU ignore them: backups start over"));
     }
     if node.backing.is_some() {
-        plan.note(format!(
-            "{target} stays built on what it is built on, and holds all of this itself"
-        ));
+        plan.note(
+            NoteKind::Manner,
+            format!("{target} stays built on what it is built on, and holds all of this itself"),
+        );
     }
 }
 

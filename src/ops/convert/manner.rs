@@ -6,7 +6,7 @@ use crate::host::Host;
 use crate::image;
 use crate::image::{ConvertFrom, Keys, Lost, SparseSize};
 use crate::ops::framework::format::{listed, name};
-use crate::ops::{Convert, Note, Plan};
+use crate::ops::{Convert, Note, NoteKind, Plan};
 use crate::units::size;
 
 use super::source::Source;
@@ -44,15 +44,21 @@ impl Manner {
     /// What was found to be lost when planning.
     pub(super) fn say(&self, plan: &mut Plan, request: &Convert) {
         let Some(lost) = &self.lost else { return };
-        plan.note("what cannot be read becomes zeros, and is listed at the end".to_owned());
+        plan.note(
+            NoteKind::Lost,
+            "what cannot be read becomes zeros, and is listed at the end".to_owned(),
+        );
         if lost.bytes() > 0 {
             let names: Vec<String> = request.sources.iter().map(|path| name(path)).collect();
-            plan.warn(format!(
-                "{} of what {} showed cannot be read any more, by the tables alone: {}",
-                size(lost.bytes()),
-                listed(&names, 3),
-                ranges_of(lost)
-            ));
+            plan.warn(
+                NoteKind::Lost,
+                format!(
+                    "{} of what {} showed cannot be read any more, by the tables alone: {}",
+                    size(lost.bytes()),
+                    listed(&names, 3),
+                    ranges_of(lost)
+                ),
+            );
         }
     }
 
@@ -60,13 +66,14 @@ impl Manner {
     pub(super) fn remarks(&self) -> Vec<Note> {
         let lost = self.lost.as_ref().filter(|lost| lost.bytes() > 0);
         let say = |lost: &Arc<Lost>| {
-            format!(
+            let text = format!(
                 "{} could not be read and are zeros: {}",
                 size(lost.bytes()),
                 ranges_of(lost)
-            )
+            );
+            Note::new(NoteKind::Lost, text)
         };
-        lost.map(say).map(Note::of).into_iter().collect()
+        lost.map(say).into_iter().collect()
     }
 }
 

@@ -32,8 +32,8 @@ use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::{backing_format, backing_name, new_file, new_image, resolve};
 use super::{
-    CommandLine, Convert, ConvertForm, EffectKind, Error, Outcome, Phase, Plan, Progress,
-    RefusalKind, Request, Undo, WayOut,
+    CommandLine, Convert, ConvertForm, EffectKind, Error, Note, NoteKind, Outcome, Phase, Plan,
+    Progress, RefusalKind, Request, Undo, WayOut,
 };
 use manner::Manner;
 use qemu_line::qemu_line;
@@ -88,10 +88,13 @@ impl Operation for Convert {
         match self.form {
             ConvertForm::Existing => Way::But(
                 self.clone().into(),
-                format!(
-                    "how much of {} has its new content cannot be told: all of it is written once more",
-                    name(&self.new)
-                ).into(),
+                Note::new(
+                    NoteKind::Interrupted,
+                    format!(
+                        "how much of {} has its new content cannot be told: all of it is written once more",
+                        name(&self.new)
+                    ),
+                ),
             ),
             ConvertForm::Raw { .. } | ConvertForm::Qcow2 { .. } => half.finish_making(self.clone()),
         }
@@ -472,13 +475,16 @@ fn say_of_bitmaps(plan: &mut Plan, request: &Convert, from: &ConvertFrom) -> boo
     }
     if !sound.is_empty() {
         let text = format!("its dirty bitmaps come along: {}", names(&sound));
-        plan.note(text);
+        plan.note(NoteKind::Bitmaps, text);
     }
     if !stale.is_empty() {
-        plan.warn(format!(
-            "dirty bitmaps that are marked as in use stay behind: {}",
-            names(&stale)
-        ));
+        plan.warn(
+            NoteKind::Bitmaps,
+            format!(
+                "dirty bitmaps that are marked as in use stay behind: {}",
+                names(&stale)
+            ),
+        );
     }
     true
 }

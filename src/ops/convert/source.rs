@@ -13,7 +13,7 @@ use crate::ops::framework::files_to_lock::FilesToLock;
 use crate::ops::framework::format::{listed, name, shown};
 use crate::ops::framework::secrecy::warn_of_plain_copies;
 use crate::ops::framework::{backing_format, eligibility, resolve, unlock};
-use crate::ops::{Convert, ConvertForm, EffectKind, Plan, RefusalKind, snapshot};
+use crate::ops::{Convert, ConvertForm, EffectKind, NoteKind, Plan, RefusalKind, snapshot};
 use crate::units::count;
 
 /// One source, found and fit to be read.
@@ -48,7 +48,7 @@ impl Source {
         let found = snapshots.iter().find(|snapshot| snapshot.id == *id);
         let found = found.ok_or_else(|| {
             let text = format!("has no snapshot with the ID {}", printable_bytes(id));
-            image::Error::new(&self.path, ErrorKind::Limit(text))
+            image::Error::new(&self.path, ErrorKind::NoSuch(text))
         })?;
         snapshot_view(&chain, found)
     }
@@ -107,11 +107,14 @@ pub(super) fn find_source(plan: &mut Plan, path: &Path, request: &Convert) -> Op
         .map(|(number, what)| count(number, what))
         .collect();
         if !left.is_empty() {
-            plan.note(format!(
-                "{} of {} stay behind: only a disk is copied",
-                listed(&left, 2),
-                name(path)
-            ));
+            plan.note(
+                NoteKind::Snapshots,
+                format!(
+                    "{} of {} stay behind: only a disk is copied",
+                    listed(&left, 2),
+                    name(path)
+                ),
+            );
         }
         let is_sealed = match &request.form {
             ConvertForm::Qcow2 { image, .. } => image.encryption.is_some(),
@@ -124,10 +127,13 @@ pub(super) fn find_source(plan: &mut Plan, path: &Path, request: &Convert) -> Op
             warn_of_plain_copies(plan, [node], &[name(&request.new)]);
         }
         if facts.corrupt {
-            plan.warn(format!(
-                "{} is damaged: the copy can only be as good as it is",
-                shown(path)
-            ));
+            plan.warn(
+                NoteKind::Damaged,
+                format!(
+                    "{} is damaged: the copy can only be as good as it is",
+                    shown(path)
+                ),
+            );
         }
     }
     Some(Source {

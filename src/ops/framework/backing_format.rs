@@ -7,6 +7,7 @@ use crate::host::printable;
 use crate::image::Format;
 
 use super::format::{name, shown};
+use super::note::NoteKind;
 use super::plan::Plan;
 use super::refusal::{RefusalKind, WayOut};
 use super::request::Request;
@@ -52,7 +53,7 @@ pub(in crate::ops) fn said(plan: &mut Plan, base: &Node, said: &Format) -> Optio
     let path = shown(&base.path);
     match seen(base) {
         Some(seen) if seen == *said => {}
-        Some(seen) if *said == Format::Raw => plan.warn(format!(
+        Some(seen) if *said == Format::Raw => plan.warn(NoteKind::BackingFormat, format!(
             "{path} begins like {seen}: as raw, the guest sees that header as its first sector, and nothing of what \
              the file holds as {seen}",
             seen = printable(seen.name())
@@ -68,7 +69,7 @@ pub(in crate::ops) fn said(plan: &mut Plan, base: &Node, said: &Format) -> Optio
             );
             return None;
         }
-        None => plan.warn(format!(
+        None => plan.warn(NoteKind::BackingFormat, format!(
             "whether {path} is {} could not be seen",
             printable(said.name())
         )),

@@ -10,6 +10,7 @@ use crate::host::{Access, Host, LockSet, io_text};
 use super::error::Error;
 use super::format::{name, shown};
 use super::locks::{Locking, Use, who_uses};
+use super::note::NoteKind;
 use super::plan::{EffectKind, Plan};
 use super::preconditions::{Compare, Preconditions};
 
@@ -34,7 +35,7 @@ impl BuiltOn {
         let holds = match who_uses(host.as_ref(), base, LockSet::ReadOnly) {
             Ok(Use::Free | Use::Open(_)) => true,
             Ok(Use::Unknown(sentence)) => {
-                plan.warn(sentence);
+                plan.warn(NoteKind::InUse, sentence);
                 true
             }
             // QEMU creates an overlay on such a base without a word.
@@ -45,19 +46,25 @@ impl BuiltOn {
                     None,
                     format!("worthless as soon as {} is written", name(base)),
                 );
-                plan.warn(format!(
-                    "{sentence}, or what {} shows changes with it and is soon worthless",
-                    name(new)
-                ));
+                plan.warn(
+                    NoteKind::InUse,
+                    format!(
+                        "{sentence}, or what {} shows changes with it and is soon worthless",
+                        name(new)
+                    ),
+                );
                 false
             }
             Err(error) => {
-                plan.warn(format!(
-                    "{} cannot be opened here ({error}): {} can be made, but not read",
-                    shown(base),
-                    name(new),
-                    error = io_text(&error)
-                ));
+                plan.warn(
+                    NoteKind::Unseen,
+                    format!(
+                        "{} cannot be opened here ({error}): {} can be made, but not read",
+                        shown(base),
+                        name(new),
+                        error = io_text(&error)
+                    ),
+                );
                 false
             }
         };

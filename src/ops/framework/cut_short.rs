@@ -7,7 +7,8 @@ use crate::image::{self, Format, Layer};
 use crate::units::size;
 
 use super::format::shown;
-use super::plan::{Note, Plan};
+use super::note::{Note, NoteKind};
+use super::plan::Plan;
 use super::remedy::Remedy;
 use super::resolve;
 
@@ -35,11 +36,12 @@ pub(in crate::ops) fn warn(plan: &mut Plan) {
             .and_then(|layer| image::cut_short(&layer));
         if let Ok(lost @ 1..) = lost {
             let check = Remedy::Check(node.path.clone());
-            warnings.push(Note::of(sentence(node, lost)).helped_by(vec![check]));
+            warnings
+                .push(Note::new(NoteKind::Damaged, sentence(node, lost)).helped_by(vec![check]));
         }
     }
     for warning in warnings {
-        plan.warn(warning);
+        plan.warn_of(warning);
     }
 }
 

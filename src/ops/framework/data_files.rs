@@ -8,6 +8,7 @@ use crate::forest::{Forest, Node, NodeId, ProblemKind};
 use crate::host::{FileId, Host, Stat};
 use crate::image::{BackingName, beside};
 
+use super::note::NoteKind;
 use super::plan::Plan;
 
 /// The images other than `node` that keep their data in this file. They depend on it by a name that is
@@ -54,7 +55,7 @@ pub(in crate::ops) fn warn(plan: &mut Plan) {
     }
     plan.commands.clear();
     for text in told {
-        plan.warn(text);
+        plan.warn(NoteKind::DataFile, text);
     }
 }
 

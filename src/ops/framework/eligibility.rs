@@ -10,9 +10,10 @@ use crate::image::{self, BackingName, Encryption, ErrorKind, Format, ImageFile, 
 
 use super::data_files::data_file_users;
 use super::format::{listed, name, shown};
+use super::note::NoteKind;
 use super::plan::Plan;
 use super::readers;
-use super::refusal::{RefusalKind, WayOut};
+use super::refusal::{Reason, RefusalKind, WayOut};
 use super::remedy::Remedy;
 use super::request::Request;
 
@@ -59,7 +60,7 @@ impl Need {
         let lost = facts.and_then(|facts| facts.truncated.as_ref());
         match (self, lost) {
             (Self::WhatIsThere, Some(why)) => {
-                plan.warn(printable(why));
+                plan.warn(NoteKind::Damaged, printable(why));
                 true
             }
             _ => is_readable(plan, node),
@@ -109,10 +110,10 @@ pub(in crate::ops) fn chain_below_for<'f>(
             ),
             Location::Missing => (RefusalKind::NotFound, "which is not there"),
             Location::Elsewhere => (RefusalKind::NotFound, "which is no local file"),
-            Location::OutsideScan => (
-                RefusalKind::OutsideRoots,
-                "outside the folders looked in: look in its folder too",
-            ),
+            Location::OutsideScan => {
+                plan.refuse_for(names_outside(&overlay.path, "is built on", &base.path));
+                return None;
+            }
             Location::Scanned | Location::InTrash => {
                 if refuse_unnamed(plan, node, base) || !need.is_met(plan, base) {
                     return None;
@@ -194,7 +195,7 @@ pub(in crate::ops) fn is_readable(plan: &mut Plan, node: &Node) -> bool {
             (None, Some(why)) if facts.lost_map => (RefusalKind::Damaged, printable(why)),
             // Reading needs no reference counts, and a table that is cut off reads as if it were empty.
             (None, Some(why)) => {
-                plan.warn(printable(why));
+                plan.warn(NoteKind::Damaged, printable(why));
                 return true;
             }
             (None, None) => return true,
@@ -286,16 +287,19 @@ pub(in crate::ops) fn warn_of_unread(plan: &mut Plan, image: &Path) {
         .map(|node| shown(&node.path))
         .collect();
     if !closed.is_empty() {
-        plan.warn(format!(
-            "{} cannot be read: whether {} built on {} is not known",
-            listed(&closed, 5),
-            if closed.len() == 1 {
-                "it is"
-            } else {
-                "they are"
-            },
-            name(image)
-        ));
+        plan.warn(
+            NoteKind::Unseen,
+            format!(
+                "{} cannot be read: whether {} built on {} is not known",
+                listed(&closed, 5),
+                if closed.len() == 1 {
+                    "it is"
+                } else {
+                    "they are"
+                },
+                name(image)
+            ),
+        );
     }
 }
 
@@ -318,13 +322,7 @@ pub(in crate::ops) fn refuse_foreign_data(
             continue;
         };
         if !lies_where_the_person_looked(plan, &node.path, &place) {
-            let text = format!(
-                "{} names {} as its data file, outside the folders looked in: an image can name any file of \
-                 this machine, so look in its folder too if that is right",
-                shown(&node.path),
-                shown(&place)
-            );
-            plan.refuse_unless(RefusalKind::OutsideRoots, text, Remedy::look_beside(&place));
+            plan.refuse_for(names_outside(&node.path, "keeps its data in", &place));
         }
     }
 }
@@ -340,14 +338,19 @@ pub(in crate::ops) fn refuse_unnamed(plan: &mut Plan, image: &Node, base: &Node)
     if lies_where_the_person_looked(plan, &image.path, &place) {
         return false;
     }
-    let text = format!(
-        "{} is built on {}, outside the folders looked in: an image can name any file of this machine, so look in \
-         its folder too if that is right",
-        shown(&image.path),
-        shown(&place)
-    );
-    plan.refuse_unless(RefusalKind::OutsideRoots, text, Remedy::look_beside(&place));
+    plan.refuse_for(names_outside(&image.path, "is built on", &place));
     true
+}
+
+/// That an image names a file that lies where nobody looked. `how` is the verb: `is built on`.
+pub(in crate::ops) fn names_outside(image: &Path, how: &str, file: &Path) -> Reason {
+    let text = format!(
+        "{} {how} {}, outside the folders looked in. An image can name any file of this machine: look in that \
+         folder too if this is right",
+        shown(image),
+        shown(file)
+    );
+    Reason::new(RefusalKind::OutsideRoots, text).helped_by(vec![Remedy::look_beside(file)])
 }
 
 /// Refuses to copy anything into an image that lies where the person did not look: whoever made it may be
@@ -358,11 +361,11 @@ pub(in crate::ops) fn refuse_receiver_elsewhere(plan: &mut Plan, image: &Path) {
     };
     if !lies_where_the_person_looked(plan, &place, &place) {
         let text = format!(
-            "{} cannot be kept intact: it lies outside the folders looked in, so look in its folder too if that is \
-             right",
+            "{} cannot be kept intact: it lies outside the folders looked in",
             shown(&place)
         );
-        plan.refuse_unless(RefusalKind::OutsideRoots, text, Remedy::look_beside(&place));
+        let remedies = vec![Remedy::look_beside(&place)];
+        plan.refuse_for(Reason::new(RefusalKind::OutsideRoots, text).helped_by(remedies));
     }
 }
 

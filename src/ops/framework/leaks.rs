@@ -11,7 +11,8 @@ use crate::units::{count, size};
 use super::error::Error;
 use super::format::{name, shown};
 use super::locks::Locking;
-use super::plan::{EffectKind, Job, Note, Outcome, Plan, Undo};
+use super::note::{Note, NoteKind};
+use super::plan::{EffectKind, Job, Outcome, Plan, Undo};
 use super::progress::{Phase, Progress};
 use super::remedy::Remedy;
 use super::request::Request;
@@ -96,7 +97,8 @@ impl Job for FreeAfter {
                         shown(path)
                     );
                     let repair = Remedy::ask(Request::free_leaks(path));
-                    done.remarks.push(Note::of(text).helped_by(vec![repair]));
+                    done.remarks
+                        .push(Note::new(NoteKind::NotRepaired, text).helped_by(vec![repair]));
                 }
             }
         }

@@ -5,7 +5,8 @@ use crate::host::{during_one_survey, io_text};
 use super::context::Context;
 use super::error::Error;
 use super::journal::Journal;
-use super::plan::{EffectKind, Note, Outcome, Plan, Ready};
+use super::note::{Note, NoteKind};
+use super::plan::{EffectKind, Outcome, Plan, Ready};
 use super::preconditions::Preconditions;
 use super::progress::{Phase, Progress};
 use super::request::Request;
@@ -73,7 +74,7 @@ pub fn run(ready: Ready, progress: &Progress) -> Result<Outcome, Error> {
         _ => {}
     }
     if let (Some(error), Ok(outcome)) = (unwritten, &mut ended) {
-        outcome.remarks.push(Note::of(format!(
+        outcome.remarks.push(Note::new(NoteKind::NotRecorded, format!(
             "it could not be written down in the journal, so that `undo` does not know it: {error}",
             error = io_text(&error)
         )));
@@ -82,7 +83,8 @@ pub fn run(ready: Ready, progress: &Progress) -> Result<Outcome, Error> {
         trash::record_again(plan, &outcome.touched);
     }
     if let (Some(proof), Ok(outcome)) = (proof, &mut ended) {
-        outcome.remarks.push(proof.compare(plan, progress)?.into());
+        let text = proof.compare(plan, progress)?;
+        outcome.remarks.push(Note::new(NoteKind::Proof, text));
     }
     ended
 }

@@ -12,6 +12,7 @@ use crate::image::{self, ImageFile};
 use super::backing_name::real_place;
 use super::error::Error;
 use super::format::{processes, shown};
+use super::note::NoteKind;
 use super::plan::{Outcome, Plan};
 use super::preconditions::Compare;
 use super::refusal::RefusalKind;
@@ -62,15 +63,14 @@ pub(in crate::ops) fn data_file(host: &dyn Host, path: &Path) -> Option<PathBuf>
 pub(in crate::ops) fn claim(plan: &mut Plan, path: &Path, want: LockSet) {
     let host = Arc::clone(&plan.context().host);
     match who_uses(host.as_ref(), path, want) {
-        Ok(Use::Open(holders)) if want == LockSet::ReadWrite => plan.warn(format!(
-            "{} is open in {}",
-            shown(path),
-            processes(&holders)
-        )),
+        Ok(Use::Open(holders)) if want == LockSet::ReadWrite => plan.warn(
+            NoteKind::InUse,
+            format!("{} is open in {}", shown(path), processes(&holders)),
+        ),
         // Several may read.
         Ok(Use::Free | Use::Open(_)) => {}
         Ok(Use::Busy(sentence)) => plan.refuse(RefusalKind::InUse, sentence),
-        Ok(Use::Unknown(sentence)) => plan.warn(sentence),
+        Ok(Use::Unknown(sentence)) => plan.warn(NoteKind::InUse, sentence),
         Err(error) => plan.refuse(
             resolve::kind_of(&error),
             format!(

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | a request, and what every operation says of itself | `request`, `operation`, `nature`, `options`, `command_line` |
 //! | what is known when planning begins | `context`, `resolve`, `dependants`, `readers` |
-//! | a plan, its words, and what helps where it is refused | `plan`, `text`, `format`, `refusal`, `remedy`, `doctor`, `batch` |
+//! | a plan, its words, and what helps where it is refused | `plan`, `note`, `text`, `format`, `refusal`, `remedy`, `doctor`, `batch` |
 //! | whether a file may be read, written or made | `eligibility`, `may_write`, `new_file`, `space`, `unlock`, `secrecy` |
 //! | what must not change meanwhile | `preconditions`, `locks`, `files_to_lock`, `locked_host`, `built_on` |
 //! | carrying it out | `lifecycle`, `progress`, `error`, `verify` |
@@ -42,6 +42,7 @@ pub(super) mod nature;
 pub(super) mod new_file;
 pub(super) mod new_folder;
 pub(super) mod new_image;
+pub(super) mod note;
 pub(super) mod operation;
 pub(super) mod options;
 pub(super) mod plan;

@@ -10,6 +10,7 @@ use crate::qcow2::limits::{MAX_FILE_LENGTH, SECTOR};
 use crate::units::size;
 
 use super::format::{listed, name, shown};
+use super::note::NoteKind;
 use super::plan::Plan;
 use super::refusal::RefusalKind;
 use super::{may_write, resolve, space};
@@ -168,9 +169,10 @@ pub(in crate::ops) fn whole_sectors(plan: &mut Plan, bytes: u64) -> u64 {
     }
     let rounded = bytes.div_ceil(SECTOR).saturating_mul(SECTOR);
     if rounded != bytes {
-        plan.note(format!(
-            "the size becomes {rounded} bytes: disks consist of sectors of {SECTOR} bytes"
-        ));
+        plan.note(
+            NoteKind::Size,
+            format!("the size becomes {rounded} bytes: disks consist of sectors of {SECTOR} bytes"),
+        );
     }
     rounded
 }

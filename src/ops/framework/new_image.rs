@@ -13,6 +13,7 @@ use crate::image::{
 use crate::units::size;
 
 use super::format::name;
+use super::note::NoteKind;
 use super::options::{EncryptionOption, ImageOptions};
 use super::plan::{EffectKind, Plan};
 use super::refusal::RefusalKind;
@@ -62,7 +63,7 @@ pub(in crate::ops) fn options(
                 return None;
             };
             if passphrase.bytes().ends_with(b"\n") {
-                plan.warn(
+                plan.warn(NoteKind::Passphrase,
                     "the passphrase ends with a line feed, which is a part of it, as it is for QEMU (printf \
                      writes a file without)",
                 );
@@ -124,7 +125,7 @@ pub(in crate::ops) fn check(
 /// Says what encryption means, if the image is to be encrypted.
 pub(in crate::ops) fn describe_encryption(plan: &mut Plan, made: &NewImage) {
     if made.options.encryption.is_some() {
-        plan.note(
+        plan.note(NoteKind::Secrecy,
             "its content is encrypted (LUKS, aes-256-xts): without the passphrase nobody reads it again, \
              and nothing here recovers a lost one"
                 .to_owned(),
@@ -132,7 +133,7 @@ pub(in crate::ops) fn describe_encryption(plan: &mut Plan, made: &NewImage) {
         if made.options.format.preallocation == Preallocation::Metadata
             && made.options.format.old_version
         {
-            plan.note(
+            plan.note(NoteKind::Space,
                 "with compat 0.10 zeros of an encrypted image have to be written: the whole disk takes room \
                  at once"
                     .to_owned(),
@@ -171,12 +172,15 @@ pub(in crate::ops) fn describe_data_file(plan: &mut Plan, made: &NewImage) {
             size(made.len.data_blocks)
         ),
     );
-    plan.note(format!(
-        "an image with a data file is moved and copied with it: its header names {}",
-        printable(&data.name)
-    ));
+    plan.note(
+        NoteKind::DataFile,
+        format!(
+            "an image with a data file is moved and copied with it: its header names {}",
+            printable(&data.name)
+        ),
+    );
     if Path::new(&data.name).is_relative() {
-        plan.warn(
+        plan.warn(NoteKind::DataFile,
             "QEMU takes a relative data-file name from the working directory of its process, not from the image's \
              folder: started elsewhere it does not find this one"
                 .to_owned(),
@@ -276,11 +280,14 @@ pub(in crate::ops) fn say_of_compression(plan: &mut Plan, new: &Path, at_most: u
         size(at_most)
     );
     match free {
-        Some(free) if free < at_most => plan.warn(format!(
-            "{text}. {} are free: should that not do, nothing is left behind",
-            size(free)
-        )),
-        _ => plan.note(text),
+        Some(free) if free < at_most => plan.warn(
+            NoteKind::Space,
+            format!(
+                "{text}. {} are free: should that not do, nothing is left behind",
+                size(free)
+            ),
+        ),
+        _ => plan.note(NoteKind::Space, text),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::image;
 use super::context::{Context, LookedIn};
 use super::error::Error;
 use super::nature::Nature;
+use super::note::{Note, NoteKind};
 use super::preconditions::{Compare, Preconditions};
 use super::progress::Progress;
 use super::refusal::{Reason, Refusal, RefusalKind, WayOut};
@@ -121,54 +122,6 @@ impl EffectKind {
             Self::Breaks => Some('!'),
             Self::Trashes | Self::Deletes => Some('✗'),
         }
-    }
-}
-
-/// Something the person should know, that does not stand in the way.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Note {
-    /// Whether it warns.
-    pub warning: bool,
-    /// A sentence.
-    pub text: String,
-    /// What gets a person further.
-    pub remedies: Vec<Remedy>,
-}
-
-impl Note {
-    /// Something to know.
-    pub fn of(text: impl Into<String>) -> Self {
-        Self {
-            warning: false,
-            text: text.into(),
-            remedies: Vec::new(),
-        }
-    }
-
-    /// The same with what gets a person further.
-    #[must_use]
-    pub(in crate::ops) fn helped_by(self, remedies: Vec<Remedy>) -> Self {
-        Self { remedies, ..self }
-    }
-
-    /// The same, to be looked at twice.
-    fn warning(self) -> Self {
-        Self {
-            warning: true,
-            ..self
-        }
-    }
-}
-
-impl<T: Into<String>> From<T> for Note {
-    fn from(text: T) -> Self {
-        Self::of(text)
-    }
-}
-
-impl fmt::Display for Note {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
     }
 }
 
@@ -386,23 +339,29 @@ impl Plan {
     }
 
     /// Adds something to know.
-    pub(in crate::ops) fn note(&mut self, note: impl Into<Note>) {
-        self.notes.push(note.into());
+    pub(in crate::ops) fn note(&mut self, kind: NoteKind, text: impl Into<String>) {
+        self.notes.push(Note::new(kind, text));
     }
 
     /// Adds something to look at twice.
-    pub(in crate::ops) fn warn(&mut self, note: impl Into<Note>) {
-        self.notes.push(note.into().warning());
+    pub(in crate::ops) fn warn(&mut self, kind: NoteKind, text: impl Into<String>) {
+        self.warn_of(Note::new(kind, text));
+    }
+
+    /// The same of what was put together elsewhere.
+    pub(in crate::ops) fn warn_of(&mut self, note: Note) {
+        self.notes.push(note.warning());
     }
 
     /// Says that no command of qemu-img does the same, and what it would do instead.
     pub(in crate::ops) fn beyond_qemu_img(&mut self, instead: &str) {
-        self.note(format!("qemu-img cannot do this: {instead}"));
+        let text = format!("qemu-img cannot do this: {instead}");
+        self.note(NoteKind::BeyondQemuImg, text);
     }
 
     /// Adds something to look at twice before anything else.
-    pub(in crate::ops) fn warn_first(&mut self, note: impl Into<Note>) {
-        self.notes.insert(0, note.into().warning());
+    pub(in crate::ops) fn warn_first(&mut self, kind: NoteKind, text: impl Into<String>) {
+        self.notes.insert(0, Note::new(kind, text).warning());
     }
 
     /// Adds a reason not to do it, without a way out.
@@ -412,7 +371,12 @@ impl Plan {
 
     /// The same of a reason that was found elsewhere.
     pub(in crate::ops) fn refuse_for(&mut self, reason: Reason) {
-        self.refuse_but(reason.kind, reason.text, reason.ways_out);
+        self.refusals.push(Refusal {
+            kind: reason.kind,
+            text: reason.text,
+            ways_out: reason.ways_out,
+            remedies: reason.remedies,
+        });
     }
 
     /// Says that everything is as it is asked for already, so that nothing is done.

@@ -10,6 +10,7 @@ use crate::host::{FileKind, printable};
 use crate::units::count;
 
 use super::format::shown;
+use super::note::NoteKind;
 use super::plan::{EffectKind, Plan};
 use super::refusal::RefusalKind;
 
@@ -74,7 +75,7 @@ fn warn_of_unseen_names(plan: &mut Plan, forest: &Forest) {
         let names = std::iter::once(&node.path).chain(&node.other_names);
         let known = names.filter(is_hard).count() as u64;
         if stat.links > known {
-            plan.warn(format!(
+            plan.warn(NoteKind::OtherNames, format!(
                 "{} has {} in folders that were not looked in (hard links): what is built on it by those is not \
                  known. Look there too",
                 shown(&node.path),
@@ -183,6 +184,6 @@ pub(in crate::ops) fn tell_names_left(plan: &mut Plan) {
         }
     }
     for text in warnings {
-        plan.warn(text);
+        plan.warn(NoteKind::OtherNames, text);
     }
 }

@@ -9,7 +9,7 @@ use super::data_files::data_file_of;
 use super::format::{listed, name, shown};
 use super::journal::Entry;
 use super::nature::{Nature, Relocation};
-use super::plan::Note;
+use super::note::Note;
 use super::preconditions::FileVersion;
 use super::request::Request;
 use super::{resolve, trash};

@@ -63,6 +63,10 @@ impl RefusalKind {
     pub fn of(error: &ErrorKind) -> Self {
         match error {
             ErrorKind::Locked => Self::PassphraseNeeded,
+            ErrorKind::Unsupported(_) => Self::Unsupported,
+            ErrorKind::NoSuch(_) => Self::NotFound,
+            ErrorKind::Taken(_) => Self::AlreadyExists,
+            ErrorKind::Changed(_) => Self::Stale,
             other => Self::Image(other.kind_name()),
         }
     }
@@ -107,6 +111,8 @@ pub(in crate::ops) struct Reason {
     pub(in crate::ops) text: String,
     /// Other requests that would get the person further.
     pub(in crate::ops) ways_out: Vec<WayOut>,
+    /// What else would.
+    pub(in crate::ops) remedies: Vec<Remedy>,
 }
 
 impl Reason {
@@ -116,7 +122,13 @@ impl Reason {
             kind,
             text: text.into(),
             ways_out: Vec::new(),
+            remedies: Vec::new(),
         }
+    }
+
+    /// The same with what else helps.
+    pub(in crate::ops) fn helped_by(self, remedies: Vec<Remedy>) -> Self {
+        Self { remedies, ..self }
     }
 
     /// The same with what could be done instead.

@@ -11,6 +11,7 @@ use crate::image::entry_of;
 use super::context::Context;
 use super::format::shown;
 use super::refusal::{Reason, RefusalKind, WayOut};
+use super::remedy::Remedy;
 
 /// The node of this name, or of the file this name leads to.
 ///
@@ -37,6 +38,21 @@ pub(in crate::ops) fn unseen(path: &Path, error: &io::Error) -> Reason {
     let why = io_text(error);
     let text = format!("{} cannot be looked at: {why}", shown(path));
     Reason::new(kind_of(error), text)
+}
+
+/// That an image lies where nobody looked.
+pub(in crate::ops) fn outside(path: &Path) -> Reason {
+    let text = format!("{} lies outside the folders looked in", shown(path));
+    Reason::new(RefusalKind::OutsideRoots, text).helped_by(vec![Remedy::look_beside(path)])
+}
+
+/// The same of an image that is going to be changed.
+pub(in crate::ops) fn dependants_unknown(path: &Path) -> Reason {
+    let mut reason = outside(path);
+    reason
+        .text
+        .push_str(", so not all that is built on it is known");
+    reason
 }
 
 /// What kind of reason it is that the system does not let a file be looked at.

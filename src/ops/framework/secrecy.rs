@@ -3,6 +3,7 @@
 use crate::forest::Node;
 
 use super::format::{listed, name};
+use super::note::NoteKind;
 use super::plan::Plan;
 
 /// Says so where one of these images is encrypted, and what it holds is going to be copied `into` those, which are
@@ -16,7 +17,7 @@ pub(in crate::ops) fn warn_of_plain_copies<'f>(
         return;
     };
     if !into.is_empty() {
-        plan.warn(format!(
+        plan.warn(NoteKind::Secrecy, format!(
             "{} is encrypted and {} {} not: what is copied there will lie there for everybody to read",
             name(&from.path),
             listed(into, 5),

@@ -89,7 +89,7 @@ fn at(plan: &mut Plan, path: &Path, certain: u64, possible: u64) {
 }
 
 /// Adds a need to the one of the same place, if there is one; tells the bytes that are needed there for certain.
-fn add_to(
+pub(in crate::ops) fn add_to(
     needs: &mut Vec<SpaceNeed>,
     is_same: impl FnMut(&&mut SpaceNeed) -> bool,
     new: SpaceNeed,
@@ -98,6 +98,7 @@ fn add_to(
         Some(need) => {
             need.needed = need.needed.saturating_add(new.needed);
             need.possible = need.possible.saturating_add(new.possible);
+            need.available = need.available.min(new.available);
             need.needed
         }
         None => {

@@ -10,8 +10,10 @@ use crate::units::{count, size};
 
 use super::context::LookedIn;
 use super::format::{listed, shown};
-use super::plan::{Confirm, Effect, EffectKind, Note, Plan, SpaceNeed, Undo};
+use super::note::Note;
+use super::plan::{Confirm, Effect, EffectKind, Plan, SpaceNeed, Undo};
 use super::remedy::Remedy;
+use super::space;
 
 /// The directory all of these files lie below, if that says more than `/`.
 fn common_dir<'a>(mut paths: impl Iterator<Item = &'a Path>) -> Option<PathBuf> {
@@ -159,14 +161,7 @@ pub fn lines_of_each(plans: &[Plan]) -> Vec<Line> {
     said.say_copies(copies.fold(0, u64::saturating_add));
     let mut needs: Vec<SpaceNeed> = Vec::new();
     for need in plans.iter().flat_map(|plan| &plan.space) {
-        match needs.iter_mut().find(|known| known.dir == need.dir) {
-            Some(known) => {
-                known.needed = known.needed.saturating_add(need.needed);
-                known.possible = known.possible.saturating_add(need.possible);
-                known.available = known.available.min(need.available);
-            }
-            None => needs.push(need.clone()),
-        }
+        space::add_to(&mut needs, |known| known.dir == need.dir, need.clone());
     }
     needs.iter().for_each(|need| said.say_need(need));
     let mut notes: Vec<&Note> = Vec::new();

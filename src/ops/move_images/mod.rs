@@ -31,7 +31,8 @@ use super::framework::request::Name;
 use super::framework::trash::refuse_foreign;
 use super::framework::{absolute, backing_name, device, new_file, resolve, resumed};
 use super::{
-    BackingStyle, CommandLine, Context, EffectKind, Plan, RefusalKind, Relocation, Request, Undo,
+    BackingStyle, CommandLine, Context, EffectKind, NoteKind, Plan, RefusalKind, Relocation,
+    Request, Undo,
 };
 use run::{Move, Present};
 use step::{Child, Own, Step, is_one_place};
@@ -118,10 +119,13 @@ fn plan_moves(plan: &mut Plan, moves: &[Relocation], subtree: bool) {
     };
     for one in begun.iter().flatten() {
         if context.host.stat_link(&one.from).is_err() {
-            plan.note(format!(
-                "{} is there already, by a move that was interrupted; the rest follows",
-                shown(&one.to)
-            ));
+            plan.note(
+                NoteKind::Interrupted,
+                format!(
+                    "{} is there already, by a move that was interrupted; the rest follows",
+                    shown(&one.to)
+                ),
+            );
         }
     }
     let Some(every_wanted) = resolve(plan, &context, &forest, moves, subtree) else {
@@ -367,10 +371,10 @@ fn plan_step(
         );
     }
     if stat.links > 1 && !resumed {
-        plan.warn(format!(
-            "{path} has {} names: only this one moves",
-            stat.links
-        ));
+        plan.warn(
+            NoteKind::OtherNames,
+            format!("{path} has {} names: only this one moves", stat.links),
+        );
     }
     let links: Vec<String> = node
         .other_names
@@ -382,10 +386,13 @@ fn plan_step(
         .map(|other| shown(other))
         .collect();
     if !links.is_empty() {
-        plan.warn(format!(
-            "{} will lead nowhere: a symbolic link to {path}",
-            links.join(", ")
-        ));
+        plan.warn(
+            NoteKind::OtherNames,
+            format!(
+                "{} will lead nowhere: a symbolic link to {path}",
+                links.join(", ")
+            ),
+        );
     }
     refuse_relative_data_file(plan, host, node, wanted);
     refuse_as_data_file(plan, forest, node, "moved");

@@ -13,7 +13,7 @@ use crate::ops::framework::format::{name, shown};
 use crate::ops::framework::locks::Locking;
 use crate::ops::framework::plan::Job;
 use crate::ops::framework::trash::{Batch, Item};
-use crate::ops::{BackingStyle, Error, Note, Outcome, Phase, Plan, Progress, Reflink};
+use crate::ops::{BackingStyle, Error, Note, NoteKind, Outcome, Phase, Plan, Progress, Reflink};
 use crate::units::count;
 
 use super::step::{Step, is_one_place};
@@ -99,7 +99,8 @@ impl Job for Move {
         }
         if let Some(batch) = batch {
             remarks.extend(batch.remarks().iter().cloned());
-            remarks.push(format!("the old files are in the trash as {}", batch.name()).into());
+            let text = format!("the old files are in the trash as {}", batch.name());
+            remarks.push(Note::new(NoteKind::Trash, text));
             batch.carry_out(&Progress::new())?;
         }
         let mut touched: Vec<PathBuf> = Vec::new();
@@ -175,9 +176,9 @@ impl Step {
         match copy {
             Some(copy) => {
                 remarks.extend(
-                    copy.lost.iter().map(|lost| {
-                        Note::of(format!("could not keep {lost} of {}", name(&self.to)))
-                    }),
+                    copy.lost
+                        .iter()
+                        .map(|lost| Note::not_kept(lost, &name(&self.to))),
                 );
                 // The copy names its base as it is to, before anybody can find it.
                 let file = ImageFile::open(host, copy.temporary(), Access::ReadWrite)?;

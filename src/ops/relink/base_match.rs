@@ -15,7 +15,7 @@ use crate::ops::framework::eligibility::{chain_below, is_readable, refuse_foreig
 use crate::ops::framework::format::{listed, name};
 use crate::ops::framework::preconditions::Compare;
 use crate::ops::framework::unlock;
-use crate::ops::{EffectKind, Plan};
+use crate::ops::{EffectKind, NoteKind, Plan};
 use crate::units::size;
 
 /// Bytes compared at a time.
@@ -29,21 +29,27 @@ pub(super) fn judge(plan: &mut Plan, node: &Node, base: &Node, format: &Format) 
     if let (Some(own), Some(below)) = (node.virtual_size(), base.virtual_size())
         && own != below
     {
-        plan.warn(format!(
-            "{} is {} large and {} is {}",
-            name(&node.path),
-            size(own),
-            name(&base.path),
-            size(below)
-        ));
+        plan.warn(
+            NoteKind::Size,
+            format!(
+                "{} is {} large and {} is {}",
+                name(&node.path),
+                size(own),
+                name(&base.path),
+                size(below)
+            ),
+        );
     }
     let new = match open(plan, base, format) {
         Ok(new) => new,
         Err(why) => {
-            plan.warn(format!(
-                "what {} shows could not be compared: {why}",
-                name(&base.path)
-            ));
+            plan.warn(
+                NoteKind::Unseen,
+                format!(
+                    "what {} shows could not be compared: {why}",
+                    name(&base.path)
+                ),
+            );
             return judge_unseen(plan, node, base);
         }
     };
@@ -51,7 +57,10 @@ pub(super) fn judge(plan: &mut Plan, node: &Node, base: &Node, format: &Format) 
     match against_old(plan, node, &new) {
         Some(Ok(comparison)) => judge_bytes(plan, node, base, &comparison),
         Some(Err(why)) => {
-            plan.warn(format!("its old base could not be compared with: {why}"));
+            plan.warn(
+                NoteKind::Unseen,
+                format!("its old base could not be compared with: {why}"),
+            );
             judge_unseen(plan, node, base);
         }
         None => judge_marks(plan, node, base, &new),
@@ -135,7 +144,7 @@ fn against_old(plan: &mut Plan, node: &Node, new: &Chain) -> Option<Result<Compa
 fn require_unchanged(plan: &mut Plan, chain: &Chain) {
     for layer in chain.layers() {
         if let Err(unseen) = plan.remember(layer.path(), Compare::Content) {
-            plan.warn(unseen.text);
+            plan.warn(NoteKind::Unseen, unseen.text);
         }
     }
 }
@@ -249,12 +258,15 @@ fn judge_marks(plan: &mut Plan, node: &Node, base: &Node, new: &Chain) {
     let (same, other, past) = match judged() {
         Ok(judged) => judged,
         Err(why) => {
-            plan.warn(format!("what {path} holds could not be compared: {why}"));
+            plan.warn(
+                NoteKind::Unseen,
+                format!("what {path} holds could not be compared: {why}"),
+            );
             return judge_unseen(plan, node, base);
         }
     };
     if let Some(past) = past {
-        plan.warn(format!(
+        plan.warn(NoteKind::Base, format!(
             "partition {} of {} ends at {}, past its own end ({}): it is cut off, or another disk",
             past.number,
             name(&base.path),
@@ -266,11 +278,14 @@ fn judge_marks(plan: &mut Plan, node: &Node, base: &Node, new: &Chain) {
         breaks(plan, node, &listed(&other, 3));
     }
     if !same.is_empty() {
-        plan.note(format!(
-            "{path} holds the same as {}: {}",
-            name(&base.path),
-            listed(&same, 3)
-        ));
+        plan.note(
+            NoteKind::Base,
+            format!(
+                "{path} holds the same as {}: {}",
+                name(&base.path),
+                listed(&same, 3)
+            ),
+        );
     }
     judge_unseen(plan, node, base);
 }
@@ -325,7 +340,7 @@ fn judge_unseen(plan: &mut Plan, node: &Node, base: &Node) {
                 name(&old.path)
             ),
         ),
-        None => plan.warn(format!(
+        None => plan.warn(NoteKind::Base, format!(
             "that {} is the very disk {path} was made on cannot be seen from here: the wrong one makes a \
              broken disk",
             name(&base.path)

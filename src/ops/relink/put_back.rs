@@ -15,7 +15,7 @@ use crate::ops::framework::preconditions::Compare;
 use crate::ops::framework::recovery::{Half, Way};
 use crate::ops::framework::request::Name;
 use crate::ops::framework::resolve;
-use crate::ops::{CommandLine, EffectKind, Plan, PutBackLink};
+use crate::ops::{CommandLine, EffectKind, NoteKind, Plan, PutBackLink};
 
 use super::header::{self, back, fit, undo};
 use super::{RelinkJob, base_match};
@@ -112,7 +112,7 @@ fn plan_put_back(plan: &mut Plan, request: &PutBackLink) {
             let format = request.format.clone().or_else(|| base.format());
             base_match::judge(plan, node, base, &format.unwrap_or(Format::Raw));
         }
-        Some(_) | None => plan.warn(format!(
+        Some(_) | None => plan.warn(NoteKind::Base, format!(
             "{recorded} is not among the files looked at: until it is there, {} and what is built on it cannot be \
              read",
             name(&node.path)

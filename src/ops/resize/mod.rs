@@ -33,8 +33,8 @@ use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::{device, new_file, resolve, space, unlock};
 use super::{
-    CommandLine, Dependants, EffectKind, Error, Outcome, Phase, Plan, Progress, RefusalKind,
-    Request, Undo, WayOut,
+    CommandLine, Dependants, EffectKind, Error, NoteKind, Outcome, Phase, Plan, Progress,
+    RefusalKind, Request, Undo, WayOut,
 };
 
 /// Make the disk of an image longer or shorter.
@@ -302,6 +302,7 @@ fn plan_growth(plan: &mut Plan, node: &Node, job: &ResizeJob) {
     }
     note_bitmaps(plan, node);
     plan.note(
+        NoteKind::Guest,
         "partitions and filesystems inside stay as long as they are: grow them in the guest"
             .to_owned(),
     );
@@ -333,7 +334,7 @@ fn need_on_device(plan: &mut Plan, node: &Node, job: &ResizeJob) {
     {
         let used = stat.len.saturating_sub(free);
         if job.new > stat.len {
-            plan.warn(format!(
+            plan.warn(NoteKind::Device, format!(
                 "the device {} is {} long and {} of it are in use: a guest that writes all of its {} is stopped for \
                  want of room. To be sure, {}",
                 shown(path),
@@ -356,10 +357,7 @@ fn plan_shrinking(plan: &mut Plan, node: &Node, job: &ResizeJob, request: &Resiz
         );
     }
     if node.location == Location::OutsideScan {
-        plan.refuse(RefusalKind::OutsideRoots, format!(
-            "{} lies outside the folders looked in, so not all that is built on it is known: look in its folder too",
-            shown(path)
-        ));
+        plan.refuse_for(resolve::dependants_unknown(path));
     }
     let looked = job.open_chain(plan, plan.host()).and_then(|disk| {
         let lost = Lost::at(&disk, new, old)?;
@@ -470,11 +468,11 @@ fn judge_partitions(plan: &mut Plan, node: &Node, partitions: &Partitions, new: 
         ));
     }
     match partitions {
-        Partitions::None => plan.warn(format!(
+        Partitions::None => plan.warn(NoteKind::Guest, format!(
             "there is no partition table on the disk of {path}: whether a filesystem reaches past the new end is \
              not known, so shrink it in the guest first"
         )),
-        Partitions::Gpt(_) => plan.warn(
+        Partitions::Gpt(_) => plan.warn(NoteKind::Guest,
             "the second copy of the partition table, at the disk's end, is cut off: have the guest write it anew \
              (`sgdisk -e`)"
                 .to_owned(),
@@ -610,7 +608,10 @@ impl ResizeJob {
         if self.format != Format::Qcow2 {
             if self.preallocation == Preallocation::Metadata {
                 let text = "is a raw image, which has no tables to give new space a place in";
-                return Err(image::Error::new(path, ErrorKind::Limit(text.to_owned())));
+                return Err(image::Error::new(
+                    path,
+                    ErrorKind::Unsupported(text.to_owned()),
+                ));
             }
             return Ok(());
         }
@@ -628,7 +629,10 @@ impl ResizeJob {
         }
         if header.crypt != CryptMethod::None && self.preallocation != Preallocation::Off {
             let text = "is encrypted, and zeros set aside in advance would read as noise: grow it without preallocation";
-            return Err(image::Error::new(path, ErrorKind::Limit(text.to_owned())));
+            return Err(image::Error::new(
+                path,
+                ErrorKind::Unsupported(text.to_owned()),
+            ));
         }
         // What it is built on decides where zeros have to be said.
         self.open_chain(plan, plan.host()).map(drop)

@@ -14,10 +14,10 @@ use crate::image::{
 use crate::ops::framework::format::{command, listed, name, shown};
 use crate::ops::framework::locks::{Locking, claim};
 use crate::ops::framework::plan::Job;
-use crate::ops::framework::space;
+use crate::ops::framework::{resolve, space};
 use crate::ops::{
-    ChangeSnapshot, Dependants, EffectKind, Error, Outcome, Phase, Plan, Progress, RefusalKind,
-    Request, SnapshotAction, SnapshotName, Undo, WayOut,
+    ChangeSnapshot, Dependants, EffectKind, Error, NoteKind, Outcome, Phase, Plan, Progress,
+    RefusalKind, Request, SnapshotAction, SnapshotName, Undo, WayOut,
 };
 use crate::qcow2::Snapshot;
 use crate::units::{count, size};
@@ -48,7 +48,10 @@ pub(super) fn plan_create(plan: &mut Plan, node: &Node, there: &[Snapshot], titl
         );
     }
     if wanted.iter().all(u8::is_ascii_digit) {
-        plan.warn("a name that is a number can be taken for an ID by qemu-img".to_owned());
+        plan.warn(
+            NoteKind::Snapshots,
+            "a name that is a number can be taken for an ID by qemu-img".to_owned(),
+        );
     }
     let what = What::Create(title.to_owned());
     let Some(change) = work_out(plan, node, what) else {
@@ -81,11 +84,7 @@ pub(super) fn plan_apply(
     dependants: Dependants,
 ) {
     if node.location == Location::OutsideScan {
-        plan.refuse(RefusalKind::OutsideRoots, format!(
-            "{} lies outside the folders looked in, so not all that is built on it is known: look in its \
-             folder too",
-            shown(&node.path)
-        ));
+        plan.refuse_for(resolve::dependants_unknown(&node.path));
     }
     let Some(change) = work_out(plan, node, What::Apply(snapshot.id.clone())) else {
         return;
@@ -112,14 +111,14 @@ pub(super) fn plan_apply(
         .push(format!("the snapshot {title}, which can be applied again"));
     judge_dependants(plan, node, snapshot, dependants);
     if node.facts().is_some_and(|facts| facts.bitmaps > 0) {
-        plan.warn(format!(
+        plan.warn(NoteKind::Bitmaps, format!(
             "the dirty bitmaps of {} that record writes will be marked as in use, which makes QEMU ignore \
              them: backups start over",
             name(&node.path)
         ));
     }
     if snapshot.vm_state_size() > 0 {
-        plan.note(format!(
+        plan.note(NoteKind::Snapshots, format!(
             "the snapshot holds the state of a running machine ({}): a machine started on the disk alone \
              finds it as after a power cut",
             size(snapshot.vm_state_size())

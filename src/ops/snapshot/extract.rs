@@ -12,7 +12,9 @@ use crate::image::{
     extract_snapshot, snapshot_view,
 };
 use crate::ops::branch::not_created;
-use crate::ops::framework::eligibility::{format_of, refuse_foreign_data, refuse_unnamed};
+use crate::ops::framework::eligibility::{
+    format_of, names_outside, refuse_foreign_data, refuse_unnamed,
+};
 use crate::ops::framework::files_to_lock::FilesToLock;
 use crate::ops::framework::format::{command, name, shown};
 use crate::ops::framework::locked_host::{LockedHost, files_of, has_secrets};
@@ -20,8 +22,8 @@ use crate::ops::framework::plan::Job;
 use crate::ops::framework::secrecy::warn_of_plain_copies;
 use crate::ops::framework::{backing_name, new_file, readers, unlock};
 use crate::ops::{
-    BackingStyle, EffectKind, Error, ExtractAs, Outcome, Phase, Plan, Progress, RefusalKind,
-    Request, Undo, WayOut,
+    BackingStyle, EffectKind, Error, ExtractAs, NoteKind, Outcome, Phase, Plan, Progress,
+    RefusalKind, Request, Undo, WayOut,
 };
 use crate::qcow2::Snapshot;
 use crate::units::size;
@@ -85,16 +87,19 @@ pub(super) fn plan(plan: &mut Plan, node: &Node, snapshot: &Snapshot, new: &Path
     );
     plan.copies = bytes;
     warn_of_plain_copies(plan, [node], &[name(new)]);
-    plan.note(
+    plan.note(NoteKind::Manner,
         "it becomes an image of its own: an overlay can be built on what an image shows now, never on one of \
          its internal snapshots"
             .to_owned(),
     );
     if snapshot.vm_state_size() > 0 {
-        plan.note(format!(
-            "the machine state in the snapshot ({}) is not copied",
-            size(snapshot.vm_state_size())
-        ));
+        plan.note(
+            NoteKind::Snapshots,
+            format!(
+                "the machine state in the snapshot ({}) is not copied",
+                size(snapshot.vm_state_size())
+            ),
+        );
     }
     plan.undo = Undo::Possible(format!("discard {}", name(new)));
     if !matches!(form, SnapshotForm::Overlay { .. }) {
@@ -157,11 +162,12 @@ fn chain_below(plan: &mut Plan, node: &Node) -> Option<Vec<PathBuf>> {
         if !readers::is_understood(plan, &forest, base) {
             return None;
         }
-        let (kind, why) = match base.location {
-            Location::Missing => (RefusalKind::NotFound, "which is not there"),
-            Location::Elsewhere => (RefusalKind::NotFound, "which is no local file"),
+        let why = match base.location {
+            Location::Missing => "which is not there",
+            Location::Elsewhere => "which is no local file",
             Location::OutsideScan if matches!(base.content, Content::Unopened) => {
-                (RefusalKind::OutsideRoots, "outside the folders looked in")
+                plan.refuse_for(names_outside(&node.path, "is built on", &base.path));
+                return None;
             }
             Location::Scanned | Location::OutsideScan | Location::InTrash => {
                 if refuse_unnamed(plan, node, base) {
@@ -172,7 +178,7 @@ fn chain_below(plan: &mut Plan, node: &Node) -> Option<Vec<PathBuf>> {
             }
         };
         plan.refuse(
-            kind,
+            RefusalKind::NotFound,
             format!(
                 "{path} is built on {}, {why}: a part of what the snapshot shows is in there",
                 shown(&base.path)
@@ -251,7 +257,7 @@ fn view_of(
     let found = snapshots.iter().find(|snapshot| snapshot.id == id);
     let Some(snapshot) = found else {
         let text = format!("has no snapshot with the ID {}", printable_bytes(id));
-        return Err(image::Error::new(image, ErrorKind::Limit(text)));
+        return Err(image::Error::new(image, ErrorKind::NoSuch(text)));
     };
     snapshot_view(&chain, snapshot)
 }

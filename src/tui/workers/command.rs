@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::host::{io_text, printable};
-use crate::ops::{Error, Outcome, Progress};
+use crate::ops::{Error, Note, NoteKind, Outcome, Progress};
 use crate::tui::msg::Msg;
 
 use super::{Workers, done};
@@ -59,7 +59,10 @@ fn run_command(words: &[OsString], progress: &Progress) -> Result<Outcome, Error
     let name = printable(program);
     if status.success() {
         let mut outcome = done(format!("{name} is done."));
-        outcome.remarks = words.lines().map(|line| printable(line).into()).collect();
+        outcome.remarks = words
+            .lines()
+            .map(|line| Note::new(NoteKind::Manner, printable(line)))
+            .collect();
         Ok(outcome)
     } else {
         Err(Error::failed(format!(

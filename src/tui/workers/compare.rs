@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::host::Host;
 use crate::image::{self, Chain, ErrorKind, Keys};
-use crate::ops::{self, Error, Note, Outcome, Phase, Progress, ReadOptions};
+use crate::ops::{self, Error, Note, NoteKind, Outcome, Phase, Progress, ReadOptions};
 use crate::tui::msg::Msg;
 use crate::units;
 
@@ -116,6 +116,9 @@ fn compare(
         summary,
         touched: Vec::new(),
         undo: None,
-        remarks: remarks.into_iter().map(Note::of).collect(),
+        remarks: remarks
+            .into_iter()
+            .map(|text| Note::new(NoteKind::Manner, text))
+            .collect(),
     })
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::forest::ScanOptions;
-use crate::host::{Access, Host};
-use crate::image::{self, Bitmap, Format, ImageFile, Snapshot};
-use crate::ops::ReadOptions;
+use crate::host::Host;
+use crate::image::{Bitmap, Format, Snapshot};
+use crate::ops::{ReadOptions, inspect};
 use crate::tui::map::MapSeen;
 use crate::tui::msg::{LiveFacts, Msg};
 
@@ -79,16 +79,11 @@ type Inside<T> = Option<Result<Vec<T>, String>>;
 
 /// The image's internal snapshots and dirty bitmaps; none where it is no qcow2 image.
 fn inside(host: &dyn Host, path: &Path) -> (Inside<Snapshot>, Inside<Bitmap>) {
-    let Ok(file) = ImageFile::open(host, path, Access::Read) else {
+    let Ok(found) = inspect(host, path) else {
         return (None, None);
     };
-    let Ok(header) = image::read_header(&file) else {
-        return (None, None);
-    };
-    let snapshots = image::snapshots(&file, &header);
-    let bitmaps = image::bitmaps(&file, &header);
     (
-        Some(snapshots.map_err(|error| error.to_string())),
-        Some(bitmaps.map_err(|error| error.to_string())),
+        Some(found.snapshots.map_err(|error| error.to_string())),
+        Some(found.bitmaps.map_err(|error| error.to_string())),
     )
 }

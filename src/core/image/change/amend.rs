@@ -495,19 +495,19 @@ fn parsed(transaction: &MetadataTransaction, bytes: &[u8]) -> Result<L2Buf> {
 /// What the format or QEMU does not allow.
 fn refuse(transaction: &MetadataTransaction, asked: &Amendment, wish: &Amendment) -> Result<()> {
     let header = transaction.header();
-    let limit = |text: &str| Err(transaction.limit(text));
+    let unsupported = |text: &str| Err(transaction.unsupported(text));
     let version = wish.version.unwrap_or(header.version);
     let order = wish
         .refcount_order
         .unwrap_or(header.geometry.refcount_order());
     if wish.data_file.is_some() && !header.has_data_file() {
-        return limit("has no external data file: guest data is not moved into one");
+        return unsupported("has no external data file: guest data is not moved into one");
     }
     if wish.data_file.as_ref().is_some_and(Vec::is_empty) {
-        return limit("could not be opened without the name of its data file");
+        return unsupported("could not be opened without the name of its data file");
     }
     if wish.data_file_raw == Some(true) {
-        return limit(
+        return unsupported(
             "cannot be promised to have a raw data file: that can only be said when it is made",
         );
     }
@@ -515,37 +515,37 @@ fn refuse(transaction: &MetadataTransaction, asked: &Amendment, wish: &Amendment
         return Ok(());
     }
     if order != 4 {
-        return limit(
+        return unsupported(
             "has refcounts of another width than 16 bits, and version 2 knows no other: ask for 16 bits as well",
         );
     }
     if asked.lazy_refcounts == Some(true) {
-        return limit("cannot write refcounts late in version 2");
+        return unsupported("cannot write refcounts late in version 2");
     }
     let compression = wish.compression.unwrap_or(header.compression);
     if compression != CompressionType::Zlib {
-        return limit("compresses with zstd, which version 2 does not know");
+        return unsupported("compresses with zstd, which version 2 does not know");
     }
     if wish.version.is_none() {
         return Ok(());
     }
     if header.has_data_file() {
-        return limit("has an external data file, which version 2 does not know");
+        return unsupported("has an external data file, which version 2 does not know");
     }
     if header.crypt != CryptMethod::None {
-        return limit("is encrypted: only version 3 is written for that here");
+        return unsupported("is encrypted: only version 3 is written for that here");
     }
     if header.geometry.extended_l2() {
-        return limit("has extended L2 entries, which version 2 does not know");
+        return unsupported("has extended L2 entries, which version 2 does not know");
     }
     if let Some(bitmap) = bitmaps(&transaction.file, header)?.first() {
-        return Err(transaction.limit(format!(
+        return Err(transaction.unsupported(format!(
             "has the dirty bitmap {}, and version 2 has none: remove its bitmaps first",
             printable_bytes(&bitmap.name)
         )));
     }
     if header.unknown_fields.iter().any(|byte| *byte != 0) {
-        return limit(
+        return unsupported(
             "has header fields that are not known here and that version 2 has no room for",
         );
     }
@@ -553,7 +553,7 @@ fn refuse(transaction: &MetadataTransaction, asked: &Amendment, wish: &Amendment
         let size = snapshot.virtual_size();
         let fits = u32::try_from(snapshot.vm_state_size()).is_ok();
         if size.is_some_and(|size| size != header.virtual_size()) || !fits {
-            return Err(transaction.limit(format!(
+            return Err(transaction.unsupported(format!(
                 "has the internal snapshot {}, whose disk is of another size or whose machine's state is too large \
                  for version 2",
                 printable_bytes(&snapshot.name)
@@ -581,7 +581,7 @@ fn refuse_compressed(transaction: &MetadataTransaction, progress: &dyn ProgressS
                         "has clusters compressed with {}, which would be read with another codec: convert it instead",
                         header.compression
                     );
-                    return Err(transaction.limit(text));
+                    return Err(transaction.unsupported(text));
                 }
             }
             Ok(())

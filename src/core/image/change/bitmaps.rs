@@ -7,7 +7,7 @@ use crate::image::read::bitmaps::{Dirty, directory, of_name, stale, usable};
 use crate::image::read::table_reader::each_entry;
 use crate::image::write::header_file::KEPT_AUTOCLEAR;
 use crate::image::write::transaction::MetadataTransaction;
-use crate::image::{Error, ImageFile, ProgressSink};
+use crate::image::{Error, ErrorKind, ImageFile, ProgressSink};
 use crate::qcow2::bitmap::{Bitmap, BitmapFlags, BitmapTableEntry, encode_directory};
 use crate::qcow2::extension::BitmapsExtension;
 use crate::qcow2::limits::{
@@ -39,7 +39,7 @@ impl BitmapChange {
     fn begin(file: &ImageFile, progress: &dyn ProgressSink) -> Result<Self> {
         let transaction = MetadataTransaction::begin(file, progress)?;
         if transaction.header().version == Version::V2 {
-            return Err(transaction.limit("is of version 2, which has no dirty bitmaps"));
+            return Err(transaction.unsupported("is of version 2, which has no dirty bitmaps"));
         }
         let found = directory(file, transaction.header())?;
         let (list, old) = match found {
@@ -68,10 +68,8 @@ impl BitmapChange {
             ));
         }
         if change.list.iter().any(|bitmap| bitmap.name == new.name) {
-            return limit(format!(
-                "has a dirty bitmap {} already",
-                printable_bytes(&new.name)
-            ));
+            let text = format!("has a dirty bitmap {} already", printable_bytes(&new.name));
+            return Err(Error::new(file, ErrorKind::Taken(text)));
         }
         if change.list.len() as u64 >= u64::from(MAX_BITMAPS) {
             return limit(format!(
@@ -80,7 +78,8 @@ impl BitmapChange {
         }
         let header = change.transaction.header();
         if header.virtual_size() == 0 {
-            return limit("has a disk of no bytes, of which nothing can be dirty".to_owned());
+            let text = "has a disk of no bytes, of which nothing can be dirty";
+            return Err(change.transaction.unsupported(text));
         }
         let Some(granularity_bits) = granularity_bits(header, new.granularity) else {
             return limit(format!(
@@ -167,7 +166,7 @@ impl BitmapChange {
                 "has a disk of {size} bytes, and the bitmap to be merged is of one of {}: they cannot be merged",
                 source.size()
             );
-            return Err(Error::new(file, crate::image::ErrorKind::Limit(text)));
+            return Err(Error::new(file, ErrorKind::Unsupported(text)));
         }
         Self::rewrite(file, name, progress, &|dirty, _| {
             let mut dirty = dirty.clone();

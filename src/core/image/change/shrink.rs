@@ -219,7 +219,7 @@ pub fn may_resize(file: &ImageFile, header: &crate::qcow2::Header) -> Result<()>
     if header.version == Version::V2 && header.snapshot_count > 0 {
         let text = "is of version 2 and has internal snapshots, which do not say how long their disk is: \
                     its size cannot change";
-        return Err(Error::new(file, ErrorKind::Limit(text.to_owned())));
+        return Err(Error::new(file, ErrorKind::Unsupported(text.to_owned())));
     }
     crate::image::read::bitmaps::refuse_stale(file.path(), &bitmaps(file, header)?)
 }

@@ -61,7 +61,7 @@ pub(crate) fn carried(
         _ => {
             let path = top.map_or(std::path::Path::new(""), Layer::path);
             let text = "has no dirty bitmaps: only qcow2 images of version 3 do".to_owned();
-            return Err(Error::new(path, ErrorKind::Limit(text)));
+            return Err(Error::new(path, ErrorKind::Unsupported(text)));
         }
     };
     let (file, header) = (image.file(), image.header());

@@ -154,7 +154,7 @@ pub(crate) fn new_header(path: &Path, options: &CreateOptions) -> Result<Header>
     let format = &options.format;
     let geometry = format.geometry().map_err(fail)?;
     if let Some(why) = contradiction(options) {
-        return Err(limit(why.to_owned()));
+        return Err(Error::new(path, ErrorKind::Unsupported(why.to_owned())));
     }
     let size = options
         .size

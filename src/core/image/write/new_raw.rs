@@ -46,7 +46,7 @@ pub(crate) fn stage_raw(
 ) -> Result<ImageFile> {
     if preallocation == Preallocation::Metadata {
         let text = "has no tables to preallocate: it is raw".to_owned();
-        return Err(Error::new(path, ErrorKind::Limit(text)));
+        return Err(Error::new(path, ErrorKind::Unsupported(text)));
     }
     let file = temp.create(path)?;
     file.set_len(size, "set the length")?;

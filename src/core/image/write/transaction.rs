@@ -105,6 +105,10 @@ impl MetadataTransaction {
         Error::new(&self.file, ErrorKind::Limit(text.into()))
     }
 
+    pub(crate) fn unsupported(&self, text: impl Into<String>) -> Error {
+        Error::new(&self.file, ErrorKind::Unsupported(text.into()))
+    }
+
     /// Has bytes written to a place that is free now: the place. No bytes need none.
     pub(crate) fn put(&mut self, bytes: Vec<u8>) -> Result<HostOffset> {
         let clusters = self.geometry().clusters_for(bytes.len() as u64);

@@ -14,7 +14,8 @@ use crate::image::foreign_trash;
 use crate::ops::framework::copy_file::folder;
 use crate::ops::framework::error::Error;
 use crate::ops::framework::format::shown;
-use crate::ops::framework::plan::{Note, Plan};
+use crate::ops::framework::note::{Note, NoteKind};
+use crate::ops::framework::plan::Plan;
 use crate::ops::framework::preconditions::FileVersion;
 use crate::ops::framework::progress::Progress;
 use crate::ops::framework::refusal::RefusalKind;
@@ -134,13 +135,14 @@ impl<'a> Batch<'a> {
             if let Some(state_dir) = state_dir
                 && let Err(error) = register::add(host, state_dir, &trash)
             {
-                batch.remarks.push(format!(
+                let text = format!(
                     "{} could not be noted in {}: {error}; `trash list` finds it when it is given \
                      the directory",
                     shown(&trash),
                     shown(state_dir),
                     error = io_text(&error)
-                ).into());
+                );
+                batch.remarks.push(Note::new(NoteKind::NotRecorded, text));
             }
             for (name, _, item) in files {
                 batch.moves.push(Move {

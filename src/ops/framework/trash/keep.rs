@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::host::Host;
 use crate::image::ImageFile;
 use crate::ops::framework::error::Error;
-use crate::ops::framework::plan::Note;
+use crate::ops::framework::note::Note;
 
 use super::batch::{Batch, Item};
 use super::folder::remove_folder;

@@ -116,15 +116,15 @@ pub fn convert(
             let bitmaps = bitmaps_of(from, *bitmaps, new, &mut header)?;
             if compress.is_some() && options.data_file.is_some() {
                 let text = "cannot be compressed: it has a data file".to_owned();
-                return Err(Error::new(new, ErrorKind::Limit(text)));
+                return Err(Error::new(new, ErrorKind::Unsupported(text)));
             }
             if compress.is_some() && options.encryption.is_some() {
                 let text = "cannot be both compressed and encrypted".to_owned();
-                return Err(Error::new(new, ErrorKind::Limit(text)));
+                return Err(Error::new(new, ErrorKind::Unsupported(text)));
             }
             if compress.is_some() && options.format.preallocation != Preallocation::Off {
                 let text = "cannot be both compressed and preallocated".to_owned();
-                return Err(Error::new(new, ErrorKind::Limit(text)));
+                return Err(Error::new(new, ErrorKind::Unsupported(text)));
             }
             let mut sequential = stage(&mut temp, new, options, header, bitmaps, progress)?;
             pipeline::run(
@@ -153,15 +153,15 @@ fn bitmaps_of(
     new: &Path,
     header: &mut Header,
 ) -> Result<Vec<Carried>> {
-    let limit = |text: &str| Err(Error::new(new, ErrorKind::Limit(text.to_owned())));
+    let unsupported = |text: &str| Err(Error::new(new, ErrorKind::Unsupported(text.to_owned())));
     if which == CarriedBitmaps::None {
         return Ok(Vec::new());
     }
     if header.version == Version::V2 {
-        return limit("has no dirty bitmaps with compat 0.10");
+        return unsupported("has no dirty bitmaps with compat 0.10");
     }
     let [source] = from.sources.as_slice() else {
-        return limit("gets dirty bitmaps from one source only, not from several in a row");
+        return unsupported("gets dirty bitmaps from one source only, not from several in a row");
     };
     let all = carried(source, which, header.geometry)?;
     let Some(count) = u32::try_from(all.len()).ok().filter(|count| *count > 0) else {

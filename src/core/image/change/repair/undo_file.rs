@@ -131,7 +131,7 @@ fn lost(image: &Path, place: u64) -> Error {
     let text = format!(
         "the place of its old tables at {place:#x} holds something else now: what was saved does not fit it any more"
     );
-    Error::new(image, ErrorKind::Limit(text))
+    Error::new(image, ErrorKind::Changed(text))
 }
 
 impl UndoFile {
@@ -228,7 +228,7 @@ impl UndoFile {
     /// Whether the image is as the repair left it, so that what was saved can be put back.
     ///
     /// # Errors
-    /// [`ErrorKind::Limit`] says what was changed since; others when a file cannot be read.
+    /// [`ErrorKind::Changed`] says what was changed since; others when a file cannot be read.
     pub fn may_put_back(&self, image: &ImageFile) -> Result<()> {
         let free = self.free_places();
         if self.is_switched(image)? {
@@ -252,7 +252,7 @@ impl UndoFile {
                      saved does not fit it any more",
                     range.offset
                 );
-                return Err(Error::new(image, ErrorKind::Limit(text)));
+                return Err(Error::new(image, ErrorKind::Changed(text)));
             }
         }
         let mut at = self.bytes_at;

@@ -82,13 +82,13 @@ impl SnapshotChange {
             return Err(Error::new(&self.transaction.file, ErrorKind::Damaged(text)));
         }
         if header.version == Version::V2 {
-            return Err(self.limit(format!(
+            return Err(self.transaction.unsupported(format!(
                 "the snapshot's disk is {size} bytes large and the image's is {now}: an image of version 2 with \
                  snapshots cannot change its size"
             )));
         }
         if !bitmaps(&self.transaction.file, header)?.is_empty() {
-            return Err(self.limit(format!(
+            return Err(self.transaction.unsupported(format!(
                 "the snapshot's disk is {size} bytes large and the image's is {now}: its bitmaps go by the \
                  size, remove them first"
             )));

@@ -56,7 +56,7 @@ impl SnapshotChange {
             if header.has_data_file() {
                 let text =
                     "its guest data is in an external data file, of which no snapshot can be taken";
-                return Err(Error::new(file, ErrorKind::Limit(text.to_owned())));
+                return Err(Error::new(file, ErrorKind::Unsupported(text.to_owned())));
             }
             Ok(())
         };

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::host::printable_bytes;
 use crate::image::change::snapshots::change::{Flags, SnapshotChange};
 use crate::image::error::Result;
-use crate::image::{ImageFile, ProgressSink};
+use crate::image::{Error, ErrorKind, ImageFile, ProgressSink};
 use crate::qcow2::{HostOffset, L1Entry, Snapshot};
 
 impl SnapshotChange {
@@ -80,8 +80,11 @@ impl SnapshotChange {
         let id = printable_bytes(id);
         match (found.next(), found.next()) {
             (Some(one), None) => Ok(one.clone()),
-            (None, _) => Err(self.limit(format!("has no internal snapshot with the ID {id}"))),
-            (Some(_), Some(_)) => Err(self.limit(format!(
+            (None, _) => {
+                let text = format!("has no internal snapshot with the ID {id}");
+                Err(Error::new(&self.transaction.file, ErrorKind::NoSuch(text)))
+            }
+            (Some(_), Some(_)) => Err(self.transaction.unsupported(format!(
                 "has several internal snapshots with the ID {id}: which one is meant cannot be said"
             ))),
         }

@@ -97,7 +97,7 @@ pub(crate) fn refuse_stale(path: &Path, list: &[Bitmap]) -> Result<()> {
 pub(crate) fn of_name<'b>(path: &Path, list: &'b [Bitmap], name: &[u8]) -> Result<&'b Bitmap> {
     let missing = || {
         let text = format!("has no dirty bitmap {}", printable_bytes(name));
-        Error::new(path, ErrorKind::Limit(text))
+        Error::new(path, ErrorKind::NoSuch(text))
     };
     let found = list.iter().find(|bitmap| bitmap.name == name);
     found.ok_or_else(missing)
@@ -108,7 +108,7 @@ pub(crate) fn stale(path: &Path, bitmap: &Bitmap) -> Error {
         "its dirty bitmap {} is marked as in use: it was not saved and missed changes, so it can only be removed",
         printable_bytes(&bitmap.name)
     );
-    Error::new(path, ErrorKind::Limit(text))
+    Error::new(path, ErrorKind::Unsupported(text))
 }
 
 pub(crate) type Directory = (Vec<Bitmap>, HostOffset, u64);

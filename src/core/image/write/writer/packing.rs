@@ -29,5 +29,5 @@ pub fn may_compress(path: &Path, header: &Header) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(Error::new(path, ErrorKind::Limit(why.to_owned())))
+    Err(Error::new(path, ErrorKind::Unsupported(why.to_owned())))
 }

@@ -46,15 +46,16 @@ pub(crate) fn provide_zeros(
 /// Why not, if not.
 pub fn may_grow(file: &ImageFile, header: &Header, size: u64) -> Result<()> {
     let geometry = header.geometry;
-    let limit = |text: String| Err(Error::new(file, ErrorKind::Limit(text)));
+    let unsupported = |text: String| Err(Error::new(file, ErrorKind::Unsupported(text)));
     if geometry.l1_entries_for(size).saturating_mul(8) > MAX_L1_BYTES {
-        return limit(format!(
+        let text = format!(
             "cannot be {size} bytes large: the L1 table would be too long for this cluster size"
-        ));
+        );
+        return Err(Error::new(file, ErrorKind::Limit(text)));
     }
     // Its snapshots may not record how long the disk was (QEMU refuses as well).
     if header.version == Version::V2 && header.snapshot_count > 0 {
-        return limit(
+        return unsupported(
             "is of version 2 and has internal snapshots: its disk cannot grow".to_owned(),
         );
     }
@@ -66,7 +67,7 @@ pub fn may_grow(file: &ImageFile, header: &Header, size: u64) -> Result<()> {
             .flags
             .intersects(BitmapFlags::AUTO | BitmapFlags::IN_USE);
         if is_read && size > covered {
-            return limit(format!(
+            return unsupported(format!(
                 "has the bitmap {}, which would be too short for {size} bytes: its disk cannot grow. Remove \
                  the bitmap first (`qemu-img bitmap --remove`)",
                 printable_bytes(&bitmap.name)
