@@ -429,10 +429,10 @@ impl IntoNew {
         let (chain, old, new) = self.backing_views(host)?;
         let options = self.options(&chain);
         let empty = image::new_len(&self.new, &options)?.image_blocks;
-        let room = options.room(&self.new)?;
+        let estimate = options.estimate(&self.new)?;
         let (data, content) = match self.compress {
             Some(_) => {
-                let counted = self.source(chain).forecast(room)?;
+                let counted = self.source(chain).forecast(estimate)?;
                 (counted.data, counted.growth)
             }
             None => {
@@ -442,7 +442,7 @@ impl IntoNew {
                     judge: CompareBy::Bytes,
                     keys: &self.keys,
                 };
-                let loss = image::backing_loss(change, room)?;
+                let loss = image::backing_loss(change, estimate)?;
                 (
                     loss.certain.saturating_add(loss.possible),
                     loss.growth.and(loss.possible_growth),

@@ -207,12 +207,7 @@ fn fits(
     }
     let opened =
         ImageFile::open(host, &path, Access::Read).map_err(|error| error.kind.to_string())?;
-    let mut first = [0; 512];
-    let got = opened
-        .host_file()
-        .read_at(&mut first, 0)
-        .map_err(|error| io_text(&error))?;
-    let seen = Format::recognise(first.get(..got).unwrap_or_default());
+    let seen = image::recognised(&opened).map_err(|error| error.kind.to_string())?;
     match &file.format {
         // A raw disk's guest may have written such a header: only what is built on it says raw then.
         Format::Raw if seen.is_some() && !above_says_raw => {

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::host::{Access, Host, LockProbe, LockSet};
-use crate::image::{self, Chain, Format, Layer, snapshot_view};
+use crate::image::{self, Chain, Format, ImageFile, Layer, snapshot_view};
 
 use super::framework::copy_file::folder;
 use super::framework::format::shown;
@@ -107,14 +107,8 @@ fn at_snapshot(path: &Path, chain: &Chain, wanted: &SnapshotName) -> Result<Chai
 
 /// The format of a file that a person names without saying it.
 fn by_content(host: &dyn Host, path: &Path) -> Result<Format, Error> {
-    let file = host
-        .open(path, Access::Read)
-        .map_err(|error| Error::io("open", path, &error))?;
-    let mut first = [0; 512];
-    let read = file
-        .read_at(&mut first, 0)
-        .map_err(|error| Error::io("read", path, &error))?;
-    match Format::recognise(first.get(..read).unwrap_or_default()) {
+    let file = ImageFile::open(host, path, Access::Read)?;
+    match image::recognised(&file)? {
         Some(format) => Ok(format),
         None if image::named_like_qcow2(path) => Err(Error::failed(format!(
             "{} is called like a qcow2 image and is none: it does not begin like one (say that its \

@@ -432,10 +432,7 @@ fn writing_the_view_of_a_snapshot_survives_every_crash() {
         let chain = Chain::open(&*recorder, &path, Some(&Format::Qcow2), &|_| true).unwrap();
         let snapshot = &list(&path)[0];
         let view = snapshot_view(&chain, snapshot).unwrap();
-        let root = Root::Snapshot {
-            l1_offset: snapshot.l1_offset.get(),
-            l1_entries: snapshot.l1_entries.into(),
-        };
+        let root = Root::Snapshot(snapshot.l1());
         let mut expected = vec![0; 512 << 10];
         view.read_at(&mut expected, 0).unwrap();
         let mut target =
@@ -852,10 +849,7 @@ fn the_view_of_a_snapshot_is_not_written_through_a_table_that_another_one_shares
     let chain = Chain::open(&RealHost, &path, Some(&Format::Qcow2), &|_| true).unwrap();
     let snapshot = &list(&path)[0];
     let view = snapshot_view(&chain, snapshot).unwrap();
-    let root = Root::Snapshot {
-        l1_offset: snapshot.l1_offset.get(),
-        l1_entries: snapshot.l1_entries.into(),
-    };
+    let root = Root::Snapshot(snapshot.l1());
     let qcow2 = &Format::Qcow2;
     let why = Target::open(&RealHost, &path, qcow2, view.clone(), root, &NoProgress).unwrap_err();
     assert!(why.to_string().contains("1 corruptions"), "{why}");

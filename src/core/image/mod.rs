@@ -61,7 +61,7 @@ pub use read::info::{BackingRef, Compression, Encryption, ImageInfo, Unopenable}
 pub use read::luks::{Keys, Passphrase, Passphrases, luks_header};
 pub use read::map::{MapRun, MapState};
 pub use read::metadata_overlap::MetadataOverlap;
-pub use read::probe::{Probe, built_on, facts, named_like_qcow2, probe};
+pub use read::probe::{Probe, built_on, facts, named_like_qcow2, probe, recognised};
 pub use read::qcow2_layer::{Qcow2, closed, read_header};
 pub use read::raw::Raw;
 pub use read::snapshots::snapshots;

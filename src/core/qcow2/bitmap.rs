@@ -11,6 +11,7 @@ use super::error::{FormatError, in_range};
 use super::extension::slice;
 use super::geometry::Geometry;
 use super::limits;
+use super::table::TablePlace;
 
 const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
 const ALL_ONES: u64 = 1;
@@ -58,6 +59,15 @@ pub struct Bitmap {
 }
 
 impl Bitmap {
+    /// Where its table is.
+    #[must_use]
+    pub fn table(&self) -> TablePlace {
+        TablePlace {
+            offset: self.table_offset,
+            entries: self.table_entries.into(),
+        }
+    }
+
     /// Guest bytes per bit.
     #[must_use]
     pub fn granularity(&self) -> u64 {

@@ -21,6 +21,7 @@ use super::feature::{
 };
 use super::geometry::Geometry;
 use super::limits;
+use super::table::TablePlace;
 
 /// The first four bytes of every qcow2 image: `QFI\xfb`.
 pub const MAGIC: u32 = 0x5146_49fb;
@@ -470,6 +471,15 @@ impl Header {
     #[must_use]
     pub const fn virtual_size(&self) -> u64 {
         self.recorded_size & !(limits::SECTOR - 1)
+    }
+
+    /// Where the L1 table is of what the guest sees now.
+    #[must_use]
+    pub fn l1(&self) -> TablePlace {
+        TablePlace {
+            offset: self.l1_offset,
+            entries: self.l1_entries.into(),
+        }
     }
 
     /// The backing file name as QEMU takes it: up to its first zero byte; `None` if there is none or

@@ -39,7 +39,7 @@ pub use luks::LuksHeader;
 pub use refcount::RefcountBlock;
 pub use rewrite::{BackingEdit, HeaderEdit, rewrite};
 pub use snapshot::Snapshot;
-pub use table::EntryTable;
+pub use table::{EntryTable, TablePlace};
 
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ use super::error::{FormatError, in_range};
 use super::extension::slice;
 use super::geometry::Geometry;
 use super::limits;
+use super::table::TablePlace;
 
 /// The fixed part of an entry, as it is on disk. Extra data, ID and name follow.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -86,6 +87,15 @@ impl Snapshot {
         extra.extend_from_slice(&icount.unwrap_or(u64::MAX).to_be_bytes());
         extra.extend_from_slice(self.extra.get(24..).unwrap_or_default());
         self.extra = extra;
+    }
+
+    /// Where its L1 table is.
+    #[must_use]
+    pub fn l1(&self) -> TablePlace {
+        TablePlace {
+            offset: self.l1_offset,
+            entries: self.l1_entries.into(),
+        }
     }
 
     /// Checks the place of the L1 table as QEMU does before it reads it.

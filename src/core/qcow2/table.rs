@@ -7,7 +7,25 @@ use zerocopy::FromBytes;
 use zerocopy::IntoBytes;
 use zerocopy::byteorder::big_endian::U64;
 
+use super::address::HostOffset;
 use super::error::FormatError;
+
+/// Where a table of such entries lies in the image file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TablePlace {
+    /// Where it begins.
+    pub offset: HostOffset,
+    /// How many entries it has.
+    pub entries: u64,
+}
+
+impl TablePlace {
+    /// Its length in bytes.
+    #[must_use]
+    pub const fn bytes(self) -> u64 {
+        self.entries.saturating_mul(8)
+    }
+}
 
 /// A table of raw entries; an entry is swapped when it is looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -12,6 +12,7 @@ use crate::image::{
 };
 use crate::ops::Context;
 use crate::ops::framework::format::name;
+use crate::qcow2::{HostOffset, TablePlace};
 
 use super::run::Run;
 
@@ -140,26 +141,26 @@ impl Survey {
             is_merged: false,
         };
         let shared = run.base.facts().is_some_and(|facts| facts.snapshots > 0);
-        let mut room = AllocationEstimate::of(below);
+        let mut estimate = AllocationEstimate::of(below);
         for found in chain.runs(depth, 0, size) {
             let extent = found?.extent;
             match extent.state {
                 // A base that becomes longer says itself that it is zero there, where what it is built
                 // on would shine through.
                 State::Unallocated => {
-                    room.zeros(extent.start.max(base_size), extent.end().min(under))
+                    estimate.zeros(extent.start.max(base_size), extent.end().min(under))
                 }
                 State::Zero => {
                     survey.zeros += extent.len;
-                    room.zeros(extent.start, extent.end());
+                    estimate.zeros(extent.start, extent.end());
                 }
                 State::Data { .. } | State::Compressed { .. } => {
                     survey.data += extent.len;
-                    room.written(below, extent.start, extent.end(), shared)?;
+                    estimate.written(below, extent.start, extent.end(), shared)?;
                 }
             }
         }
-        survey.new_in_base = room.growth();
+        survey.new_in_base = estimate.growth();
         if let (Layer::Qcow2(image), Some(size)) = (&**below, survey.grows_to) {
             // The L1 table is written anew.
             let geometry = image.header().geometry;
@@ -184,7 +185,7 @@ impl Survey {
             judge: CompareBy::Tables,
             keys: &context.keys,
         };
-        let kept = CreateOptions::new(base_size).room(&run.base.path)?;
+        let kept = CreateOptions::new(base_size).estimate(&run.base.path)?;
         survey.old = image::backing_loss(change, kept)?;
         let views = Readers {
             host,
@@ -336,10 +337,10 @@ impl Readers<'_> {
             Ok(snapshots) => snapshots,
             Err(error) if active => {
                 let what = format!("{file_name}'s internal snapshots");
-                let root = Root::Snapshot {
-                    l1_offset: 0,
-                    l1_entries: 0,
-                };
+                let root = Root::Snapshot(TablePlace {
+                    offset: HostOffset(0),
+                    entries: 0,
+                });
                 let role = "its internal snapshots".to_owned();
                 found.push(unknown(dependant(what, role, root), &error));
                 return Ok(found);

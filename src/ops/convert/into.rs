@@ -275,19 +275,19 @@ impl Into {
         let Some(layer) = view.layers().first() else {
             return Ok((0, Growth::default(), disk));
         };
-        let mut room = AllocationEstimate::of(layer);
+        let mut estimate = AllocationEstimate::of(layer);
         let shared = match &**layer {
             Layer::Qcow2(image) => image.header().snapshot_count > 0,
             Layer::Raw(_) => false,
         };
         let data = from.for_each_run(|state, start, end| match state {
             State::Unallocated | State::Zero if !from.stores_zeros(end - start) => {
-                room.zeros(start, end);
+                estimate.zeros(start, end);
                 Ok(())
             }
-            _ => room.written(layer, start, end, shared),
+            _ => estimate.written(layer, start, end, shared),
         })?;
-        Ok((data, room.growth(), disk))
+        Ok((data, estimate.growth(), disk))
     }
 
     /// The same by qemu-img, where all sources are of one format.

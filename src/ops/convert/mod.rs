@@ -351,7 +351,7 @@ fn target(
     backing: Option<&Kept>,
 ) -> Option<(ConvertTo, Forecast, String, Option<new_image::NewImage>)> {
     let new = request.new.as_path();
-    let counted = |plan: &mut Plan, room: AllocationEstimate| match from.forecast(room) {
+    let counted = |plan: &mut Plan, estimate: AllocationEstimate| match from.forecast(estimate) {
         Ok(counted) => Some(counted),
         Err(error) => {
             plan.refuse_error(&error);
@@ -376,14 +376,14 @@ fn target(
         ConvertForm::Qcow2 { image, compress } => {
             let recorded = backing.map(|(_, _, name, format)| (name.clone(), format.clone()));
             let format = &image.format;
-            let room = match AllocationEstimate::in_new(format) {
-                Ok(room) => room,
+            let estimate = match AllocationEstimate::in_new(format) {
+                Ok(estimate) => estimate,
                 Err(error) => {
                     plan.refuse(RefusalKind::Invalid, error.to_string());
                     return None;
                 }
             };
-            let counted = counted(plan, room)?;
+            let counted = counted(plan, estimate)?;
             let content = counted.growth.total();
             let bitmaps = match (request.bitmaps, from.sources.first(), format.geometry()) {
                 (CarriedBitmaps::All | CarriedBitmaps::Sound, Some(source), Ok(geometry)) => {

@@ -6,7 +6,7 @@ use std::path::{Path, absolute};
 use serde_json::{Value, json};
 
 use crate::forest::{BackingState, Forest, Node, Problem, ProblemKind};
-use crate::image::{self, BackingName};
+use crate::image::{self, BackingName, ErrorKind};
 
 use super::format::{name, shown};
 use super::refusal::WayOut;
@@ -132,6 +132,40 @@ fn record_data_file(node: &Node) -> Option<Remedy> {
     let named = BackingName::interpret(&node.path, recorded);
     let place = absolute(named.file()?).ok()?;
     Some(Remedy::ask(Request::record_data_file(&node.path, &place)))
+}
+
+/// Instead of what is refused a request is planned; elsewhere it is told.
+impl From<WayOut> for Remedy {
+    fn from(way: WayOut) -> Self {
+        Self::ask(way.request)
+    }
+}
+
+impl Remedy {
+    /// What helps against an error of an image.
+    #[must_use]
+    pub fn of(error: &image::Error) -> Vec<Self> {
+        match error.kind {
+            ErrorKind::Locked => vec![Self::Passphrase(error.path.clone())],
+            _ => WayOut::of(error).into_iter().map(Self::from).collect(),
+        }
+    }
+
+    /// Repairing what is damaged or marked so.
+    pub(in crate::ops) fn repair(image: &Path) -> Self {
+        WayOut::repair(image).into()
+    }
+
+    /// Bringing an entry back from the trash.
+    pub(in crate::ops) fn restore(entry: impl Into<String>) -> Self {
+        WayOut::restore(entry).into()
+    }
+
+    /// What ends an operation that was interrupted.
+    pub(in crate::ops) fn recover(entry: u64, can_roll_back: bool) -> Vec<Self> {
+        let ways = WayOut::recover(entry, can_roll_back).into_iter();
+        ways.map(Self::from).collect()
+    }
 }
 
 impl WayOut {

@@ -56,11 +56,9 @@ fn open(host: &dyn Host, path: &Path) -> Option<ImageFile> {
     if stat.kind != FileKind::Regular {
         return None;
     }
-    let file = host.open(path, Access::Read).ok()?;
-    let mut first = [0; 512];
-    let got = file.read_at(&mut first, 0).ok()?;
-    let format = Format::recognise(first.get(..got)?);
-    (format == Some(Format::Qcow2)).then(|| ImageFile::new(path, file))
+    let file = ImageFile::open(host, path, Access::Read).ok()?;
+    let format = image::recognised(&file).ok()?;
+    (format == Some(Format::Qcow2)).then_some(file)
 }
 
 /// What frees its leaked clusters, if it has some and nothing worse: then they may be what is missed elsewhere.

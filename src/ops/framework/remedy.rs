@@ -4,8 +4,6 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::image::{self, ErrorKind};
-
 use super::command_line::CommandLine;
 use super::request::Request;
 
@@ -31,17 +29,6 @@ pub enum Remedy {
 }
 
 impl Remedy {
-    /// What helps against an error of an image.
-    #[must_use]
-    pub fn of(error: &image::Error) -> Vec<Self> {
-        let image = &error.path;
-        match &error.kind {
-            kind if kind.is_mended_by_repair() => vec![Self::repair(image)],
-            ErrorKind::Locked => vec![Self::Passphrase(image.clone())],
-            _ => Vec::new(),
-        }
-    }
-
     /// An operation.
     #[must_use]
     pub fn ask(request: impl Into<Request>) -> Self {
@@ -51,25 +38,6 @@ impl Remedy {
     /// Looking in the folder of a file.
     pub(in crate::ops) fn look_beside(file: &Path) -> Self {
         Self::LookIn(file.parent().unwrap_or(file).to_path_buf())
-    }
-
-    /// A repair of all.
-    pub(in crate::ops) fn repair(image: &Path) -> Self {
-        Self::ask(Request::repair(image))
-    }
-
-    /// Bringing an entry back from the trash.
-    pub(in crate::ops) fn restore(entry: impl Into<String>) -> Self {
-        Self::ask(Request::restore(vec![entry.into()]))
-    }
-
-    /// What ends an operation that was interrupted.
-    pub(in crate::ops) fn recover(entry: u64, can_roll_back: bool) -> Vec<Self> {
-        let mut ways = vec![Self::ask(Request::finish(entry))];
-        if can_roll_back {
-            ways.push(Self::ask(Request::roll_back(entry)));
-        }
-        ways
     }
 
     /// The command line; a word in capitals is for the person to say.

@@ -272,10 +272,10 @@ fn forecast(
 ) -> image::Result<(u64, u64)> {
     let view = view_of(host, keys, path, &snapshot.id, form)?;
     let disk = view.virtual_size();
-    let (mut room, empty) = match image::made_like(&view, form) {
+    let (mut estimate, empty) = match image::made_like(&view, form) {
         None => (AllocationEstimate::raw(), 0),
         Some(options) => (
-            options.room(path)?,
+            options.estimate(path)?,
             image::new_len(path, &options)?.image_blocks,
         ),
     };
@@ -286,14 +286,14 @@ fn forecast(
         match run.state {
             State::Data { .. } | State::Compressed { .. } => {
                 bytes += run.len;
-                room.data(run.start, run.end());
+                estimate.data(run.start, run.end());
             }
-            State::Zero => room.zeros(run.start, run.end()),
+            State::Zero => estimate.zeros(run.start, run.end()),
             State::Unallocated => {}
         }
         at = run.end();
     }
-    Ok((bytes, room.growth().total().saturating_add(empty)))
+    Ok((bytes, estimate.growth().total().saturating_add(empty)))
 }
 
 #[derive(Debug)]

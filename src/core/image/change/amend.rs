@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::printable_bytes;
 use crate::image::error::Result;
 use crate::image::read::snapshots::read;
-use crate::image::read::table_reader::{read_entries, read_l2};
+use crate::image::read::table_reader::{read_active_l1, read_entries, read_l2, read_snapshot_l1};
 use crate::image::read::table_walk::TableWalk;
 use crate::image::write::shadow_refcounts::ShadowRefcounts;
 use crate::image::write::transaction::MetadataTransaction;
@@ -214,10 +214,9 @@ impl Amend {
                 format!("has {entries} entries in its L1 tables, too many to go through at once");
             return Err(self.transaction.limit(text));
         }
-        let active = self.l1(header.l1_offset, header.l1_entries)?;
-        let mut l1s = vec![active];
+        let mut l1s = vec![read_active_l1(&file, header)?];
         for snapshot in &list {
-            l1s.push(self.l1(snapshot.l1_offset, snapshot.l1_entries)?);
+            l1s.push(read_snapshot_l1(&file, snapshot)?);
         }
         let tables = TableWalk::new(&file, context, progress);
         // Every reference a zero entry has is given up, once for each way that leads to it.
@@ -304,7 +303,7 @@ impl Amend {
         for (snapshot, mut l1) in list.iter_mut().zip(rest) {
             if self.redirect(&mut l1, &places, false)? {
                 self.transaction
-                    .release(snapshot.l1_offset, u64::from(snapshot.l1_entries) * 8)?;
+                    .release(snapshot.l1_offset, snapshot.l1().bytes())?;
                 snapshot.l1_offset = self.transaction.put(l1.as_bytes().to_vec())?;
                 is_changed = true;
             }
@@ -313,15 +312,6 @@ impl Amend {
             self.put_snapshots(header, &list, list_len)?;
         }
         Ok(())
-    }
-
-    fn l1(&self, offset: HostOffset, entries: u32) -> Result<EntryTable> {
-        read_entries(
-            &self.transaction.file,
-            offset.get(),
-            entries.into(),
-            "L1 table",
-        )
     }
 
     /// Clusters of zeros for the zero entries of a table, each referred to as often as its count holds.
@@ -566,12 +556,11 @@ fn refuse(transaction: &MetadataTransaction, asked: &Amendment, wish: &Amendment
 /// Compressed clusters are read with the codec they were written with.
 fn refuse_compressed(transaction: &MetadataTransaction, progress: &dyn ProgressSink) -> Result<()> {
     let (file, header) = (&transaction.file, transaction.header());
-    let mut l1s = vec![(header.l1_offset, header.l1_entries)];
-    let snapshots = read(file, header)?.0;
-    l1s.extend(snapshots.iter().map(|s| (s.l1_offset, s.l1_entries)));
+    let mut places = vec![header.l1()];
+    places.extend(read(file, header)?.0.iter().map(Snapshot::l1));
     let tables = TableWalk::new(file, transaction.context, progress);
-    for (offset, entries) in l1s {
-        let l1 = read_entries(file, offset.get(), entries.into(), "L1 table")?;
+    for place in places {
+        let l1 = read_entries(file, place, "L1 table")?;
         tables.each(&l1, |_, bytes| {
             let table = parsed(transaction, bytes)?;
             for at in 0..table.len() {

@@ -294,8 +294,7 @@ fn put(transaction: &mut MetadataTransaction, dirty: &Dirty) -> Result<(HostOffs
 fn release(transaction: &mut MetadataTransaction, bitmap: &Bitmap) -> Result<()> {
     let file = transaction.file.clone();
     let (geometry, size) = (transaction.geometry(), transaction.cluster_size());
-    let (offset, entries) = (bitmap.table_offset, u64::from(bitmap.table_entries));
-    let table = (offset.get(), entries);
+    let table = bitmap.table();
     each_entry(
         &file,
         table,
@@ -307,7 +306,7 @@ fn release(transaction: &mut MetadataTransaction, bitmap: &Bitmap) -> Result<()>
             _ => Ok(()),
         },
     )?;
-    transaction.release(offset, entries * 8)
+    transaction.release(table.offset, table.bytes())
 }
 
 /// Has the directory written anew, or its place removed from the header if nothing is in it.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::image::change::bitmaps::resize_all;
 use crate::image::error::{OfFile, Result};
 use crate::image::read::bitmaps::bitmaps;
-use crate::image::read::table_reader::{read_entries, read_l2};
+use crate::image::read::table_reader::{read_active_l1, read_l2};
 use crate::image::read::table_walk::TableWalk;
 use crate::image::write::header_file::HeaderFile;
 use crate::image::write::transaction::MetadataTransaction;
@@ -41,12 +41,7 @@ impl Shrink {
         may_resize(file, transaction.header())?;
         let (geometry, context) = (transaction.geometry(), transaction.context);
         let header = transaction.header();
-        let old = read_entries(
-            file,
-            header.l1_offset.get(),
-            u64::from(header.l1_entries),
-            "L1 table",
-        )?;
+        let old = read_active_l1(file, header)?;
         let kept = internal::index(geometry.l1_entries_for(size)).of(file)?;
         let mut l1 = old.clone();
         l1.resize(kept.min(old.len()));
@@ -170,13 +165,9 @@ fn draw_in(
         return Ok(());
     }
     let (geometry, context) = (transaction.geometry(), transaction.context);
-    let (offset, entries) = (
-        transaction.header().l1_offset,
-        u64::from(transaction.header().l1_entries),
-    );
     let behind = |offset: HostOffset| geometry.cluster_of(offset) >= limit;
-    let mut l1 = read_entries(file, offset.get(), entries, "L1 table")?;
-    let mut moves = behind(offset);
+    let mut l1 = read_active_l1(file, transaction.header())?;
+    let mut moves = behind(transaction.header().l1_offset);
     for at in 0..l1.len() {
         let raw = l1.entry(at).map_err(|e| transaction.format_error(e))?;
         let entry = L1Entry::parse(raw, geometry).map_err(|e| transaction.format_error(e))?;

@@ -7,12 +7,12 @@ use crate::host::printable_bytes;
 use crate::image::error::{OfFile, Result};
 use crate::image::internal::{self, Fault};
 use crate::image::read::snapshots::salvage;
-use crate::image::read::table_reader::{each_entry, read_entries};
+use crate::image::read::table_reader::{each_entry, read_refcount_table};
 use crate::image::{Error, ErrorKind};
 use crate::qcow2::bitmap::{Bitmap, BitmapTableEntry, parse_directory};
 use crate::qcow2::limits::{self, MAX_HELD_L2_TABLES, MIN_V3_SNAPSHOT_EXTRA_BYTES};
 use crate::qcow2::{
-    Autoclear, EntryTable, HostClusters, HostOffset, L1Entry, Version, l1, refcount,
+    Autoclear, EntryTable, HostClusters, HostOffset, L1Entry, TablePlace, Version, l1, refcount,
 };
 
 use super::finding::{FindingKind, Findings};
@@ -139,10 +139,6 @@ impl Collector<'_> {
         true
     }
 
-    fn entries(&self, offset: u64, entries: u64, what: &str) -> Result<EntryTable> {
-        read_entries(self.image.file, offset, entries, what)
-    }
-
     /// Notes a table whose entries are gone through. False if it lies outside the file or on another
     /// such table: each byte of the file is looked at once, however many tables claim it.
     fn table(
@@ -169,18 +165,18 @@ impl Collector<'_> {
     }
 
     fn active_l1(&mut self) -> Result<()> {
-        let header = self.image.header;
-        let (offset, entries) = (header.l1_offset.get(), u64::from(header.l1_entries));
-        if entries == 0 {
+        let place = self.image.header.l1();
+        if place.entries == 0 {
             return Ok(());
         }
         // Even where its end is missing.
-        self.table("the L1 table", (offset, entries * 8), 1, "the L1 table");
-        self.l2_tables((offset, entries), None, 1)
+        let range = (place.offset.get(), place.bytes());
+        self.table("the L1 table", range, 1, "the L1 table");
+        self.l2_tables(place, None, 1)
     }
 
     /// Notes the L2 tables that an L1 table names; `owner` is the snapshot it belongs to.
-    fn l2_tables(&mut self, l1: (u64, u64), owner: Option<&str>, weight: u32) -> Result<()> {
+    fn l2_tables(&mut self, l1: TablePlace, owner: Option<&str>, weight: u32) -> Result<()> {
         let (image, size) = (self.image, self.image.size());
         let whose = || owner.map_or_else(String::new, |name| format!(" of snapshot {name}"));
         let what = format!("L1 table{}", whose());
@@ -307,7 +303,7 @@ impl Collector<'_> {
                     )
                 });
         }
-        let mut distinct: HashMap<(u64, u32), (u32, String)> = HashMap::new();
+        let mut distinct: HashMap<TablePlace, (u32, String)> = HashMap::new();
         let mut order = Vec::new();
         for snapshot in &snapshots {
             let name = || printable_bytes(&snapshot.name);
@@ -336,21 +332,21 @@ impl Collector<'_> {
             if snapshot.l1_entries == 0 {
                 continue;
             }
-            let key = (snapshot.l1_offset.get(), snapshot.l1_entries);
-            let entry = distinct.entry(key).or_insert_with(|| {
-                order.push(key);
+            let place = snapshot.l1();
+            let entry = distinct.entry(place).or_insert_with(|| {
+                order.push(place);
                 (0, name())
             });
             entry.0 += 1;
         }
-        for key @ (offset, entries) in order {
-            let Some((weight, name)) = distinct.remove(&key) else {
+        for place in order {
+            let Some((weight, name)) = distinct.remove(&place) else {
                 continue;
             };
-            let bytes = u64::from(entries) * 8;
+            let range = (place.offset.get(), place.bytes());
             let what = format!("the L1 table of snapshot {name}");
-            if self.table("a snapshot's L1 table", (offset, bytes), weight, &what) {
-                self.l2_tables((offset, entries.into()), Some(&name), weight)?;
+            if self.table("a snapshot's L1 table", range, weight, &what) {
+                self.l2_tables(place, Some(&name), weight)?;
             }
         }
         Ok(())
@@ -391,23 +387,24 @@ impl Collector<'_> {
 
     fn bitmap(&mut self, bitmap: &Bitmap) -> Result<()> {
         let size = self.image.size();
-        let (offset, entries) = (bitmap.table_offset.get(), u64::from(bitmap.table_entries));
+        let place = bitmap.table();
+        let (offset, bytes) = (place.offset.get(), place.bytes());
         let name = printable_bytes(&bitmap.name);
         let what = format!("the table of bitmap {name}");
         let disk = self.image.header.virtual_size();
         if !bitmap.fits(disk, self.image.geometry) {
             self.findings
-                .at(FindingKind::BitmapTable, offset, entries * 8, || {
+                .at(FindingKind::BitmapTable, offset, bytes, || {
+                    let entries = place.entries;
                     format!("{what} has {entries} entries, which does not fit the disk's size")
                 });
         }
-        if !self.table("a bitmap table", (offset, entries * 8), 1, &what) {
+        if !self.table("a bitmap table", (offset, bytes), 1, &what) {
             return Ok(());
         }
         let image = self.image;
         let named = format!("table of bitmap {name}");
-        let table = (offset, entries);
-        each_entry(image.file, table, &named, &mut |_, raw| {
+        each_entry(image.file, place, &named, &mut |_, raw| {
             match BitmapTableEntry::parse(raw, image.geometry) {
                 Ok(BitmapTableEntry::Stored(place)) => {
                     self.range("a bitmap's data", place.get(), size, 1);
@@ -415,7 +412,7 @@ impl Collector<'_> {
                 Ok(_) => {}
                 Err(error) => {
                     self.findings
-                        .at(FindingKind::BitmapTable, offset, entries * 8, || {
+                        .at(FindingKind::BitmapTable, offset, bytes, || {
                             format!("{what}: {error}")
                         });
                 }
@@ -427,10 +424,10 @@ impl Collector<'_> {
     fn refcounts(&mut self) -> Result<()> {
         let (image, header) = (self.image, self.image.header);
         let size = image.size();
-        let entries = u64::from(header.refcount_table_clusters) * (size / 8);
+        let len = u64::from(header.refcount_table_clusters) * size;
         let offset = header.refcount_table_offset.get();
-        self.range("the refcount table", offset, entries * 8, 1);
-        let table = self.entries(offset, entries, "refcount table")?;
+        self.range("the refcount table", offset, len, 1);
+        let table = read_refcount_table(image.file, header)?;
         for (index, raw) in table.iter().enumerate() {
             if raw == 0 {
                 continue;

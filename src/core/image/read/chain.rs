@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::host::{Access, FileId, Host};
 use crate::image::error::{OfFile, Result};
 use crate::image::read::joined::{Joined, in_row};
+use crate::image::read::probe::recognised;
 use crate::image::read::qcow2_layer::Qcow2;
 use crate::image::read::trashed::where_it_is;
 use crate::image::{
@@ -299,7 +300,7 @@ impl Chain {
         }
         let format = match format {
             Some(format) => format,
-            None => recognised(&file)?,
+            None => recognised(&file)?.unwrap_or(Format::Raw),
         };
         drop(file);
         let layer = Layer::open_within(host, path, &format, may_follow)?;
@@ -450,12 +451,4 @@ fn backing_of(
             )),
         )),
     }
-}
-
-/// The format QEMU would take an unrecorded one for.
-fn recognised(file: &ImageFile) -> Result<Format> {
-    let mut first = [0; 512];
-    let got = file.read_at(&mut first, 0, "read the first bytes")?;
-    let first = internal::part(&first, 0..got).of(file)?;
-    Ok(Format::recognise(first).unwrap_or(Format::Raw))
 }

@@ -7,6 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::host::{HostFile, io_text, printable};
+use crate::image::error::{OfFile, Result};
+use crate::image::internal;
 use crate::image::read::qcow2_layer::require_openable;
 use crate::image::{
     BackingRef, Compression, Encryption, ErrorKind, Format, ImageFile, ImageInfo, Unopenable,
@@ -38,6 +40,17 @@ const MAX_L1_READ: u64 = 64 << 10;
 /// Bytes of a snapshot table that are read, and snapshots that are kept of it.
 const SNAPSHOT_READ: usize = 16 << 10;
 const MOST_SNAPSHOTS: u32 = 64;
+
+/// The format that the first bytes of a file tell; none if they tell none, as those of a raw image.
+///
+/// # Errors
+/// When they cannot be read.
+pub fn recognised(file: &ImageFile) -> Result<Option<Format>> {
+    let mut first = [0; 512];
+    let got = file.read_at(&mut first, 0, "read the first bytes")?;
+    let first = internal::part(&first, 0..got).of(file)?;
+    Ok(Format::recognise(first))
+}
 
 /// Reads what `image` is; its name is only for the sentences. Reads 4 KiB, up to one cluster (2 MiB at
 /// most) if the header is longer, an L1 table of up to 64 KiB, and of an image with internal

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::image::error::{OfFile, Result};
 use crate::image::read::luks::{SectorCipher, luks_header, unlock};
-use crate::image::read::table_reader::{read_entries, read_l2};
+use crate::image::read::table_reader::{read_active_l1, read_l2, read_snapshot_l1};
 use crate::image::read::{bitmaps, snapshots};
 use crate::image::{
     Encryption, Error, ErrorKind, Extent, ImageFile, Keys, Placed, ProgressSink, State, internal,
@@ -17,7 +17,7 @@ use crate::qcow2::limits::SECTOR;
 use crate::qcow2::luks::CIPHER_SECTOR;
 use crate::qcow2::{
     EntryTable, FormatError, Geometry, GuestOffset, Header, L1Entry, L2Buf, L2Context, L2Entry,
-    SubclusterState, codec,
+    Snapshot, SubclusterState, codec,
 };
 
 /// Bytes of L2 tables kept at most; at least four tables are.
@@ -147,12 +147,7 @@ impl Qcow2 {
         // What the guest sees depends on neither, but QEMU does not open such an image: a repair is
         // the way to its content, not a reader that knows better.
         require_openable(file, &header)?;
-        let l1 = read_entries(
-            file,
-            header.l1_offset.get(),
-            u64::from(header.l1_entries),
-            "L1 table",
-        )?;
+        let l1 = read_active_l1(file, &header)?;
         let virtual_size = header.virtual_size();
         Ok(Self::with_l1(file, data, header, l1, virtual_size))
     }
@@ -181,8 +176,11 @@ impl Qcow2 {
     ///
     /// # Errors
     /// When the table cannot be read.
-    pub fn at_l1(&self, l1_offset: u64, l1_entries: u64, virtual_size: u64) -> Result<Self> {
-        let l1 = read_entries(&self.file, l1_offset, l1_entries, "snapshot's L1 table")?;
+    pub fn at_snapshot(&self, snapshot: &Snapshot) -> Result<Self> {
+        let virtual_size = snapshot
+            .virtual_size()
+            .unwrap_or_else(|| self.virtual_size());
+        let l1 = read_snapshot_l1(&self.file, snapshot)?;
         let (file, data) = (&self.file, self.data.clone());
         let header = self.header.clone();
         let view = Self::with_l1(file, data, header, l1, virtual_size);

@@ -7,7 +7,7 @@ use crate::image::internal::{self, Fault};
 use crate::image::{Error, ErrorKind, ImageFile};
 use crate::qcow2::{
     EntryTable, FormatError, Geometry, Header, HostOffset, L2Buf, L2Context, RefcountBlock,
-    refcount,
+    Snapshot, TablePlace, refcount,
 };
 
 /// An entry of the refcount table that names no block: that of all clusters past its end, too.
@@ -16,18 +16,18 @@ pub(crate) const NO_BLOCK: u64 = 0;
 /// Bytes of a table read at once.
 const WINDOW: u64 = 1 << 20;
 
-/// Tells the entries of a table that are not zero, by index: the table's offset in bytes and its
-/// number of entries are given. What is past the end of the file reads as zero.
+/// Tells the entries of a table that are not zero, by index. What is past the end of the file reads as zero.
 ///
 /// # Errors
 /// When the file cannot be read, and those of `tell`.
 pub(crate) fn each_entry(
     file: &ImageFile,
-    (offset, entries): (u64, u64),
+    place: TablePlace,
     what: &str,
     tell: &mut dyn FnMut(u32, u64) -> Result<()>,
 ) -> Result<()> {
-    let end = offset.saturating_add(entries.saturating_mul(8));
+    let offset = place.offset.get();
+    let end = offset.saturating_add(place.bytes());
     let mut at = offset;
     while at < end {
         // A file that cannot tell has no holes.
@@ -42,7 +42,11 @@ pub(crate) fn each_entry(
         };
         let len = to.min(end).saturating_sub(at).clamp(1, WINDOW);
         let len = len.next_multiple_of(8);
-        let table = read_entries(file, at, len / 8, what)?;
+        let piece = TablePlace {
+            offset: HostOffset(at),
+            entries: len / 8,
+        };
+        let table = read_entries(file, piece, what)?;
         let first = (at - offset) / 8;
         for (index, raw) in (first..).zip(table.iter()).filter(|(_, raw)| *raw != 0) {
             let index = u32::try_from(index)
@@ -58,20 +62,28 @@ pub(crate) fn each_entry(
 /// Reads the refcount table that the header names.
 pub(crate) fn read_refcount_table(file: &ImageFile, header: &Header) -> Result<EntryTable> {
     let clusters = u64::from(header.refcount_table_clusters);
-    let entries = clusters.saturating_mul(header.geometry.cluster_size() / 8);
-    let offset = header.refcount_table_offset.get();
-    read_entries(file, offset, entries, "refcount table")
+    let place = TablePlace {
+        offset: header.refcount_table_offset,
+        entries: clusters.saturating_mul(header.geometry.cluster_size() / 8),
+    };
+    read_entries(file, place, "refcount table")
+}
+
+/// Reads the L1 table that the header names: that of what the guest sees now.
+pub(crate) fn read_active_l1(file: &ImageFile, header: &Header) -> Result<EntryTable> {
+    read_entries(file, header.l1(), "L1 table")
+}
+
+/// Reads the L1 table of an internal snapshot.
+pub(crate) fn read_snapshot_l1(file: &ImageFile, snapshot: &Snapshot) -> Result<EntryTable> {
+    read_entries(file, snapshot.l1(), "snapshot's L1 table")
 }
 
 /// Reads a table of 8-byte entries; what lies past the end of the file reads as zero.
-pub(crate) fn read_entries(
-    file: &ImageFile,
-    offset: u64,
-    entries: u64,
-    what: &str,
-) -> Result<EntryTable> {
-    // The header's limits bound `entries` to what fits 32 MiB.
-    let len = internal::index(entries.saturating_mul(8)).of(file)?;
+pub(crate) fn read_entries(file: &ImageFile, place: TablePlace, what: &str) -> Result<EntryTable> {
+    let offset = place.offset.get();
+    // The header's limits bound the entries to what fits 32 MiB.
+    let len = internal::index(place.bytes()).of(file)?;
     let mut bytes = vec![0; len];
     file.read_padded(
         &mut bytes,

@@ -300,7 +300,7 @@ impl CreateOptions {
     ///
     /// # Errors
     /// As [`AllocationEstimate::in_new`]; the image `path` is named.
-    pub fn room(&self, path: &std::path::Path) -> Result<AllocationEstimate> {
+    pub fn estimate(&self, path: &std::path::Path) -> Result<AllocationEstimate> {
         AllocationEstimate::in_new(&self.format).map_err(|error| Error::new(path, error))
     }
 }

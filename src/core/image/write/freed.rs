@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::host::Segment;
 use crate::image::error::Result;
-use crate::image::read::table_reader::read_entries;
+use crate::image::read::table_reader::read_active_l1;
 use crate::image::read::table_walk::TableWalk;
 use crate::image::write::shadow_refcounts::ShadowRefcounts;
 use crate::image::{ImageFile, NoProgress, Qcow2};
@@ -42,8 +42,7 @@ pub fn freed_if_emptied(image: &Qcow2) -> Result<u64> {
     let context = crate::qcow2::L2Context::of(header);
     let geometry = header.geometry;
     let mut counts = ShadowRefcounts::open(file, header)?;
-    let (offset, entries) = (header.l1_offset.get(), u64::from(header.l1_entries));
-    let l1 = read_entries(file, offset, entries, "L1 table")?;
+    let l1 = read_active_l1(file, header)?;
     let trees = TableWalk::new(file, context, &NoProgress);
     trees.each(&l1, |named, table| {
         if !context.data_file {

@@ -122,8 +122,8 @@ impl MetadataTransaction {
 
     /// Has an L1 table written anew, which becomes the active one.
     pub(crate) fn put_active_l1(&mut self, table: &EntryTable) -> Result<()> {
-        let (old, len) = (self.header().l1_offset, u64::from(self.header().l1_entries));
-        self.release(old, len * 8)?;
+        let old = self.header().l1();
+        self.release(old.offset, old.bytes())?;
         let place = self.put(table.as_bytes().to_vec())?;
         let entries = table.len() as u64;
         self.edit.l1 = Some(table_in_header(

@@ -50,17 +50,10 @@ pub fn snapshot_views(layer: &Layer) -> Result<Vec<(String, Root, Layer)>> {
     };
     let mut views = Vec::new();
     for snapshot in snapshots(image.file(), image.header())? {
-        let (l1_offset, l1_entries) = (snapshot.l1_offset.get(), u64::from(snapshot.l1_entries));
-        let size = snapshot
-            .virtual_size()
-            .unwrap_or_else(|| image.virtual_size());
-        let view = Layer::Qcow2(Box::new(image.at_l1(l1_offset, l1_entries, size)?));
+        let view = Layer::Qcow2(Box::new(image.at_snapshot(&snapshot)?));
         views.push((
             printable_bytes(&snapshot.name),
-            Root::Snapshot {
-                l1_offset,
-                l1_entries,
-            },
+            Root::Snapshot(snapshot.l1()),
             view,
         ));
     }

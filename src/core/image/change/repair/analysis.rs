@@ -323,28 +323,27 @@ impl Analysis {
     }
 
     fn read_roots(&mut self) -> Result<()> {
-        let (offset, entries) = (
-            self.header.l1_offset.get(),
-            u64::from(self.header.l1_entries),
-        );
-        if self.is_past_end(offset, entries * 8) && entries > 0 {
+        let active = self.header.l1();
+        if self.is_past_end(active.offset.get(), active.bytes()) && active.entries > 0 {
+            let offset = active.offset;
             return Err(self.limit(format!(
-                "its L1 table at {offset:#x} lies beyond the end of the file, so nothing of the guest's disk \
+                "its L1 table at {offset} lies beyond the end of the file, so nothing of the guest's disk \
                  can be found: look for the rest of the file"
             )));
         }
-        let mut roots = vec![(None, offset, entries)];
+        let mut roots = vec![(None, active)];
         for (at, snapshot) in self.snapshots.iter().enumerate() {
             let name = || printable_bytes(&snapshot.name);
-            let (offset, entries) = (snapshot.l1_offset.get(), u64::from(snapshot.l1_entries));
+            let place = snapshot.l1();
+            let offset = place.offset.get();
             let table = self.header.snapshots_offset.get();
             if let Err(error) = snapshot.check_l1(self.rules.context.geometry) {
                 let text = || format!("snapshot {}: {error}", name());
                 self.report.leave(FindingKind::SnapshotTable, table, text);
-            } else if entries > 0
+            } else if place.entries > 0
                 && past_end(
                     offset,
-                    entries * 8,
+                    place.bytes(),
                     self.rules.len,
                     self.rules.context.geometry.cluster_size(),
                 )
@@ -357,18 +356,19 @@ impl Analysis {
                 };
                 self.report.leave(FindingKind::PastEnd, offset, text);
             } else {
-                roots.push((Some(at), offset, entries));
+                roots.push((Some(at), place));
             }
         }
-        let bytes: u64 = roots.iter().map(|(.., entries)| entries * 8).sum();
+        let bytes: u64 = roots.iter().map(|(_, place)| place.bytes()).sum();
         if bytes > MAX_HELD_L1_BYTES {
             return Err(self.limit(format!(
                 "has {bytes} bytes of L1 tables: {MAX_HELD_L1_BYTES} are the most that a repair takes"
             )));
         }
-        for (owner, offset, entries) in roots {
-            self.keep_off_bytes(offset, entries * 8)?;
-            let table = read_entries(&self.file, offset, entries, "L1 table")?;
+        for (owner, place) in roots {
+            let offset = place.offset.get();
+            self.keep_off_bytes(offset, place.bytes())?;
+            let table = read_entries(&self.file, place, "L1 table")?;
             self.roots.push(Root {
                 owner,
                 offset,

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::image::error::Result;
-use crate::image::read::table_reader::read_entries;
+use crate::image::read::table_reader::{read_active_l1, read_snapshot_l1};
 use crate::image::read::table_walk::{Named, TableWalk};
 use crate::image::write::batch::Batch;
 use crate::image::write::header_file::table_in_header;
@@ -82,20 +82,12 @@ impl SnapshotChange {
 
     /// The active L1 table as it is on disk.
     pub(crate) fn active_l1(&self) -> Result<EntryTable> {
-        let file = &self.transaction.file;
-        let header = self.transaction.header();
-        let (offset, entries) = (header.l1_offset.get(), u64::from(header.l1_entries));
-        read_entries(file, offset, entries, "L1 table")
+        read_active_l1(&self.transaction.file, self.transaction.header())
     }
 
     /// The L1 table of a snapshot.
     pub(crate) fn l1_of(&self, snapshot: &Snapshot) -> Result<EntryTable> {
-        read_entries(
-            &self.transaction.file,
-            snapshot.l1_offset.get(),
-            u64::from(snapshot.l1_entries),
-            "snapshot's L1 table",
-        )
+        read_snapshot_l1(&self.transaction.file, snapshot)
     }
 
     /// Counts one reference more to everything the tables below `l1` refer to, and tells each of

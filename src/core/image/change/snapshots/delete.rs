@@ -29,7 +29,7 @@ impl SnapshotChange {
         })?;
         change
             .transaction
-            .release(gone.l1_offset, u64::from(gone.l1_entries) * 8)?;
+            .release(gone.l1_offset, gone.l1().bytes())?;
 
         let old = change.active_l1()?;
         let mut l1 = old.clone();

@@ -55,11 +55,7 @@ fn at_snapshot(image: &Qcow2, snapshot: &Snapshot) -> Result<Qcow2> {
     snapshot
         .check_size(image.header().geometry)
         .map_err(|error| Error::new(image.path(), error))?;
-    let size = snapshot
-        .virtual_size()
-        .unwrap_or_else(|| image.virtual_size());
-    let entries = u64::from(snapshot.l1_entries);
-    image.at_l1(snapshot.l1_offset.get(), entries, size)
+    image.at_snapshot(snapshot)
 }
 
 /// Copies what `view` (of [`snapshot_view`]) shows into a new image, which gets its name only when

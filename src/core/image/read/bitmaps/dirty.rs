@@ -50,18 +50,19 @@ fn read_table(
     geometry: Geometry,
     bitmap: &Bitmap,
 ) -> Result<Vec<BitmapTableEntry>> {
-    let (offset, entries) = (bitmap.table_offset.get(), u64::from(bitmap.table_entries));
-    if offset > MAX_FILE_LENGTH - entries * 8 {
+    let place = bitmap.table();
+    let (offset, length) = (place.offset.get(), place.bytes());
+    if offset > MAX_FILE_LENGTH - length {
         return Err(Error::new(
             file,
             FormatError::BeyondEnd {
                 field: "bitmap table offset",
                 offset,
-                length: entries * 8,
+                length,
             },
         ));
     }
-    read_entries(file, offset, entries, "bitmap table")?
+    read_entries(file, place, "bitmap table")?
         .iter()
         .map(|raw| BitmapTableEntry::parse(raw, geometry).map_err(|e| Error::new(file, e)))
         .collect()

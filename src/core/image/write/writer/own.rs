@@ -23,7 +23,7 @@ impl Writer {
             return Ok(());
         }
         let header = self.header.header();
-        let active = Tree::read(&self.file, header.l1_offset, header.l1_entries.into(), true)?;
+        let active = Tree::read(&self.file, header.l1(), true)?;
         let own = std::mem::replace(&mut self.tree, active);
         let done = self.copy_for_active(&given_up);
         self.tree = own;

@@ -19,7 +19,7 @@ use crate::image::write::transfer::Transfer;
 use crate::image::{Chain, Error, ErrorKind, ImageFile, Layer};
 use crate::qcow2::{
     CryptMethod, EntryTable, Geometry, GuestOffset, Header, HostClusters, HostOffset, Incompatible,
-    L1Entry, L2Buf, L2Context, L2Entry,
+    L1Entry, L2Buf, L2Context, L2Entry, TablePlace,
 };
 
 use super::packing::Packing;
@@ -36,12 +36,7 @@ pub enum Root {
     /// What the guest sees now.
     Active,
     /// An internal snapshot's, through its own L1 table.
-    Snapshot {
-        /// Host offset of its L1 table in bytes.
-        l1_offset: u64,
-        /// Entries of that table.
-        l1_entries: u64,
-    },
+    Snapshot(TablePlace),
 }
 
 /// A qcow2 image opened for changing its content.
@@ -88,16 +83,11 @@ pub(super) struct Tree {
 
 impl Tree {
     /// Reads an L1 table.
-    pub(super) fn read(
-        file: &ImageFile,
-        l1_offset: HostOffset,
-        l1_entries: u64,
-        active: bool,
-    ) -> Result<Self> {
+    pub(super) fn read(file: &ImageFile, place: TablePlace, active: bool) -> Result<Self> {
         Ok(Self {
             active,
-            l1: read_entries(file, l1_offset.get(), l1_entries, "L1 table")?,
-            l1_offset,
+            l1: read_entries(file, place, "L1 table")?,
+            l1_offset: place.offset,
             l1_moved: false,
             dirty_l1: BTreeSet::new(),
             tables: BTreeMap::new(),
@@ -134,26 +124,15 @@ impl Writer {
         writable(file.path(), header.header())?;
         let cipher = cipher_of(&view, header.header()).map_err(|e| Error::new(file, e))?;
         let context = L2Context::of(header.header());
-        let (l1_offset, l1_entries) = match root {
-            Root::Active => (
-                header.header().l1_offset,
-                u64::from(header.header().l1_entries),
-            ),
-            Root::Snapshot {
-                l1_offset,
-                l1_entries,
-            } => (HostOffset(l1_offset), l1_entries),
+        let l1 = match root {
+            Root::Active => header.header().l1(),
+            Root::Snapshot(l1) => l1,
         };
         let active = root == Root::Active;
-        let tree = Tree::read(file, l1_offset, l1_entries, active)?;
+        let tree = Tree::read(file, l1, active)?;
         let mut refs = Refcounts::open(file, header.header())?;
         if !active {
-            refuse_shared(
-                file.path(),
-                &mut refs,
-                context.geometry,
-                (l1_offset, l1_entries),
-            )?;
+            refuse_shared(file.path(), &mut refs, context.geometry, l1)?;
         }
         Ok(Self {
             refs,
@@ -394,9 +373,10 @@ fn refuse_shared(
     path: &Path,
     refs: &mut Refcounts,
     geometry: Geometry,
-    (offset, entries): (HostOffset, u64),
+    l1: TablePlace,
 ) -> Result<()> {
-    for cluster in geometry.clusters_of(offset, entries * 8).iter() {
+    let offset = l1.offset;
+    for cluster in geometry.clusters_of(offset, l1.bytes()).iter() {
         let count = refs.get(cluster)?;
         if count != 1 {
             let text = format!(

@@ -68,12 +68,11 @@ impl Analysis {
         let (size, geometry) = (self.size(), self.rules.context.geometry);
         let mut goes_on = tell(self, offset, bytes)?;
         for bitmap in list {
-            let (offset, entries) = (bitmap.table_offset.get(), u64::from(bitmap.table_entries));
-            goes_on = goes_on && tell(self, offset, entries * 8)?;
+            let table = bitmap.table();
+            goes_on = goes_on && tell(self, table.offset.get(), table.bytes())?;
             if !goes_on {
                 return Ok(false);
             }
-            let table = (offset, entries);
             each_entry(&file, table, "bitmap table", &mut |_, raw| {
                 goes_on = goes_on
                     && match BitmapTableEntry::parse(raw, geometry) {
