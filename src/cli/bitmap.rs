@@ -197,7 +197,7 @@ fn list(out: &mut Out, globals: Globals, path: &Path) -> anyhow::Result<()> {
         ]);
     }
     if globals.json {
-        return Ok(out.json(&Value::Array(values))?);
+        return Ok(out.json(Value::Array(values))?);
     }
     if bitmaps.is_empty() {
         out.line(format_args!("{} has no dirty bitmaps", printable(path)))?;

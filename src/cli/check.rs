@@ -15,7 +15,7 @@ use clap::Args;
 
 use super::context;
 use super::execute::execute;
-use super::exit::Stop;
+use super::exit::{self, Stop};
 use super::mistakes;
 use super::options::{ConsentArgs, Globals, Words, one_of};
 use super::output::{self, Out};
@@ -109,7 +109,7 @@ fn repair(out: &mut Out, globals: Globals, args: &CheckArgs) -> anyhow::Result<(
             .all(|f| f.kind == FindingKind::Trailing);
         if found.findings.is_empty() || (tail_only && *action == RepairAction::Leaks) {
             if globals.json {
-                out.json(&described(image, &found, &[]))?;
+                print_json(out, globals, vec![described(image, &found, &[])])?;
             }
             return Ok(out.flush()?);
         }
@@ -161,25 +161,15 @@ fn check_all(out: &mut Out, globals: Globals, images: &[PathBuf]) -> anyhow::Res
             }
             Err(error) => {
                 failed += 1;
-                if globals.json {
-                    told.push(json!({
-                        "filename": super::json::path(path),
-                        "format": "qcow2",
-                        "check-errors": 1,
-                        "error": error.to_string(),
-                    }));
-                }
                 out.flush()?;
                 output::complain(format_args!("qanopy: {error}"));
                 remedies::complain(&error.report().remedies);
+                told.push(not_checked(path, error));
             }
         }
     }
     if globals.json {
-        match (told.len(), told.pop()) {
-            (1, Some(only)) => out.json(&only)?,
-            (_, last) => out.json(&Value::Array(told.into_iter().chain(last).collect()))?,
-        }
+        print_json(out, globals, told)?;
     }
     out.flush()?;
     let mut said = Vec::new();
@@ -193,6 +183,25 @@ fn check_all(out: &mut Out, globals: Globals, images: &[PathBuf]) -> anyhow::Res
         return Ok(());
     }
     Err(Stop::Problems(said.join(", ")).into())
+}
+
+/// A list; qemu-img checks one image, and gives none.
+fn print_json(out: &mut Out, globals: Globals, mut images: Vec<Value>) -> io::Result<()> {
+    let only = images.pop_if(|_| globals.bare_json);
+    out.json(match only {
+        Some(only) if images.is_empty() => only,
+        only => images.into_iter().chain(only).collect(),
+    })
+}
+
+/// An image that could not be checked, as JSON.
+fn not_checked(path: &Path, error: ops::Error) -> Value {
+    json!({
+        "filename": super::json::path(path),
+        "format": "qcow2",
+        "check-errors": 1,
+        "error": exit::described(&error.into()),
+    })
 }
 
 fn how_many(number: usize) -> String {

@@ -82,7 +82,13 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &CompareArgs) -> anyhow
         failed: None,
     };
     printer.begin(args)?;
-    let compared = compare(&one, &other, &mut printer)?;
+    let compared = match compare(&one, &other, &mut printer) {
+        Ok(compared) => compared,
+        Err(error) => {
+            printer.cut_short()?;
+            return Err(error);
+        }
+    };
     let same_size = sizes.0 == sizes.1;
     let equal = compared.differences == 0 && (same_size || !args.strict);
     printer.end(&compared, sizes, equal)?;
@@ -135,10 +141,19 @@ impl Printer<'_> {
             Form::Text { .. } => Ok(()),
             Form::Json => {
                 let names = json!({ "one": json_name(&args.one), "other": json_name(&args.other) });
-                let names = json_text(names);
-                let names = names.trim_end_matches("\n}");
-                self.out.text(&format!("{names},\n  \"ranges\": ["))
+                let names = json_text(names).replace('\n', "\n  ");
+                let names = names.trim_end_matches("\n  }");
+                self.out.begin_json()?;
+                self.out.text(&format!("{names},\n    \"ranges\": ["))
             }
+        }
+    }
+
+    /// Closes what is open, where not all could be read.
+    fn cut_short(&mut self) -> io::Result<()> {
+        match self.form {
+            Form::Text { .. } => Ok(()),
+            Form::Json => self.out.text("]\n  }"),
         }
     }
 
@@ -149,7 +164,7 @@ impl Printer<'_> {
                 let comma = if self.printed > 0 { "," } else { "" };
                 self.printed += 1;
                 self.out.text(&format!(
-                    "{comma}\n    {{ \"start\": {start}, \"length\": {len} }}"
+                    "{comma}\n      {{ \"start\": {start}, \"length\": {len} }}"
                 ))
             }
             Form::Text { most } if self.printed < most => {
@@ -176,11 +191,11 @@ impl Printer<'_> {
         } = *compared;
         match self.form {
             Form::Json => {
-                let close = if self.printed > 0 { "\n  ]" } else { "]" };
+                let close = if self.printed > 0 { "\n    ]" } else { "]" };
                 let sizes = json!([sizes.0, sizes.1]);
                 self.out.text(&format!(
-                    "{close},\n  \"differing-ranges\": {differences},\n  \"differing-bytes\": {differing},\n  \
-                     \"virtual-sizes\": {sizes},\n  \"identical\": {equal}\n}}\n"
+                    "{close},\n    \"differing-ranges\": {differences},\n    \"differing-bytes\": {differing},\n    \
+                     \"virtual-sizes\": {sizes},\n    \"identical\": {equal}\n  }}"
                 ))
             }
             Form::Text { .. } => {

@@ -10,6 +10,7 @@ use clap_complete::engine::{
     ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter,
 };
 use clap_complete::env::{CompleteEnv, Shells};
+use serde_json::json;
 
 use crate::forest::Index;
 use crate::host::{Access, Host, RealHost, printable};
@@ -17,6 +18,7 @@ use crate::image::{self, ErrorKind, ImageFile};
 use crate::ops::journal::Journal;
 use crate::ops::trash;
 
+use super::options::Globals;
 use super::output::Out;
 use super::with_each;
 
@@ -69,12 +71,16 @@ pub(super) fn answered(program: fn() -> Command) -> clap::error::Result<bool> {
 }
 
 /// Prints what makes a shell ask.
-pub(super) fn print(out: &mut Out, shell: Shell) -> anyhow::Result<()> {
+pub(super) fn print(out: &mut Out, globals: Globals, shell: Shell) -> anyhow::Result<()> {
     let mut bytes = Vec::new();
     if let Some(shell) = Shells::builtins().completer(&shell.to_string()) {
         shell.write_registration(VARIABLE, "qanopy", "qanopy", "qanopy", &mut bytes)?;
     }
-    Ok(out.text(&String::from_utf8(bytes)?)?)
+    let script = String::from_utf8(bytes)?;
+    if globals.json {
+        return Ok(out.json(json!({ "script": script }))?);
+    }
+    Ok(out.text(&script)?)
 }
 
 /// A command where each argument knows what may stand for it.

@@ -32,7 +32,7 @@ const MOST_TOLD: usize = 5;
 pub(super) fn run(out: &mut Out, globals: Globals, command: &ConfigCommand) -> anyhow::Result<()> {
     let path = path()?;
     match command {
-        ConfigCommand::Path if globals.json => out.json(&json!({ "path": json_name(&path) }))?,
+        ConfigCommand::Path if globals.json => out.json(json!({ "path": json_name(&path) }))?,
         ConfigCommand::Path => out.line(printable(&path))?,
         ConfigCommand::Print => {
             let (config, warnings) = load(&path)?;
@@ -40,7 +40,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: &ConfigCommand) -> a
                 output::complain(sentence(&path, warning));
             }
             if globals.json {
-                out.json(&json!({ "path": json_name(&path), "toml": config.print() }))?;
+                out.json(json!({ "path": json_name(&path), "toml": config.print() }))?;
             } else {
                 out.text(&config.print())?;
             }
@@ -52,7 +52,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: &ConfigCommand) -> a
                     .iter()
                     .map(|warning| json!({ "line": warning.line, "text": warning.text }))
                     .collect();
-                out.json(&json!({ "path": json_name(&path), "warnings": list }))?;
+                out.json(json!({ "path": json_name(&path), "warnings": list }))?;
             } else {
                 for warning in &warnings {
                     out.line(sentence(&path, warning))?;

@@ -358,6 +358,14 @@ const EXAMPLES: &[Example] = &[
         "qanopy man --to /usr/local/share/man/man1",
         "write all pages into a folder",
     ),
+    (
+        "qanopy schema > qanopy.schema.json",
+        "for a program that reads --json",
+    ),
+    (
+        "qanopy schema | jq '.\"$defs\".plan'",
+        "what a plan has in it",
+    ),
 ];
 
 /// The examples of the command of these words; none of one that only holds others.

@@ -26,7 +26,7 @@ pub(super) fn execute(
     }
     if consent.dry_run || !plan.refusals.is_empty() {
         if globals.json {
-            out.json(&json::planned(&plan))?;
+            out.json(json::planned(&plan))?;
         } else {
             show(&plan, consent.verify, |line| out.line(line))?;
             if let Confirm::Count(number) = plan.confirm {
@@ -43,7 +43,7 @@ pub(super) fn execute(
         return match plan.refusals.first() {
             // What is asked for is so: that is no failure.
             Some(_) if plan.is_so() => Ok(()),
-            Some(refusal) => Err(Stop::refused(refusal.kind.name(), &refusal.text).into()),
+            Some(refusal) => Err(Stop::of(refusal).into()),
             None => Ok(()),
         };
     }
@@ -72,7 +72,7 @@ pub(super) fn execute(
     };
     let outcome = progress_bar::run(ready)?;
     match described {
-        Some(plan) => out.json(&json::done(&plan, &outcome, lost.as_deref()))?,
+        Some(plan) => out.json(json::done(&plan, &outcome, lost.as_deref()))?,
         None => tell(out, &outcome)?,
     }
     out.flush()?;

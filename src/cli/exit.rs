@@ -4,11 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::host::{io_text, printable};
 use crate::image::{self, ErrorKind};
-use crate::ops::{self, Remedy, WayOut};
+use crate::ops::{self, Refusal, Remedy, WayOut};
 
 use super::output::{self, Out};
 use super::{json, remedies};
@@ -29,6 +29,10 @@ pub(super) enum Stop {
         kind: &'static str,
         /// Why, for people.
         text: String,
+        /// What could be done instead.
+        ways_out: Vec<WayOut>,
+        /// What else gets further.
+        remedies: Vec<Remedy>,
     },
     /// The person said no, or stopped it.
     #[error("{0}")]
@@ -63,8 +67,39 @@ pub(super) const NOT_AGREED: &str = "not-agreed";
 impl Stop {
     /// It will not be done, for this reason.
     pub(super) fn refused(kind: &'static str, text: impl Into<String>) -> Self {
-        let text = text.into();
-        Self::Refused { kind, text }
+        Self::Refused {
+            kind,
+            text: text.into(),
+            ways_out: Vec::new(),
+            remedies: Vec::new(),
+        }
+    }
+
+    /// It will not be done, as its plan says.
+    pub(super) fn of(refusal: &Refusal) -> Self {
+        let Refusal {
+            kind,
+            text,
+            ways_out,
+            remedies,
+        } = refusal.clone();
+        Self::Refused {
+            kind: kind.name(),
+            text,
+            ways_out,
+            remedies,
+        }
+    }
+
+    /// As JSON.
+    fn described(&self) -> Value {
+        let (ways_out, remedies): (&[WayOut], &[Remedy]) = match self {
+            Self::Refused {
+                ways_out, remedies, ..
+            } => (ways_out, remedies),
+            Self::Usage(_) | Self::Problems(_) | Self::Cancelled(_) => (&[], &[]),
+        };
+        json::error(self.kind(), &self.to_string(), None, ways_out, remedies)
     }
 
     /// The word for it in JSON.
@@ -111,12 +146,13 @@ impl FileError {
     }
 }
 
-/// Tells how it ended, and gives the exit code. With `is_json` standard output holds one document, also where
-/// that is why there is no other. A reader of our output that went away (`| head`) is no failure and is not
-/// mentioned.
-pub(super) fn end(out: &mut Out, is_json: bool, result: anyhow::Result<ExitCode>) -> ExitCode {
-    let error = match result {
-        Ok(ended) => return ended,
+/// Tells how it ended, and gives the exit code. With `--json` standard output is one document, and has an error
+/// unless all was done: problems that were found are its result. A reader of our output that went away (`| head`)
+/// is no failure and is not mentioned.
+pub(super) fn end(out: &mut Out, result: anyhow::Result<ExitCode>) -> ExitCode {
+    let ended = result.and_then(|code| Ok(out.end(None).map(|()| code)?));
+    let error = match ended {
+        Ok(code) => return code,
         Err(error) => error,
     };
     let reader_left =
@@ -125,11 +161,9 @@ pub(super) fn end(out: &mut Out, is_json: bool, result: anyhow::Result<ExitCode>
     if reader_left && stop.is_none() {
         return ExitCode::SUCCESS;
     }
-    if is_json && out.is_untouched() {
-        // A reader that went away hears it on standard error.
-        let _ = out.json(&json!({ "error": described(&error) }));
-    }
-    let _ = out.flush();
+    let is_error = !matches!(stop, Some(Stop::Problems(_)));
+    // A reader that went away hears it on standard error.
+    let _ = out.end(is_error.then(|| described(&error)));
     output::complain(format_args!("qanopy: {}", sentence(&error)));
     remedies::complain(&helps(&error));
     ExitCode::from(code(&error))
@@ -156,10 +190,9 @@ fn helps(error: &anyhow::Error) -> Vec<Remedy> {
 }
 
 /// An error as JSON.
-fn described(error: &anyhow::Error) -> Value {
-    let message = sentence(error);
+pub(super) fn described(error: &anyhow::Error) -> Value {
     if let Some(stop) = error.downcast_ref::<Stop>() {
-        return json::error(stop.kind(), &message, None, &[], &[]);
+        return stop.described();
     }
     let helps = helps(error);
     let of_image = causes::<image::Error>(error).next();
@@ -167,7 +200,7 @@ fn described(error: &anyhow::Error) -> Value {
     let path = causes::<FileError>(error).next();
     let path = path.map(|of_file| of_file.path.as_path());
     let path = of_image.map(|of_image| of_image.path.as_path()).or(path);
-    json::error(kind(error), &message, path, &ways_out, &helps)
+    json::error(kind(error), &sentence(error), path, &ways_out, &helps)
 }
 
 fn kind(error: &anyhow::Error) -> &'static str {

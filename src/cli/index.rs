@@ -136,7 +136,7 @@ fn tell(
                 })
             })
             .collect();
-        return Ok(out.json(&json!({ what: rows }))?);
+        return Ok(out.json(json!({ what: rows }))?);
     }
     if entries.is_empty() {
         return Ok(out.line(none)?);

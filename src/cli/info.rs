@@ -103,7 +103,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &InfoArgs) -> anyhow::R
         } else {
             values.swap_remove(0)
         };
-        return Ok(out.json(&value)?);
+        return Ok(out.json(value)?);
     }
     for (index, layer) in layers.iter().enumerate() {
         if index > 0 {

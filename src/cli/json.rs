@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::image::Lost;
 use crate::json_text::json_name;
-use crate::ops::{Confirm, Danger, Note, Outcome, Plan, Refusal, Remedy, Undo, WayOut};
+use crate::ops::{Confirm, Danger, Note, Outcome, Plan, Remedy, Undo, WayOut};
 
 use super::remedies;
 
@@ -15,21 +15,9 @@ pub(super) fn path(path: &Path) -> Value {
     json_name(path)
 }
 
-/// A plan that was not run: `{"plan": ...}`, and `"error"` where it is refused.
+/// A plan that was not run.
 pub(super) fn planned(of: &Plan) -> Value {
-    let mut planned = json!({ "plan": plan(of) });
-    let refusal = of.refusals.first().filter(|_| !of.is_so());
-    if let (Some(refusal), Some(fields)) = (refusal, planned.as_object_mut()) {
-        let Refusal {
-            kind,
-            text,
-            ways_out,
-            remedies,
-        } = refusal;
-        let error = error(kind.name(), text, None, ways_out, remedies);
-        fields.insert("error".to_owned(), error);
-    }
-    planned
+    json!({ "plan": plan(of) })
 }
 
 /// Why something was not done. The kind is for programs to match on, the message for people.

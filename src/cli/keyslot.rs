@@ -171,7 +171,7 @@ fn list(out: &mut Out, globals: Globals, path: &Path) -> anyhow::Result<()> {
                 "key-offset": slot.key_offset,
             })
         });
-        return Ok(out.json(&Value::Array(values.collect()))?);
+        return Ok(out.json(Value::Array(values.collect()))?);
     }
     let mut rows = vec![["SLOT", "STATE", "ITERATIONS"].map(str::to_owned)];
     rows.extend(slots.map(|(number, slot)| {

@@ -47,7 +47,7 @@ pub(super) fn list(
 ) -> anyhow::Result<()> {
     if globals.json {
         let all: Vec<Value> = entries.iter().map(described).collect();
-        out.json(&json!({ "entries": all }))?;
+        out.json(json!({ "entries": all }))?;
         return Ok(());
     }
     for entry in entries {

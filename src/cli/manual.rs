@@ -7,8 +7,12 @@ use anyhow::Context as _;
 use clap::{Args, Command};
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
+use serde_json::{Value, json};
+
+use crate::json_text::json_name;
 
 use super::exit::{self, FileError, Stop};
+use super::options::Globals;
 use super::output::Out;
 use super::{WITHOUT_COMMAND, examples};
 
@@ -58,10 +62,20 @@ const ENVIRONMENT: &[(&str, &str)] = &[
 ];
 
 /// Prints one page, or writes all of them.
-pub(super) fn run(out: &mut Out, mut program: Command, args: &ManArgs) -> anyhow::Result<()> {
+pub(super) fn run(
+    out: &mut Out,
+    globals: Globals,
+    mut program: Command,
+    args: &ManArgs,
+) -> anyhow::Result<()> {
     program.build();
     if let Some(dir) = &args.to {
-        return write_all(&program, dir);
+        let pages = write_all(&program, dir)?;
+        if globals.json {
+            let pages: Vec<Value> = pages.iter().map(json_name).collect();
+            out.json(json!({ "pages": pages }))?;
+        }
+        return Ok(());
     }
     let found = args
         .command
@@ -71,21 +85,27 @@ pub(super) fn run(out: &mut Out, mut program: Command, args: &ManArgs) -> anyhow
         let words = crate::host::printable(args.command.join(" "));
         return Err(Stop::Usage(format!("there is no command {words}")).into());
     };
-    Ok(out.text(&page(&program, command)?)?)
+    let page = page(&program, command)?;
+    if globals.json {
+        return Ok(out.json(json!({ "page": page }))?);
+    }
+    Ok(out.text(&page)?)
 }
 
-fn write_all(program: &Command, dir: &Path) -> anyhow::Result<()> {
+/// Writes a file for each command, and gives their names.
+fn write_all(program: &Command, dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     fn each<'a>(command: &'a Command, all: &mut Vec<&'a Command>) {
         all.push(command);
         seen(command).for_each(|sub| each(sub, all));
     }
     let mut all = Vec::new();
     each(program, &mut all);
-    for command in all {
+    let write = |command: &Command| {
         let path = dir.join(format!("{}.1", page_name(command)));
         fs::write(&path, page(program, command)?).map_err(FileError::at("write", &path))?;
-    }
-    Ok(())
+        Ok(path)
+    };
+    all.into_iter().map(write).collect()
 }
 
 /// The commands below one that have pages.

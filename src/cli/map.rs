@@ -1,7 +1,7 @@
 //! `qanopy map`: which layer of a chain holds what, and where; as a table, or line by line with the keys
 //! of `qemu-img map --output=json`.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::path::PathBuf;
 
@@ -69,11 +69,11 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &MapArgs) -> anyhow::Re
     Ok(())
 }
 
-/// Line by line: a map can have millions of runs.
+/// Line by line: a map can have millions of runs. Where one cannot be read the list ends before it.
 fn print_json(
     out: &mut Out,
     chain: &Chain,
-    runs: impl Iterator<Item = image::Result<MapRun>>,
+    mut runs: impl Iterator<Item = image::Result<MapRun>>,
 ) -> anyhow::Result<()> {
     let files: Vec<String> = chain
         .layers()
@@ -83,39 +83,46 @@ fn print_json(
             format!(", {}", file.trim_start_matches('{'))
         })
         .collect();
+    out.begin_json()?;
     let mut text = String::from("[");
-    let mut first = true;
-    for run in runs {
-        let MapRun {
-            start,
-            len,
-            layer,
-            state,
-            offset,
-        } = run?;
-        if !std::mem::take(&mut first) {
-            text.push_str(",\n");
-        }
-        write!(
-            text,
-            "{{ \"start\": {start}, \"length\": {len}, \"depth\": {layer}, \"present\": {}, \"zero\": {}, \
-             \"data\": {}, \"compressed\": {}",
-            state.is_present(),
-            state.is_zero(),
-            state.is_data(),
-            state == MapState::Compressed
-        )?;
-        match (offset, files.get(layer)) {
-            (Some(offset), Some(file)) => write!(text, ", \"offset\": {offset}{file}")?,
-            _ => text.push('}'),
-        }
+    let mut comma = "";
+    let read = runs.try_for_each(|run| {
+        let run = run?;
+        text.push_str(comma);
+        comma = ",\n";
+        write_run(&mut text, &files, &run)?;
         if text.len() > GATHERED {
             out.text(&text)?;
             text.clear();
         }
+        anyhow::Ok(())
+    });
+    text.push(']');
+    out.text(&text)?;
+    read
+}
+
+fn write_run(text: &mut String, files: &[String], run: &MapRun) -> fmt::Result {
+    let MapRun {
+        start,
+        len,
+        layer,
+        state,
+        offset,
+    } = *run;
+    write!(
+        text,
+        "{{ \"start\": {start}, \"length\": {len}, \"depth\": {layer}, \"present\": {}, \"zero\": {}, \
+         \"data\": {}, \"compressed\": {}",
+        state.is_present(),
+        state.is_zero(),
+        state.is_data(),
+        state == MapState::Compressed
+    )?;
+    match (offset, files.get(layer)) {
+        (Some(offset), Some(file)) => write!(text, ", \"offset\": {offset}{file}"),
+        _ => text.write_char('}'),
     }
-    text.push_str("]\n");
-    Ok(out.text(&text)?)
 }
 
 fn print_table(

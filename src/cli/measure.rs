@@ -90,7 +90,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &MeasureArgs) -> anyhow
         if let Some(bitmaps) = bitmaps {
             map.insert("bitmaps".to_owned(), bitmaps.into());
         }
-        return Ok(out.json(&Value::Object(map))?);
+        return Ok(out.json(Value::Object(map))?);
     }
     let mut line = |name: &str, bytes: u64| {
         out.line(format_args!(

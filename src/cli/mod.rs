@@ -15,6 +15,7 @@ mod convert;
 mod create;
 mod demo;
 mod discard;
+mod envelope;
 mod examples;
 mod execute;
 mod exit;
@@ -48,6 +49,7 @@ mod relink;
 mod remedies;
 mod resize;
 mod revert;
+mod schema;
 mod snapshot;
 mod squash;
 #[cfg(test)]
@@ -65,6 +67,7 @@ use std::sync::atomic::AtomicBool;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use signal_hook::consts::SIGXFSZ;
 
+use envelope::Document;
 use exit::Stop;
 use options::{Globals, OpenArgs};
 use output::Out;
@@ -186,6 +189,8 @@ enum Command {
     },
     /// Print the manual page of the program or of a command
     Man(manual::ManArgs),
+    /// Print the JSON Schema of what --json prints
+    Schema,
 }
 
 /// What stands behind the help of the program.
@@ -239,10 +244,11 @@ pub fn main() -> ExitCode {
     let matches = program().try_get_matches_from(&arguments);
     match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => {
-            let mut out = Out::new();
-            let is_json = cli.globals.json;
+            let has_document = cli.globals.json && !cli.globals.bare_json;
+            let document = has_document.then(|| Document::of(&program(), &arguments));
+            let mut out = Out::new(document);
             let result = run(&mut out, cli);
-            exit::end(&mut out, is_json, result)
+            exit::end(&mut out, result)
         }
         Err(told) => match mistakes::order(&arguments, told.kind()) {
             Some(text) => usage::end_with(&text),
@@ -261,20 +267,20 @@ fn run(out: &mut Out, cli: Cli) -> anyhow::Result<ExitCode> {
     let (config, warnings) = config::of_this_run();
     globals.read_only |= config.read_only;
     globals.ascii |= config.ascii == Some(true) && !globals.no_ascii;
-    let ended = if let Some(command) = command {
-        if !matches!(command, Command::Config(_)) {
+    globals.json |= globals.bare_json;
+    if let Some(command) = command {
+        // `config` tells them itself, and what `demo` opens does.
+        if !matches!(command, Command::Config(_) | Command::Demo(_)) {
             config::complain(&warnings);
         }
         misplaced(&open, no_query)?;
-        dispatch(out, globals, command)?
+        dispatch(out, globals, command)
     } else {
         if let Some(stop) = mistakes::no_command(&open.dirs, &command_names()) {
             return Err(stop.into());
         }
-        open::run(out, globals, &open, !no_query)?
-    };
-    out.flush()?;
-    Ok(ended)
+        open::run(out, globals, &open, !no_query)
+    }
 }
 
 fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result<ExitCode> {
@@ -313,8 +319,9 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Index(command) => index::run(out, globals, command)?,
         Command::Demo(args) => return demo::run(out, globals, args),
         Command::Config(command) => config::run(out, globals, &command)?,
-        Command::Completions { shell } => completions::print(out, shell)?,
-        Command::Man(args) => manual::run(out, program(), &args)?,
+        Command::Completions { shell } => completions::print(out, globals, shell)?,
+        Command::Man(args) => manual::run(out, globals, program(), &args)?,
+        Command::Schema => schema::run(out, globals)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -16,6 +16,9 @@ pub(super) struct Globals {
     /// Print JSON instead of text
     #[arg(long, global = true, help_heading = "Everywhere")]
     pub(super) json: bool,
+    /// Print JSON as qemu-img does: the result, with nothing around it
+    #[arg(long, global = true, hide = true)]
+    pub(super) bare_json: bool,
     /// Change nothing: whatever would is refused (--dry-run still works)
     #[arg(long, global = true, help_heading = "Everywhere")]
     pub(super) read_only: bool,

@@ -4,40 +4,37 @@
 use std::fmt;
 use std::io::{self, BufWriter, Stdout, Write};
 
+use serde_json::Value;
+
 use crate::host::printable_lines;
 use crate::json_text::json_text;
+
+use super::envelope::Document;
 
 /// Standard output, buffered.
 #[derive(Debug)]
 pub(super) struct Out {
     to: BufWriter<Stdout>,
-    /// Whether nothing was written yet.
-    is_untouched: bool,
+    /// What is printed is held in it, until all is known.
+    document: Option<Document>,
 }
 
 impl Out {
-    /// The program's standard output.
-    pub(super) fn new() -> Self {
+    /// The program's standard output, one document if there is one to be.
+    pub(super) fn new(document: Option<Document>) -> Self {
         Self {
             to: BufWriter::new(io::stdout()),
-            is_untouched: true,
+            document,
         }
-    }
-
-    /// Whether nothing was written yet.
-    pub(super) fn is_untouched(&self) -> bool {
-        self.is_untouched
     }
 
     /// Writes one line.
     pub(super) fn line(&mut self, line: impl fmt::Display) -> io::Result<()> {
-        self.is_untouched = false;
         writeln!(self.to, "{}", printable_lines(&line.to_string()))
     }
 
     /// Writes text as it is; what has line ends brings them along.
     pub(super) fn text(&mut self, text: &str) -> io::Result<()> {
-        self.is_untouched = false;
         self.to.write_all(text.as_bytes())
     }
 
@@ -59,9 +56,29 @@ impl Out {
         Ok(())
     }
 
-    /// Writes a JSON value, indented, and a line end.
-    pub(super) fn json(&mut self, value: &serde_json::Value) -> io::Result<()> {
-        self.line(json_text(value.clone()))
+    /// What the command gives, as JSON: as the document's result, and without a document as it is.
+    pub(super) fn json(&mut self, value: Value) -> io::Result<()> {
+        match &mut self.document {
+            Some(document) => {
+                document.hold(value);
+                Ok(())
+            }
+            None => self.line(json_text(value)),
+        }
+    }
+
+    /// The same for a result that follows piece by piece, by [`Out::text`].
+    pub(super) fn begin_json(&mut self) -> io::Result<()> {
+        let head = self.document.as_mut().map(Document::head);
+        self.text(&head.unwrap_or_default())
+    }
+
+    /// Writes what is left of the document, if there is one, and hands everything on.
+    pub(super) fn end(&mut self, error: Option<Value>) -> io::Result<()> {
+        if let Some(document) = self.document.take() {
+            self.text(&document.ended(error))?;
+        }
+        self.flush()
     }
 
     /// Hands everything on to the reader.

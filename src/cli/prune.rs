@@ -45,7 +45,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: PruneArgs) -> anyhow::R
     if candidates.is_empty() || (!has_chosen && (!is_asked || globals.json)) {
         if globals.json {
             let candidates: Vec<Value> = candidates.iter().map(describe).collect();
-            return Ok(out.json(&json!({ "candidates": candidates }))?);
+            return Ok(out.json(json!({ "candidates": candidates }))?);
         }
         if candidates.is_empty() {
             let age = units::age(args.older_than);

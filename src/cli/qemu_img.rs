@@ -266,7 +266,7 @@ impl Reader<'_> {
                     "{option}: which format an image has is found out by its content here: leave {option} away"
                 ));
             }
-            Output if value == "json" => self.read.push("--json".into()),
+            Output if value == "json" => self.read.push("--bare-json".into()),
             Output if value == "human" => {}
             Output => return Err(format!("{option}: it is json or human")),
             List => self.list(&value)?,
@@ -462,7 +462,7 @@ mod tests {
                 "q --json relink --to b --format raw x",
             ),
             ("q check -r all x", "q check --repair all x"),
-            ("q check --output=json x", "q check --json x"),
+            ("q check --output=json x", "q check --bare-json x"),
             ("q snapshot -l x", "q snapshot list x"),
             ("q snapshot -c name x", "q snapshot create x name"),
             ("q bitmap --merge a x b", "q bitmap merge x b a"),

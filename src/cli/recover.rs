@@ -101,7 +101,7 @@ fn remove(
     let files: Vec<PathBuf> = ended.map(|one| one.path).collect();
     if files.is_empty() {
         if globals.json {
-            out.json(&json!({ "leftovers": [] }))?;
+            out.json(json!({ "leftovers": [] }))?;
         } else {
             out.line("nothing is left half made")?;
         }
@@ -146,7 +146,7 @@ fn list_interrupted(
                 })
             })
             .collect();
-        out.json(&json!({ "entries": entries, "leftovers": left }))?;
+        out.json(json!({ "entries": entries, "leftovers": left }))?;
         return Ok(());
     }
     list(out, globals, &all, "nothing was interrupted")?;

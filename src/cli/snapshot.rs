@@ -209,7 +209,7 @@ fn list(out: &mut Out, globals: Globals, path: &Path) -> anyhow::Result<()> {
             }
             value
         });
-        return Ok(out.json(&Value::Array(all.collect()))?);
+        return Ok(out.json(Value::Array(all.collect()))?);
     }
     if snapshots.is_empty() {
         out.line(format_args!(

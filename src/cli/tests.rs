@@ -52,7 +52,8 @@ fn request_of<W: Into<OsString> + Clone>(words: impl IntoIterator<Item = W>) -> 
         | Command::Demo(_)
         | Command::Config(_)
         | Command::Completions { .. }
-        | Command::Man(_) => return None,
+        | Command::Man(_)
+        | Command::Schema => return None,
     };
     Some(request.unwrap())
 }

@@ -142,7 +142,7 @@ fn all_names(context: &Context) -> Vec<String> {
 
 fn nothing(out: &mut Out, globals: Globals) -> anyhow::Result<()> {
     if globals.json {
-        out.json(&json!({ "entries": [] }))?;
+        out.json(json!({ "entries": [] }))?;
     } else {
         out.line("The trash is empty.")?;
     }
@@ -159,7 +159,7 @@ fn list(out: &mut Out, globals: Globals, dirs: &TrashDirs) -> anyhow::Result<()>
     }
     if globals.json {
         let entries: Vec<Value> = entries.iter().map(describe).collect();
-        return Ok(out.json(&json!({ "entries": entries }))?);
+        return Ok(out.json(json!({ "entries": entries }))?);
     }
     if entries.is_empty() {
         return nothing(out, globals);

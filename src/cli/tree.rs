@@ -115,7 +115,7 @@ fn charset(globals: Globals) -> Charset {
 fn print(out: &mut Out, globals: Globals, seen: &Seen) -> io::Result<()> {
     let forest = &seen.context.forest;
     if globals.json {
-        return out.json(&picture::json(forest, &ops::problem_json));
+        return out.json(picture::json(forest, &ops::problem_json));
     }
     if forest.is_empty() {
         return out.line(nothing(seen));

@@ -5,13 +5,13 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue};
-use serde_json::json;
 
 use crate::host::printable;
 
+use super::envelope::Document;
 use super::exit::{self, Stop};
-use super::json;
 use super::output::{self, Out};
+use super::{json, program};
 
 /// Says what is wrong with the arguments, none of which reaches the terminal as it is. Also help and
 /// version, which go to standard output. A reader that left is no failure.
@@ -25,12 +25,7 @@ pub(super) fn end(told: clap::Error) -> ExitCode {
     let has_odd = args_os().any(|arg| is_odd(&arg));
     let told = if has_odd { made_printable(told) } else { told };
     let text = told.render().to_string();
-    if is_json() {
-        let mut out = Out::new();
-        let error = json::error("usage", &sentence(&text), None, &[], &[]);
-        let _ = out.json(&json!({ "error": error }));
-        let _ = out.flush();
-    }
+    let _ = out().end(Some(json::error("usage", &sentence(&text), None, &[], &[])));
     if has_odd {
         output::complain(text.trim_end());
     } else {
@@ -41,17 +36,16 @@ pub(super) fn end(told: clap::Error) -> ExitCode {
 
 /// Ends with this sentence about the arguments.
 pub(super) fn end_with(text: &str) -> ExitCode {
-    exit::end(
-        &mut Out::new(),
-        is_json(),
-        Err(Stop::Usage(text.to_owned()).into()),
-    )
+    exit::end(&mut out(), Err(Stop::Usage(text.to_owned()).into()))
 }
 
-/// Whether JSON is asked for, as far as that can be told of arguments that make no sense together.
-fn is_json() -> bool {
-    let mut options = args_os().take_while(|arg| arg != "--");
-    options.any(|arg| arg == "--json")
+/// Standard output: a document if JSON is asked for, as far as that can be told of arguments that make no sense
+/// together.
+fn out() -> Out {
+    let arguments: Vec<OsString> = args_os().collect();
+    let mut options = arguments.iter().take_while(|arg| *arg != "--");
+    let is_json = options.any(|arg| arg == "--json");
+    Out::new(is_json.then(|| Document::of(&program(), &arguments)))
 }
 
 /// What is wrong, without the advice after it.

@@ -39,8 +39,14 @@ impl Ended {
         self
     }
 
+    /// The document on standard output, which is as the schema has it.
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
+        crate::schema::read(&self.out)
+    }
+
+    /// The result in it.
+    pub(crate) fn result(&self) -> Value {
+        self.json()["result"].take()
     }
 }
 
@@ -141,7 +147,7 @@ fn the_options_of_a_new_image_end_up_in_its_header() {
         .q("create new.qcow2 1M --cluster-size 128K --extended-l2 --refcount-bits 1 --lazy-refcounts \
             --compression-type zstd --preallocation metadata --data-file new.raw --data-file-raw")
         .with(0);
-    let info = place.q("info --json new.qcow2").with(0).json();
+    let info = place.q("info --json new.qcow2").with(0).result();
     let data = &info["format-specific"]["data"];
     for (key, value) in [
         ("extended-l2", Value::from(true)),
@@ -161,7 +167,7 @@ fn the_options_of_a_new_image_end_up_in_its_header() {
     place
         .q("create over.qcow2 --backing new.qcow2 --compat 0.10")
         .with(0);
-    let info = place.q("info --json over.qcow2").with(0).json();
+    let info = place.q("info --json over.qcow2").with(0).result();
     assert_eq!(info["format-specific"]["data"]["compat"], "0.10");
     assert_eq!(info["backing-filename"], "new.qcow2");
     assert_eq!(info["virtual-size"], 1 << 20);
@@ -214,7 +220,7 @@ fn an_overlay_on_a_base_that_is_not_there_is_agreed_to_by_number() {
     assert!(!place.exists("top.qcow2"));
     let done = place.q(&format!("{words} --confirm 1")).with(0);
     assert!(done.err.contains("is not there"), "{}", done.err);
-    let info = place.q("info --json top.qcow2").with(0).json();
+    let info = place.q("info --json top.qcow2").with(0).result();
     assert_eq!(info["backing-filename"], "late.qcow2");
     assert_eq!(info["backing-filename-format"], "qcow2");
     place.q("undo --yes").with(0);
@@ -239,7 +245,7 @@ fn an_image_that_is_there_is_converted_into_by_number_only() {
     let done = place.q(&format!("{words} --confirm 1")).with(0);
     assert!(done.err.contains("undo not possible"), "{}", done.err);
     place.q("compare plain.qcow2 there.qcow2").with(0);
-    let info = place.q("info --json there.qcow2").with(0).json();
+    let info = place.q("info --json there.qcow2").with(0).result();
     assert_eq!(info["cluster-size"], 4096);
     let log = place.q("log --json").with(0).out;
     assert!(log.contains("into there.qcow2"), "{log}");
@@ -272,14 +278,14 @@ fn what_a_salvage_could_not_read_is_listed_and_ends_with_3() {
     assert!(told.out.contains("64 KiB at 0x20000"), "{}", told.out);
     assert!(told.err.contains("zeros stand for them"), "{}", told.err);
     let words = "convert damaged.qcow2 again.qcow2 --salvage --yes --json";
-    let lost = &place.q(words).with(3).json()["outcome"]["lost"];
+    let lost = &place.q(words).with(3).result()["outcome"]["lost"];
     assert_eq!(lost["bytes"], 1 << 16);
     assert_eq!(lost["ranges"][0]["start"], 2 << 16);
     assert_eq!(lost["more"], false);
     let whole = place
         .q("convert source.img whole.img --to raw --salvage --json")
         .with(0);
-    assert_eq!(whole.json()["outcome"]["lost"]["bytes"], 0);
+    assert_eq!(whole.result()["outcome"]["lost"]["bytes"], 0);
     place.q("convert source.img x.img -S 1000").with(2);
 }
 
@@ -314,7 +320,7 @@ fn a_disk_grows_as_far_as_its_clusters_map() {
     let place = Place::new();
     place.q("create big.qcow2 1P --cluster-size 2M").with(0);
     place.q("resize big.qcow2 8P --yes").with(0);
-    let info = place.q("info --json big.qcow2").with(0).json();
+    let info = place.q("info --json big.qcow2").with(0).result();
     assert_eq!(info["virtual-size"], 8_u64 << 50);
     place.q("check big.qcow2").with(0);
     let refused = place.q("resize big.qcow2 3E --yes").with(4);
@@ -344,7 +350,7 @@ fn what_is_converted_there_and_back_is_the_same() {
             "convert {leaf} near.qcow2 --backing demo/rootbase/RootBase.qcow2"
         ))
         .with(0);
-    let info = place.q("info --json near.qcow2").with(0).json();
+    let info = place.q("info --json near.qcow2").with(0).result();
     assert_eq!(info["backing-filename"], "demo/rootbase/RootBase.qcow2");
     place.q("convert near.qcow2 third.img --to raw").with(0);
     assert!(read("flat.img") == read("third.img"));
@@ -407,7 +413,7 @@ fn the_pictures_say_who_is_built_on_whom() {
 #[test]
 fn the_tree_as_json_has_the_promised_keys() {
     let place = small_forest();
-    let tree = place.q("tree --json").with(0).json();
+    let tree = place.q("tree --json").with(0).result();
     let images = tree["images"].as_array().unwrap();
     assert_eq!(images.len(), 4);
     for image in images {
@@ -473,7 +479,7 @@ fn a_directory_that_is_not_there_is_said_so() {
 fn an_empty_directory_is_no_failure() {
     let place = Place::new();
     assert!(place.q("tree").with(0).out.contains("No qcow2 images"));
-    let tree = place.q("tree --json").with(0).json();
+    let tree = place.q("tree --json").with(0).result();
     assert_eq!(tree, serde_json::json!({ "images": [] }));
 }
 
@@ -494,7 +500,7 @@ fn a_dry_run_changes_nothing_and_prints_the_plan() {
     ] {
         let ended = place.q(words).with(0);
         assert!(!ended.out.is_empty(), "{words}");
-        let json = place.q(&format!("{words} --json")).with(0).json();
+        let json = place.q(&format!("{words} --json")).with(0).result();
         let plan = &json["plan"];
         assert!(plan["title"].is_string(), "{words}: {json}");
         assert!(!plan["effects"].as_array().unwrap().is_empty(), "{words}");
@@ -545,7 +551,7 @@ fn yes_alone_does_not_agree_to_a_count() {
         assert_eq!(place.digest(), before, "{words}");
     }
     let plan = "commit demo/rootbase/Overlay-2.qcow2 --siblings break --dry-run --json";
-    let count = place.q(plan).with(0).json()["plan"]["confirm"].clone();
+    let count = place.q(plan).with(0).result()["plan"]["confirm"].clone();
     let words = format!("commit demo/rootbase/Overlay-2.qcow2 --siblings break --confirm {count}");
     place.q(&words).with(0);
     assert!(!place.exists("demo/rootbase/Overlay-2.qcow2"));
@@ -628,7 +634,7 @@ fn warnings_and_notes_are_said_whatever_was_agreed_to() {
     let commit = "commit demo/rootbase/Overlay-1C.qcow2 --confirm 1 --json";
     let ended = place.q(commit).with(0);
     assert!(ended.err.contains("undo not possible: "), "{}", ended.err);
-    ended.json();
+    ended.result();
     let ended = place.q("resize odd.qcow2 2M --yes").with(0);
     assert!(ended.err.contains("note: partitions"), "{}", ended.err);
 }
@@ -869,7 +875,7 @@ fn a_commit_into_a_shared_base_is_refused_and_names_the_others() {
     let way_out = "/Overlay-2.qcow2 --siblings preserve\n";
     assert!(ended.out.contains(way_out), "{}", ended.out);
     let ended = place.q(&format!("{commit} --yes --json")).with(4);
-    let refusals = ended.json()["plan"]["refusals"].clone();
+    let refusals = ended.result()["plan"]["refusals"].clone();
     assert_eq!(refusals.as_array().unwrap().len(), 1, "{refusals}");
     assert_eq!(place.digest(), before);
     place
@@ -883,11 +889,11 @@ fn commit_moves_the_overlay_to_the_trash_and_its_children_down() {
     let place = small_forest();
     place.q("branch top.qcow2 leaf.qcow2").with(0);
     let ended = place.q("commit top.qcow2 --yes --json").with(0);
-    let json = ended.json();
+    let json = ended.result();
     assert!(json["outcome"]["summary"].is_string(), "{json}");
     assert!(json["plan"]["title"].is_string(), "{json}");
     assert!(!place.exists("top.qcow2"));
-    let info = place.q("info leaf.qcow2 --json").with(0).json();
+    let info = place.q("info leaf.qcow2 --json").with(0).result();
     assert_eq!(info["backing-filename"], "one.qcow2");
 }
 
@@ -914,7 +920,7 @@ fn what_is_remembered_is_listed_and_forgotten() {
         on_one.contains("top.qcow2") && !on_one.contains("two.qcow2"),
         "{on_one}"
     );
-    let json = place.q("index list --json").with(0).json();
+    let json = place.q("index list --json").with(0).result();
     assert_eq!(json["images"].as_array().unwrap().len(), 3);
     assert_eq!(json["images"][0]["there"], true);
     std::fs::remove_file(place.path().join("two.qcow2")).unwrap();
@@ -928,7 +934,7 @@ fn what_is_remembered_is_listed_and_forgotten() {
     place.q("index forget").with(2);
     let forgot = place.q("index forget --gone").with(0).out;
     assert_eq!(forgot.lines().count(), 1, "{forgot}");
-    let json = place.q("index forget . --json").with(0).json();
+    let json = place.q("index forget . --json").with(0).result();
     assert_eq!(json["forgotten"].as_array().unwrap().len(), 2);
     assert!(place.q("index list").with(0).out.contains("No image"));
 }
@@ -946,12 +952,12 @@ fn what_is_discarded_comes_back_from_the_trash() {
         listed.contains("one.qcow2") && listed.contains("top.qcow2"),
         "{listed}"
     );
-    let json = place.q("trash list --json").with(0).json();
+    let json = place.q("trash list --json").with(0).result();
     let files = json["entries"][0]["files"].as_array().unwrap();
     assert_eq!(files.len(), 2, "{json}");
     place.q("trash restore --all --yes").with(0);
     assert_eq!((read("one.qcow2"), read("top.qcow2")), (one, top));
-    let json = place.q("trash list --json").with(0).json();
+    let json = place.q("trash list --json").with(0).result();
     assert_eq!(json["entries"].as_array().unwrap().len(), 0, "{json}");
 }
 
@@ -972,7 +978,7 @@ fn prune_proposes_leaves_and_says_what_each_frees() {
     let json = place
         .q("prune --older-than 0 --all --dry-run --json")
         .with(0)
-        .json();
+        .result();
     let effects = json["plan"]["effects"].as_array().unwrap();
     let goes = |name: &str| {
         effects
@@ -1429,7 +1435,7 @@ fn info_tells_what_qemu_img_tells() {
     ] {
         let theirs = img(&format!("info --output=json {name}"));
         let theirs: Value = serde_json::from_str(&theirs).unwrap();
-        let ours = place.q(&format!("info --json {name}")).with(0).json();
+        let ours = place.q(&format!("info --json {name}")).with(0).result();
         assert_told(&ours, &theirs, name);
         place.q(&format!("info {name}")).with(0);
     }
@@ -1439,7 +1445,7 @@ fn info_tells_what_qemu_img_tells() {
         let ours = place
             .q(&format!("info --json --chain {name}"))
             .with(0)
-            .json();
+            .result();
         assert_told(&ours, &theirs, name);
     }
 }

@@ -64,6 +64,17 @@ fn a_line_that_does_not_hold_is_told_with_its_number() {
 }
 
 #[test]
+fn of_a_line_that_does_not_hold_it_is_told_once() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    configure(home, "colour = \"red\"\n");
+    for words in ["", "tree .", "demo demo"] {
+        let told = String::from_utf8(qanopy(home, words).stderr).unwrap();
+        assert_eq!(told.matches("colour").count(), 1, "{words}: {told}");
+    }
+}
+
+#[test]
 fn read_only_holds_for_commands_as_well_and_roots_are_what_is_opened() {
     let home = tempfile::tempdir().unwrap();
     let home = home.path();

@@ -43,7 +43,7 @@ fn a_refused_plan_is_told_with_the_command_lines_that_lead_on() {
     let place = demo_forest();
     let commit = "commit demo/rootbase/Overlay-2.qcow2 --yes --json";
     let ended = place.q(commit);
-    let plan = ended.json()["plan"].clone();
+    let plan = ended.result()["plan"].clone();
     let error = error(ended, 4);
     assert_eq!(error["kind"], "dependants");
     assert_eq!(error["ways-out"], plan["refusals"][0]["ways-out"]);
@@ -75,7 +75,7 @@ fn what_is_found_is_no_error_and_what_is_said_stays_one_document() {
     let place = small_forest();
     fs::write(place.path().join("other.img"), [7; 4096]).unwrap();
     let ended = place.q("compare base.qcow2 other.img --json").with(3);
-    assert_eq!(ended.json()["identical"], false);
+    assert_eq!(ended.result()["identical"], false);
     assert_eq!(ended.json().get("error"), None);
     // Nobody asked for JSON.
     let ended = place.q("info nothing").with(1);
@@ -84,7 +84,7 @@ fn what_is_found_is_no_error_and_what_is_said_stays_one_document() {
 
 /// What helps against the first problem of an image, as `info --json` gives it, carried out as it is given.
 fn helped(place: &Place, image: &str) -> String {
-    let info = place.q(&format!("info {image} --json")).with(0).json();
+    let info = place.q(&format!("info {image} --json")).with(0).result();
     let problem = &info["problems"][0];
     let line = problem["fixes"][0]
         .as_str()
@@ -101,14 +101,14 @@ fn what_helps_against_a_problem_is_a_command_line_that_ends_it() {
     crate::support::fields::forget_format(&one);
     assert_eq!(helped(&place, "one.qcow2"), "no-backing-format");
     // A base that was moved away is found by its name.
-    let info = place.q("info one.qcow2 --json").with(0).json();
+    let info = place.q("info one.qcow2 --json").with(0).result();
     assert_eq!(info.get("problems"), None, "{info}");
     let base = info["full-backing-filename"].as_str().unwrap().to_owned();
     fs::create_dir(place.path().join("elsewhere")).unwrap();
     let name = std::path::Path::new(&base).file_name().unwrap();
     let base = place.path().join(&base);
     fs::rename(&base, place.path().join("elsewhere").join(name)).unwrap();
-    let tree = place.q("tree --json").with(0).json();
+    let tree = place.q("tree --json").with(0).result();
     let images = tree["images"].as_array().unwrap();
     let broken = images
         .iter()
@@ -176,7 +176,7 @@ fn what_helps_against_a_problem_is_told_as_a_command() {
 #[test]
 fn of_several_files_of_a_missing_name_none_is_proposed_by_chance() {
     let place = small_forest();
-    let info = place.q("info one.qcow2 --json").with(0).json();
+    let info = place.q("info one.qcow2 --json").with(0).result();
     let base = info["full-backing-filename"].as_str().unwrap();
     let base = place.path().join(base);
     let name = base.file_name().unwrap().to_owned();
@@ -185,7 +185,7 @@ fn of_several_files_of_a_missing_name_none_is_proposed_by_chance() {
         fs::copy(&base, place.path().join(folder).join(&name)).unwrap();
     }
     fs::remove_file(&base).unwrap();
-    let tree = place.q("tree --json").with(0).json();
+    let tree = place.q("tree --json").with(0).result();
     let images = tree["images"].as_array().unwrap();
     let is_missing = |image: &&Value| image["problems"][0]["kind"] == "missing-backing";
     let problem = &images.iter().find(is_missing).unwrap()["problems"][0];

@@ -68,6 +68,11 @@ fn rows(json: &Value) -> Vec<Row> {
     runs.filter(|run| run.1 > 0).collect()
 }
 
+/// The result in what we print with `--json`.
+fn result(printed: &str) -> Value {
+    crate::schema::read(printed)["result"].take()
+}
+
 /// What `qemu-img TOOL --output=json ...` says in `dir`.
 fn qemu_says(dir: &Path, words: &[&str]) -> Result<Value, String> {
     let words: Vec<&str> = ["qemu-img", words[0], "--output=json"]
@@ -508,10 +513,7 @@ fn what_an_internal_snapshot_shows_is_mapped_compared_and_measured() {
     let (code, out, err) = qanopy(dir, &["map", "--json", "--snapshot=first", "image.qcow2"]);
     assert_eq!(code, 0, "{err}");
     let chain = by_name("first").unwrap();
-    assert_eq!(
-        rows(&serde_json::from_str(&out).unwrap()),
-        our_map(&chain, 0, u64::MAX)
-    );
+    assert_eq!(rows(&result(&out)), our_map(&chain, 0, u64::MAX));
     let compared = |words: &[&str]| {
         let both = [&["compare", "image.qcow2", "image.qcow2"][..], words].concat();
         qanopy(dir, &both)
@@ -529,10 +531,7 @@ fn what_an_internal_snapshot_shows_is_mapped_compared_and_measured() {
     assert_eq!(compared(&["--id"]).0, 2);
     let (code, out, _) = qanopy(dir, &["measure", "--json", "--snapshot=1", "image.qcow2"]);
     let theirs = qemu_says(dir, &["measure", "-O", "qcow2", "copy.qcow2"]);
-    assert_eq!(
-        (code, serde_json::from_str::<Value>(&out).unwrap()),
-        (0, theirs.unwrap())
-    );
+    assert_eq!((code, result(&out)), (0, theirs.unwrap()));
     let (code, _, err) = qanopy(dir, &["measure", "--size=1M", "--snapshot=1"]);
     assert_eq!(code, 2, "{err}");
     let (code, _, err) = qanopy(dir, &["map", "--snapshot=1", "-f", "raw", "image.qcow2"]);
@@ -877,12 +876,12 @@ fn the_commands_follow_only_where_they_may_and_end_with_the_code_that_says_it() 
         err.contains("outside the folders") && err.contains("--follow"),
         "{err}"
     );
-    let map: Value = serde_json::from_str(&out).unwrap();
+    let map = result(&out);
     assert_eq!(map[0]["present"], false);
     assert_eq!(map[0]["zero"], false);
     let (code, out, err) = qanopy(at, &["map", "--json", "--follow", "near/over.qcow2"]);
     assert_eq!((code, err.as_str()), (0, ""));
-    let map: Value = serde_json::from_str(&out).unwrap();
+    let map = result(&out);
     let theirs = qemu_says(at, &["map", "near/over.qcow2"]).unwrap();
     assert_eq!(rows(&map), rows(&theirs));
     assert_eq!(map[0]["filename"], "near/../far/base.qcow2");
@@ -910,7 +909,7 @@ fn the_commands_follow_only_where_they_may_and_end_with_the_code_that_says_it() 
     ];
     let (code, out, _) = qanopy(at, &strict);
     assert_eq!(code, 3, "{out}");
-    let told: Value = serde_json::from_str(&out).unwrap();
+    let told = result(&out);
     assert_eq!(told["identical"], false);
     assert_eq!(told["differing-ranges"], 0);
 
@@ -937,12 +936,12 @@ fn the_commands_follow_only_where_they_may_and_end_with_the_code_that_says_it() 
         &["compare", "--json", "far/base.qcow2", "near/other.qcow2"],
     );
     assert_eq!(code, 3);
-    let told: Value = serde_json::from_str(&out).unwrap();
+    let told = result(&out);
     assert_eq!(told["ranges"].as_array().unwrap().len(), 30);
     assert_eq!(told["ranges"][29]["start"], 29 * 1024);
 
     let (code, out, _) = qanopy(at, &["measure", "--json", "near/odd.img"]);
-    let told: Value = serde_json::from_str(&out).unwrap();
+    let told = result(&out);
     let theirs = qemu_says(at, &["measure", "-O", "qcow2", "-f", "raw", "near/odd.img"]).unwrap();
     assert_eq!((code, &told["required"]), (0, &theirs["required"]));
     for wrong in [

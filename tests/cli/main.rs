@@ -12,3 +12,4 @@ mod look;
 mod mistakes;
 mod readme;
 mod refresh;
+mod schema;

@@ -106,7 +106,7 @@ fn notices(dir: &Path, name: &str) -> (Option<i32>, Vec<String>) {
         .output()
         .unwrap();
     let told: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
-    let kinds = told["findings"].as_array().unwrap().iter();
+    let kinds = told["result"][0]["findings"].as_array().unwrap().iter();
     let kinds = kinds.map(|finding| finding["kind"].as_str().unwrap().to_owned());
     (out.status.code(), kinds.collect())
 }

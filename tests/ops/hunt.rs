@@ -649,7 +649,7 @@ fn arguments_and_names_reach_no_terminal_as_they_are_and_json_keeps_them() {
     let outcome = qanopy(&qemu, dir, &["tree", "--json", "."]);
     assert!(!acts(&outcome.text()), "{:?}", outcome.text());
     let found: serde_json::Value = serde_json::from_str(&outcome.text()).unwrap();
-    let image = found["images"]
+    let image = found["result"]["images"]
         .as_array()
         .unwrap()
         .iter()

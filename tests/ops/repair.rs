@@ -887,8 +887,8 @@ fn the_command_line_reports_plans_repairs_and_puts_back() {
     );
     assert_eq!(code, 0, "{out}{err}");
     let done: serde_json::Value = serde_json::from_str(&out).unwrap();
-    assert_eq!(done["plan"]["danger"], "reversible");
-    assert_eq!(done["outcome"]["undoable"], true);
+    assert_eq!(done["result"]["plan"]["danger"], "reversible");
+    assert_eq!(done["result"]["outcome"]["undoable"], true);
     assert!(oracle::check(&path).is_clean());
     let (code, out, _) = qanopy(dir, &["check", "--repair", "all", "image.qcow2"]);
     assert_eq!((code, out.as_str()), (0, "image.qcow2: clean\n"));

@@ -221,7 +221,7 @@ impl Place {
         let out = self.command(dir, "recover --json").output().unwrap();
         let said: serde_json::Value = serde_json::from_slice(&out.stdout)
             .unwrap_or_else(|why| panic!("{why}: {}\n{context}", words(&out)));
-        let entries = said["entries"]
+        let entries = said["result"]["entries"]
             .as_array()
             .unwrap_or_else(|| panic!("{said}\n{context}"));
         for entry in entries {

@@ -273,7 +273,7 @@ fn a_folder_of_device_nodes_shows_the_chain_and_what_it_takes_of_each_device() {
     volumes.devices.first().unwrap().node(&second);
     let (_, json) = volumes.qanopy("tree --json ../links .");
     let parsed: serde_json::Value = serde_json::from_str(&json).unwrap();
-    let nodes = parsed["images"].as_array().unwrap();
+    let nodes = parsed["result"]["images"].as_array().unwrap();
     assert_eq!(nodes.len(), 3, "one device is one image: {json}");
     for (image, names) in nodes.iter().zip([2, 2, 1]) {
         assert_eq!(image["names"].as_array().unwrap().len(), names, "{json}");
@@ -296,7 +296,7 @@ fn a_device_is_called_by_the_name_of_its_volume_and_a_volume_without_one_is_not_
     let (_, json) = volumes.qanopy("tree --json ../other");
     let parsed: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(
-        parsed["images"][0]["volume"],
+        parsed["result"]["images"][0]["volume"],
         format!("pve/{name}"),
         "{json}"
     );
