@@ -11,7 +11,7 @@ use crate::units;
 use super::execute::execute;
 use super::exit::Stop;
 use super::new_image::{EncryptArgs, ImageArgs, preallocation_of_raw};
-use super::options::{ConsentArgs, FormatArg, Globals, ScanArgs, ViewArgs, backing_style};
+use super::options::{ConsentArgs, FormatArg, Globals, ScanArgs, ViewArgs, backing_style, number};
 use super::output::Out;
 use super::passphrase::PassphraseArgs;
 use super::{context, passphrase};
@@ -38,7 +38,7 @@ pub(super) struct ConvertArgs {
     #[arg(long, short = 'c')]
     compress: bool,
     /// How hard: 1 to 9 for zlib, 1 to 22 for zstd [default: as qemu-img]
-    #[arg(long, value_name = "N", requires = "compress")]
+    #[arg(long, value_name = "N", requires = "compress", value_parser = number::<u8>)]
     compression_level: Option<u8>,
     /// Take what can be read: what cannot becomes zeros and is listed, and the command ends with 3
     #[arg(long)]

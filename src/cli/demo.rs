@@ -10,7 +10,7 @@ use crate::host::{RealHost, printable};
 use crate::ops;
 
 use super::exit::{READ_ONLY, Stop};
-use super::open;
+use super::open::{self, FaceArgs};
 use super::options::{Globals, LookArgs, OpenArgs};
 use super::output::{self, Out};
 
@@ -18,6 +18,8 @@ use super::output::{self, Out};
 pub(super) struct DemoArgs {
     /// Where to make them; must not exist or be empty [default: a new temporary directory]
     dir: Option<PathBuf>,
+    #[command(flatten)]
+    face: FaceArgs,
 }
 
 /// Makes them in the directory named, or in a new temporary one that stays.
@@ -43,7 +45,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: DemoArgs) -> anyhow::Re
             raw: false,
         },
     };
-    open::run(out, globals, &open, true)
+    open::run(out, globals, &open, args.face)
 }
 
 fn temporary() -> anyhow::Result<PathBuf> {

@@ -9,7 +9,7 @@ use super::exit::{NOT_AGREED, READ_ONLY, Stop};
 use super::interrupted::tell_interrupted;
 use super::options::{ConsentArgs, Globals};
 use super::output::{self, Out};
-use super::{json, progress_bar, remedies};
+use super::{json, mistakes, progress_bar, remedies};
 use crate::units;
 
 /// Plans `request`, asks as far as `consent` leaves something to ask, and runs it.
@@ -20,6 +20,7 @@ pub(super) fn execute(
     context: &Context,
     request: &Request,
 ) -> anyhow::Result<()> {
+    mistakes::no_folder_as_new(request)?;
     let plan = ops::plan(context, request);
     if !matches!(request, Request::Recover(_)) {
         tell_interrupted();

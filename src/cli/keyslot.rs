@@ -12,7 +12,7 @@ use crate::image::{self, Keys};
 use crate::ops::{ChangeKeySlot, EncryptionOption, KeySlotAction, Request};
 
 use super::execute::execute;
-use super::options::{ConsentArgs, Globals};
+use super::options::{ConsentArgs, Globals, iter_time, number};
 use super::output::Out;
 use super::passphrase::PassphraseArgs;
 use super::{context, passphrase, reading};
@@ -25,7 +25,7 @@ pub(super) struct NewPassphraseArgs {
     new_passphrase_file: Option<OsString>,
     /// How long trying one passphrase is to take, in milliseconds of this processor
     #[arg(long, value_name = "MS", default_value_t = EncryptionOption::default().iter_time_ms,
-        value_parser = clap::value_parser!(u32).range(1..=60_000))]
+        value_parser = iter_time)]
     iter_time: u32,
 }
 
@@ -47,7 +47,7 @@ pub(super) enum KeySlotChange {
         /// The image
         image: PathBuf,
         /// The key slot, 0 to 7; the first that is not active otherwise
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = number::<usize>)]
         slot: Option<usize>,
         #[command(flatten)]
         new: NewPassphraseArgs,
@@ -61,7 +61,7 @@ pub(super) enum KeySlotChange {
         /// The image
         image: PathBuf,
         /// The key slot that is erased, 0 to 7; the one that the passphrase given opens otherwise
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = number::<usize>)]
         slot: Option<usize>,
         #[command(flatten)]
         new: NewPassphraseArgs,
@@ -75,7 +75,7 @@ pub(super) enum KeySlotChange {
         /// The image
         image: PathBuf,
         /// The key slot, 0 to 7
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = number::<usize>)]
         slot: usize,
         #[command(flatten)]
         passphrases: PassphraseArgs,

@@ -14,7 +14,7 @@ use crate::json_text::json_name;
 use super::exit::{self, FileError, Stop};
 use super::options::Globals;
 use super::output::Out;
-use super::{WITHOUT_COMMAND, examples};
+use super::{WITHOUT_COMMAND, command_names, examples, mistakes};
 
 #[derive(Debug, Args)]
 pub(super) struct ManArgs {
@@ -82,8 +82,8 @@ pub(super) fn run(
         .iter()
         .try_fold(&program, |command, word| command.find_subcommand(word));
     let Some(command) = found else {
-        let words = crate::host::printable(args.command.join(" "));
-        return Err(Stop::Usage(format!("there is no command {words}")).into());
+        let words = args.command.join(" ");
+        return Err(Stop::Usage(mistakes::unknown(&words, &command_names())).into());
     };
     let page = page(&program, command)?;
     if globals.json {

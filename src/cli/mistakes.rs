@@ -8,6 +8,7 @@ use std::path::Path;
 use clap::error::ErrorKind;
 
 use crate::host::{printable, shell_quoted};
+use crate::ops::Request;
 use crate::units;
 
 use super::exit::Stop;
@@ -53,40 +54,88 @@ pub(super) fn no_command(dirs: &[impl AsRef<Path>], commands: &[String]) -> Opti
         return None;
     }
     let name = printable(word);
-    let text = match word.to_str().and_then(|word| meant(word, commands)) {
-        Some(command) => format!("no such command: {name}. Did you mean `qanopy {command}`?"),
+    let is_meant = word.to_str().filter(|word| meant(word, commands).is_some());
+    let text = match is_meant {
+        Some(word) => unknown(word, commands),
         None => format!("{name} is no command, and no directory or image of that name is here"),
     };
     Some(Stop::Usage(text))
 }
 
-/// What is wrong with the order of the arguments of a command that clap refuses: a size where the file is named.
-pub(super) fn order(arguments: &[OsString], kind: ErrorKind) -> Option<String> {
-    if kind != ErrorKind::ValueValidation {
-        return None;
+/// What is to be said of a command that is not there: which one was meant.
+pub(super) fn unknown(word: &str, commands: &[String]) -> String {
+    let name = printable(word);
+    match meant(word, commands) {
+        Some(command) => format!("no such command: {name}. Did you mean `qanopy {command}`?"),
+        None => format!("no such command: {name}. `qanopy help` lists them"),
     }
-    let words = arguments.iter().skip(1);
-    let mut words = words.filter(|word| !word.as_bytes().starts_with(b"-"));
-    let command = words.next()?.to_str()?;
-    let [size, file] = [words.next()?, words.next()?];
-    let is_size = |word: &OsStr| {
-        let number = word
-            .to_str()
-            .map(|text| text.trim_start_matches(['+', '-']));
-        number.is_some_and(|text| units::parse_size(text).is_ok())
+}
+
+/// What is wrong with the arguments of a command that clap refuses, where it can be said better than by clap.
+pub(super) fn told(arguments: &[OsString], kind: ErrorKind, commands: &[String]) -> Option<String> {
+    let arguments = arguments.iter().skip(1).map(OsString::as_os_str);
+    let (options, words): (Vec<&OsStr>, Vec<&OsStr>) =
+        arguments.partition(|word| word.as_bytes().starts_with(b"-"));
+    let command = words.first()?.to_str()?;
+    match (kind, command, words.get(1..)?) {
+        (ErrorKind::ValueValidation, "create" | "resize", [size, file])
+            if is_size(size) && !is_size(file) =>
+        {
+            Some(format!(
+                "{} is a size, and stands where the file is named. The file comes first: qanopy {command} {} {}",
+                printable(size),
+                shell_quoted(file),
+                shell_quoted(size)
+            ))
+        }
+        (ErrorKind::MissingRequiredArgument, "create" | "resize", [size]) if is_size(size) => {
+            Some(format!(
+                "no file is named: qanopy {command} FILE {}",
+                shell_quoted(size)
+            ))
+        }
+        (ErrorKind::UnknownArgument, "rebase" | "relink" | "commit", [image, base]) => {
+            let option = if command == "commit" {
+                "--into"
+            } else {
+                "--to"
+            };
+            let is_given = options.contains(&OsStr::new(option));
+            (!is_given).then(|| {
+                format!(
+                    "the base is named behind {option}: qanopy {command} {} {option} {}",
+                    shell_quoted(image),
+                    shell_quoted(base)
+                )
+            })
+        }
+        (ErrorKind::InvalidSubcommand, "help", [word, ..]) => {
+            Some(unknown(word.to_str()?, commands))
+        }
+        _ => None,
+    }
+}
+
+fn is_size(word: &OsStr) -> bool {
+    let number = word
+        .to_str()
+        .map(|text| text.trim_start_matches(['+', '-']));
+    number.is_some_and(|text| units::parse_size(text).is_ok())
+}
+
+/// Why this makes no new file, where its name is a folder's.
+///
+/// # Errors
+/// Then.
+pub(super) fn no_folder_as_new(request: &Request) -> Result<(), Stop> {
+    let Some(folder) = request.creates().filter(|new| new.is_dir()) else {
+        return Ok(());
     };
-    let swapped = ["create", "resize"].contains(&command)
-        && words.next().is_none()
-        && is_size(size)
-        && !is_size(file);
-    swapped.then(|| {
-        format!(
-            "{} is a size, and stands where the file is named. The file comes first: qanopy {command} {} {}",
-            printable(size),
-            shell_quoted(file),
-            shell_quoted(size)
-        )
-    })
+    Err(Stop::Usage(format!(
+        "{} is a folder: name the new file in it, as in {}",
+        printable(folder),
+        shell_quoted(folder.join("NAME"))
+    )))
 }
 
 /// Why these two are not a base and a new overlay, where they are the other way round.

@@ -69,13 +69,14 @@ use signal_hook::consts::SIGXFSZ;
 
 use envelope::Document;
 use exit::Stop;
+use open::FaceArgs;
 use options::{Globals, OpenArgs};
 use output::Out;
 
 /// What happens where no command is given.
 const WITHOUT_COMMAND: &str = "\
-Without a command qanopy opens its screen on the directories; where standard output is no terminal, or \
-TERM is dumb, it prints the tree instead. A directory that bears a command's name is written ./tree.";
+Without a command qanopy opens its screen on the directories, and with --plain talks about them line by line; \
+where standard output is no terminal, or TERM is dumb, it prints the tree instead. A directory that bears a command's name is written ./tree.";
 
 /// See the forest of qcow2 images on a machine; branch, commit, discard and prune it safely.
 ///
@@ -94,9 +95,8 @@ struct Cli {
     globals: Globals,
     #[command(flatten)]
     open: OpenArgs,
-    /// Do not ask the terminal whether its ground is light and how wide signs are
-    #[arg(long)]
-    no_query: bool,
+    #[command(flatten)]
+    face: FaceArgs,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -250,7 +250,7 @@ pub fn main() -> ExitCode {
             let result = run(&mut out, cli);
             exit::end(&mut out, result)
         }
-        Err(told) => match mistakes::order(&arguments, told.kind()) {
+        Err(told) => match mistakes::told(&arguments, told.kind(), &command_names()) {
             Some(text) => usage::end_with(&text),
             None => usage::end(told),
         },
@@ -261,7 +261,7 @@ fn run(out: &mut Out, cli: Cli) -> anyhow::Result<ExitCode> {
     let Cli {
         mut globals,
         open,
-        no_query,
+        face,
         command,
     } = cli;
     let (config, warnings) = config::of_this_run();
@@ -273,13 +273,13 @@ fn run(out: &mut Out, cli: Cli) -> anyhow::Result<ExitCode> {
         if !matches!(command, Command::Config(_) | Command::Demo(_)) {
             config::complain(&warnings);
         }
-        misplaced(&open, no_query)?;
+        misplaced(&open, face)?;
         dispatch(out, globals, command)
     } else {
         if let Some(stop) = mistakes::no_command(&open.dirs, &command_names()) {
             return Err(stop.into());
         }
-        open::run(out, globals, &open, !no_query)
+        open::run(out, globals, &open, face)
     }
 }
 
@@ -340,13 +340,16 @@ fn command_names() -> Vec<String> {
 }
 
 /// Options of the screen that stand before a command would silently do nothing: say so instead.
-fn misplaced(open: &OpenArgs, no_query: bool) -> Result<(), Stop> {
-    if no_query {
-        return Err(Stop::Usage("--no-query is for the screen only".to_owned()));
-    }
+fn misplaced(open: &OpenArgs, face: FaceArgs) -> Result<(), Stop> {
     if open.look.follow || open.look.raw || !open.dirs.is_empty() {
         return Err(Stop::Usage(
             "directories, --follow and --raw belong after the command".to_owned(),
+        ));
+    }
+    if face.plain {
+        return Err(Stop::Usage(
+            "--plain is about the screen: of the commands only `demo` takes it, behind its name"
+                .to_owned(),
         ));
     }
     Ok(())

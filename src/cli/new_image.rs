@@ -13,7 +13,7 @@ use crate::ops::{BackingStyle, DataFileOption, EncryptionOption, ImageOptions};
 use crate::units;
 
 use super::exit::Stop;
-use super::options::{Words, one_of};
+use super::options::{Words, iter_time, one_of};
 use super::passphrase::{self, PassphraseArgs};
 
 /// How a new qcow2 image is made. The names and defaults are qemu-img's.
@@ -61,7 +61,7 @@ pub(super) struct EncryptArgs {
     encrypt: Option<EncryptArg>,
     /// Milliseconds of this processor that trying one passphrase is to cost
     #[arg(long, value_name = "MS", default_value_t = EncryptionOption::default().iter_time_ms, requires = "encrypt",
-          value_parser = clap::value_parser!(u32).range(1..=60_000))]
+          value_parser = iter_time)]
     iter_time: u32,
 }
 

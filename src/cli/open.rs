@@ -3,19 +3,32 @@
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
+use clap::Args;
+
 use crate::forest::Index;
 use crate::tui::{self, TuiOptions};
 
 use super::options::{Globals, OpenArgs};
-use super::output::Out;
+use super::output::{self, Out};
 use super::{config, context, tree};
+
+/// How the directories are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+pub(super) struct FaceArgs {
+    /// Talk line by line instead of drawing: for screen readers, plain terminals and pipes
+    #[arg(long, conflicts_with = "json")]
+    pub(super) plain: bool,
+    /// Do not ask the terminal whether its ground is light and how wide signs are
+    #[arg(long)]
+    pub(super) no_query: bool,
+}
 
 /// Shows the directories; the configuration's where none are named.
 pub(super) fn run(
     out: &mut Out,
     globals: Globals,
     open: &OpenArgs,
-    asks_terminal: bool,
+    face: FaceArgs,
 ) -> anyhow::Result<ExitCode> {
     let (config, warnings) = config::of_this_run();
     let mut open = open.clone();
@@ -24,26 +37,40 @@ pub(super) fn run(
     }
     open.look.follow |= config.follow;
     open.look.raw |= config.raw;
-    if globals.json || !is_screen() {
+    if !face.plain && (globals.json || !is_screen()) {
         config::complain(&warnings);
         tree::plain(out, globals, &open)?;
+        if !globals.json && is_terminal() {
+            out.flush()?;
+            output::complain(
+                "This terminal cannot show the screen: `qanopy --plain` talks line by line.",
+            );
+        }
         return Ok(ExitCode::SUCCESS);
     }
-    tui::run(TuiOptions {
+    let options = TuiOptions {
         roots: context::roots(&open)?,
         follow: open.look.follow,
         raw: open.look.raw,
         read_only: globals.read_only,
         ascii: globals.charset(),
-        asks_terminal,
+        asks_terminal: !face.no_query,
         config,
         warnings,
         state_dir: Index::default_dir(),
-    })
+    };
+    match face.plain {
+        true => tui::run_plain(&options),
+        false => tui::run(options),
+    }
 }
 
 /// Whether the screen can be opened: input and output are a terminal that can do more than print.
 fn is_screen() -> bool {
     let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
-    io::stdout().is_terminal() && io::stdin().is_terminal() && !dumb
+    is_terminal() && !dumb
+}
+
+fn is_terminal() -> bool {
+    io::stdout().is_terminal() && io::stdin().is_terminal()
 }

@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
@@ -114,7 +115,7 @@ pub(super) struct ConsentArgs {
     #[arg(long, short = 'y')]
     pub(super) yes: bool,
     /// Agree to a plan that asks for a number, by that number
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::<u64>)]
     pub(super) confirm: Option<u64>,
     /// Read all images around before and after, and prove that those it is not about show the same
     #[arg(long)]
@@ -146,6 +147,19 @@ impl FormatArg {
             Self::Raw => Format::Raw,
         }
     }
+}
+
+/// Reads a whole number that the type has room for.
+pub(super) fn number<T: FromStr>(text: &str) -> Result<T, String> {
+    let wrong = |_| "write a whole number that is not too large".to_owned();
+    text.parse().map_err(wrong)
+}
+
+/// Reads how long trying one passphrase is to take, in milliseconds.
+pub(super) fn iter_time(text: &str) -> Result<u32, String> {
+    let time = number(text).ok();
+    let time = time.filter(|time| (1..=60_000).contains(time));
+    time.ok_or_else(|| "write a number of milliseconds from 1 to 60000".to_owned())
 }
 
 /// Words that stand for one thing each: the word, its help text, what it stands for.

@@ -364,6 +364,11 @@ impl Reader<'_> {
     /// Our command line.
     fn done(self) -> Vec<OsString> {
         let mut read = self.read;
+        if self.ours == "relink"
+            && let Some(at) = read.iter().position(|word| word == "--flatten")
+        {
+            read.splice(at..=at, ["--to".into(), "none".into()]);
+        }
         if let Some(at) = read.iter().position(|word| word == self.command) {
             read.splice(
                 at..=at,
@@ -456,6 +461,7 @@ mod tests {
                 "q convert --snapshot 1 --id a b",
             ),
             ("q rebase -b b x", "q rebase --to b x"),
+            ("q rebase -u -b '' x", "q relink --to none x"),
             ("q rebase -b '' x", "q rebase --flatten x"),
             (
                 "q --json rebase -u -b b -F raw x",

@@ -14,7 +14,7 @@ use super::execute::execute;
 use super::exit::Stop;
 use super::interrupted::journal;
 use super::log::{described, entries, list};
-use super::options::{ConsentArgs, Globals, ScanArgs};
+use super::options::{ConsentArgs, Globals, ScanArgs, number};
 use super::output::Out;
 use super::passphrase::PassphraseArgs;
 use super::{context, json as shape, passphrase};
@@ -23,6 +23,7 @@ use super::{context, json as shape, passphrase};
 #[command(group = ArgGroup::new("way").multiple(false))]
 pub(super) struct RecoverArgs {
     /// The entry's number [default: list what was interrupted]
+    #[arg(value_parser = number::<u64>)]
     entry: Option<u64>,
     /// Do it to the end
     #[arg(long, group = "way", requires = "entry")]

@@ -10,7 +10,7 @@ use crate::ops::{Context, Request, UndoEntry};
 use super::execute::execute;
 use super::interrupted::journal;
 use super::log::entries;
-use super::options::{ConsentArgs, Globals, ScanArgs};
+use super::options::{ConsentArgs, Globals, ScanArgs, number};
 use super::output::Out;
 use super::passphrase::PassphraseArgs;
 use super::{context, passphrase};
@@ -18,6 +18,7 @@ use super::{context, passphrase};
 #[derive(Debug, Args)]
 pub(super) struct UndoArgs {
     /// The entry's number, as `log` shows it [default: the newest]
+    #[arg(value_parser = number::<u64>)]
     pub(super) entry: Option<u64>,
     /// Without a number: the newest that was done in this directory or below it; may be repeated
     #[arg(long, value_name = "DIR", conflicts_with = "entry")]

@@ -31,8 +31,8 @@ use super::framework::{backing_format, backing_name, new_file, new_image, resolv
 use super::rebase::RebaseJob;
 use super::reparent::NewBase;
 use super::{
-    BackingStyle, CommandLine, Compress, EffectKind, Error, NoteKind, Outcome, Phase, Plan,
-    Progress, Rebase, RefusalKind, Request, Undo, WayOut, reparent,
+    BackingStyle, CloneImage, CommandLine, Compress, EffectKind, Error, NoteKind, Outcome, Phase,
+    Plan, Progress, Rebase, Reflink, RefusalKind, Request, Undo, WayOut, reparent,
 };
 
 /// Take the layers between an image and one it is built on out of its chain: it receives what they
@@ -179,6 +179,20 @@ fn plan_flatten(plan: &mut Plan, request: &Flatten) {
     }
 }
 
+/// A copy of an image that is flat as it is.
+fn copied(image: &Path, new: &Path) -> WayOut {
+    let request = CloneImage {
+        image: image.to_path_buf(),
+        new: new.to_path_buf(),
+        chain: false,
+        reflink: Reflink::default(),
+    };
+    WayOut {
+        label: format!("copy it as {}", name(new)),
+        request: request.into(),
+    }
+}
+
 /// The base it is going to have and its format, if that is one it has below itself.
 fn fit<'f>(
     plan: &mut Plan,
@@ -189,9 +203,14 @@ fn fit<'f>(
 ) -> Option<Option<(&'f Node, Format)>> {
     let path = shown(&node.path);
     if node.backing.is_none() {
-        plan.refuse_as_done(format!(
-            "{path} is built on nothing: there is nothing to flatten"
-        ));
+        let text = format!("{path} is built on nothing: there is nothing to flatten");
+        match new {
+            None => plan.refuse_as_done(text),
+            // The file that is asked for is not there.
+            Some(new) => {
+                plan.refuse_but(RefusalKind::AlreadySo, text, vec![copied(&node.path, new)])
+            }
+        }
         return None;
     }
     let Some(base) = base else {

@@ -15,6 +15,7 @@
 //! | `layout`, `views`, `panes`, `labels`, `places`, `status_line`, `text`, `theme` | how it looks |
 //! | `runner`, `input`, `terminal`, `clipboard`, `workers`, `watch`, `crash` | the world around it |
 //! | `terminal_query`, `answers`, `early_input`, `late_answers` | what the terminal is asked, and what it answers |
+//! | `plain` | the same line by line: another runner, that draws nothing |
 //! | `options`, `config`, `session_state` | how it is begun |
 //!
 //! No two of these files import each other, by any way; `tests/core/imports.rs` holds that.
@@ -49,6 +50,7 @@ mod options;
 mod order;
 mod panes;
 mod places;
+//! | `plain` | the same line by line: another runner, that draws nothing |
 mod plan_preview;
 mod query;
 mod refresh;
@@ -74,6 +76,7 @@ mod watch;
 mod workers;
 
 pub use options::TuiOptions;
+pub use plain::run as run_plain;
 pub use runner::run;
 
 /// What the tests and benches of the interface reach into. No promise is made about any of it.

@@ -62,7 +62,7 @@ impl Place {
         self.images.path()
     }
 
-    fn command(&self) -> std::process::Command {
+    pub(crate) fn command(&self) -> std::process::Command {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_qanopy"));
         command
             .current_dir(self.path())
@@ -1453,6 +1453,23 @@ fn info_tells_what_qemu_img_tells() {
 /// Runs `qanopy` in a terminal, types `answer` once `question` is asked, and gives the exit code and
 /// everything shown.
 fn at_a_terminal(place: &Place, words: &str, question: &str, answer: &str) -> (u32, String) {
+    let (code, shown, is_answered) = on_terminal(place, words, "xterm", (question, answer));
+    assert!(is_answered, "never asked {question:?}: {shown}");
+    (code, shown)
+}
+
+/// What is shown on a terminal of that kind, where nothing is asked.
+pub(crate) fn shown_on(place: &Place, words: &str, term: &str) -> String {
+    on_terminal(place, words, term, ("\0", "")).1
+}
+
+/// The exit code, what was shown, and whether the question came.
+fn on_terminal(
+    place: &Place,
+    words: &str,
+    term: &str,
+    (question, answer): (&str, &str),
+) -> (u32, String, bool) {
     let pty = portable_pty::native_pty_system()
         .openpty(portable_pty::PtySize::default())
         .unwrap();
@@ -1460,7 +1477,7 @@ fn at_a_terminal(place: &Place, words: &str, question: &str, answer: &str) -> (u
     command.args(words.split_whitespace());
     command.cwd(place.path());
     command.env("XDG_STATE_HOME", place.state.path());
-    command.env("TERM", "xterm");
+    command.env("TERM", term);
     let mut child = pty.slave.spawn_command(command).unwrap();
     drop(pty.slave);
     let mut reader = pty.master.try_clone_reader().unwrap();
@@ -1475,8 +1492,7 @@ fn at_a_terminal(place: &Place, words: &str, question: &str, answer: &str) -> (u
             is_answered = true;
         }
     }
-    assert!(is_answered, "never asked {question:?}: {shown}");
-    (child.wait().unwrap().exit_code(), shown)
+    (child.wait().unwrap().exit_code(), shown, is_answered)
 }
 
 #[test]

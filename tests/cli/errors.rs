@@ -71,6 +71,20 @@ fn what_an_image_cannot_do_is_told_apart_by_its_kind() {
 }
 
 #[test]
+fn a_flat_image_is_not_flattened_into_a_new_file_and_a_copy_is_proposed() {
+    let place = small_forest();
+    let ended = place.q("flatten base.qcow2 flat.qcow2 --json");
+    let error = error(ended, 4);
+    assert_eq!(error["kind"], "already-so", "{error}");
+    let line = error["ways-out"][0]["command"].as_str().unwrap();
+    let words = line.strip_prefix("qanopy ").unwrap();
+    place.q(words).with(0);
+    assert!(place.path().join("flat.qcow2").exists());
+    // In place nothing has to be done for it.
+    place.q("flatten base.qcow2 --in-place").with(0);
+}
+
+#[test]
 fn what_is_found_is_no_error_and_what_is_said_stays_one_document() {
     let place = small_forest();
     fs::write(place.path().join("other.img"), [7; 4096]).unwrap();

@@ -10,6 +10,7 @@ mod errors;
 mod forest;
 mod look;
 mod mistakes;
+mod plain;
 mod readme;
 mod refresh;
 mod schema;

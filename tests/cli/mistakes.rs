@@ -37,6 +37,38 @@ fn a_mistake_is_answered_with_what_was_meant() {
             "new.qcow2 is not there, and base.qcow2 is. The base comes first: \
              qanopy branch base.qcow2 new.qcow2",
         ),
+        ("create 1G", "no file is named: qanopy create FILE 1G"),
+        (
+            "rebase top.qcow2 base.qcow2",
+            "the base is named behind --to: qanopy rebase top.qcow2 --to base.qcow2",
+        ),
+        (
+            "commit top.qcow2 base.qcow2 -y",
+            "qanopy commit top.qcow2 --into base.qcow2",
+        ),
+        (
+            "help comit",
+            "no such command: comit. Did you mean `qanopy commit`?",
+        ),
+        (
+            "man comit",
+            "no such command: comit. Did you mean `qanopy commit`?",
+        ),
+        ("man images", "`qanopy help` lists them"),
+        ("undo last", "write a whole number"),
+        ("discard top.qcow2 --confirm all", "write a whole number"),
+        (
+            "create new.qcow2 1G --encrypt luks --iter-time 0",
+            "a number of milliseconds from 1 to 60000",
+        ),
+        (
+            "branch base.qcow2 folder",
+            "folder is a folder: name the new file in it, as in folder/NAME",
+        ),
+        ("clone base.qcow2 folder", "name the new file in it"),
+        ("convert base.qcow2 folder", "name the new file in it"),
+        ("create folder 1G", "name the new file in it"),
+        ("flatten top.qcow2 folder", "name the new file in it"),
         ("info folder", "folder is a folder: name an image in it."),
         ("commit folder", "`qanopy tree folder` lists them"),
         ("check folder", "folder is a folder"),
@@ -79,7 +111,11 @@ fn of_a_small_size_it_is_told_that_it_is_in_bytes() {
 #[test]
 fn short_names_of_commands_are_understood() {
     let place = small_forest();
-    assert_eq!(place.q("ls").with(0).out, place.q("tree").with(0).out);
+    // The picture of boxes tells no ages.
+    assert_eq!(
+        place.q("ls --boxes").with(0).out,
+        place.q("tree --boxes").with(0).out
+    );
     assert_eq!(
         place.q("show one.qcow2").with(0).out,
         place.q("info one.qcow2").with(0).out

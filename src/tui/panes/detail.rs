@@ -17,9 +17,10 @@ use ratatui::widgets::Paragraph;
 
 use crate::tui::app::App;
 use crate::tui::detail_pane::Tab;
-use crate::tui::layout::Layout;
+use crate::tui::layout::{self, Layout};
 use crate::tui::text;
 use crate::tui::theme::Role;
+use crate::tui::ui::Ui;
 use crate::tui::views::frame;
 
 use title::Title;
@@ -102,6 +103,20 @@ pub(in crate::tui) fn shown_tab(app: &App, layout: &Layout) -> Tab {
         Tab::Chain if !layout.chain.is_empty() => Tab::Info,
         tab => tab,
     }
+}
+
+/// A tab in lines of text, for who does not see it.
+#[must_use]
+pub(in crate::tui) fn told(ui: &Ui, tab: Tab, width: u16) -> Vec<String> {
+    let all = lines(
+        &ui.app,
+        &layout::of(ui),
+        tab,
+        usize::from(width),
+        0..usize::MAX,
+    );
+    let text = all.iter().map(ToString::to_string);
+    text.map(|line| line.trim_end().to_owned()).collect()
 }
 
 /// How many lines the chosen tab has at its present width.

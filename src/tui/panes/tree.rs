@@ -469,7 +469,7 @@ fn is_forgotten(app: &App, row: &Row) -> bool {
         }
 }
 
-fn name(app: &App, row: &Row, room: usize) -> String {
+pub(in crate::tui) fn name(app: &App, row: &Row, room: usize) -> String {
     let ascii = app.settings.ascii;
     let name = match row.kind {
         RowKind::Image(id) | RowKind::Again(id) => {

@@ -76,6 +76,20 @@ pub(super) fn hints_left(app: &App, dialog: &PlanDialog, area: Rect) -> Vec<(Str
     hints.into_iter().skip(shown).collect()
 }
 
+impl PlanDialog {
+    /// The keys that ask for the same in another way or for more to be told, with what each does.
+    pub(in crate::tui) fn other_keys(&self, app: &App) -> Vec<(String, String)> {
+        let keymap = &app.settings.keymap;
+        let answers = [Action::Confirm, Action::Close].map(|action| keymap.key(action));
+        let mut keys = plan_hints(app, self);
+        keys.retain(|(key, _)| {
+            let is_letter = key.len() == 1 && key.chars().all(char::is_alphabetic);
+            is_letter && !answers.contains(key)
+        });
+        keys
+    }
+}
+
 /// The keys of a plan's dialog, as far as they mean something for this plan.
 fn plan_hints(app: &App, dialog: &PlanDialog) -> Vec<(String, String)> {
     let key = |action| {
