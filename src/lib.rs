@@ -54,6 +54,9 @@
 //!    the disk. Their answers come in as further messages (`update/responses.rs`).
 //! 5. `update/settle.rs` brings rows, cursor and scrolling in line; `views::draw` draws.
 //!
+//! `tui/plain/` is another runner of the same state and the same step: what is typed line by line becomes the keys,
+//! and what is open is told as text.
+//!
 //! # Add an operation
 //!
 //! 1. `ops/NAME.rs`: a struct with what is asked, and its `impl Operation`: name, nature, what it names, its command
@@ -63,7 +66,8 @@
 //!    of a request is what journals hold: fields that come later have `#[serde(default)]`.
 //! 3. `cli/NAME.rs`: arguments, help text and `fn request`; in `cli/mod.rs` one line for `mod`, the command and its
 //!    arm; in `cli/examples.rs` two examples for its help and manual page; in `cli/tests.rs` its command lines, which
-//!    have to come back as the same request; in `cli/completions.rs` what an argument of a new identifier names.
+//!    have to come back as the same request; in `cli/completions.rs` what an argument of a new identifier names; in
+//!    `assets/docs/schema-1.json` its name, and in `tests/cli/schema.rs` a command line that does it.
 //! 4. `tui/actions.rs`: a row of the table of keys; its arms in `tui/update/panes.rs` and `tui/disabled_reason.rs`.
 //!    `tui/dialogs/plan/variants.rs`: the other ways to ask for the same while its plan is shown, if it has any.
 //! 5. `tests/ops/NAME.rs`: the same as the real tools do; every crash and every failing call (`CrashSuite`); what is
@@ -79,6 +83,12 @@
 //!    line and JSON as command lines. A new kind of help needs its arms in `tui/remedies.rs`, `tui/health.rs` and
 //!    `tui/update/operations.rs`.
 //! 3. `tests/support/forests.rs`: an image that has it.
+//!
+//! # Add something to what `--json` prints
+//!
+//! 1. The value where it is made; `cli/envelope.rs` puts the document around it.
+//! 2. `assets/docs/schema-1.json`: the key. The tests find one that is missing; `assets/docs/json.md` says what makes
+//!    another version.
 //!
 //! # Add a key
 //!
@@ -97,7 +107,8 @@
 //! 2. `tui/dialogs/mod.rs`: `mod`, and one line in `dialogs!` (its file, its state, its name). Its keys are in the
 //!    table then, and it is drawn.
 //! 3. Where it is opened: an arm in `tui/update/panes.rs`, which gives its state to `Dialogs::open_alone`.
-//! 4. If it asks the disk: an `Effect` and a `Msg` in `tui/msg.rs`, the work in `tui/workers/NAME.rs`, the answer's arm
+//! 4. `tui/plain/`: how it is told line by line.
+//! 5. If it asks the disk: an `Effect` and a `Msg` in `tui/msg.rs`, the work in `tui/workers/NAME.rs`, the answer's arm
 //!    in `tui/update/responses.rs`. An answer to an older question is dropped by its `QueryId`.
 //!
 //! A form is no dialog of its own: a variant in `tui/forms/kind.rs`, its fields and its request in `tui/forms/`.

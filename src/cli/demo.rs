@@ -10,7 +10,7 @@ use crate::host::{RealHost, printable};
 use crate::ops;
 
 use super::exit::{READ_ONLY, Stop};
-use super::open::{self, FaceArgs};
+use super::open::{self, Face, FaceArgs};
 use super::options::{Globals, LookArgs, OpenArgs};
 use super::output::{self, Out};
 
@@ -20,6 +20,9 @@ pub(super) struct DemoArgs {
     dir: Option<PathBuf>,
     #[command(flatten)]
     face: FaceArgs,
+    /// Begin the tour: five small tasks
+    #[arg(long, conflicts_with_all = ["plain", "json"])]
+    tour: bool,
 }
 
 /// Makes them in the directory named, or in a new temporary one that stays.
@@ -28,6 +31,12 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: DemoArgs) -> anyhow::Re
         return Err(Stop::refused(
             READ_ONLY,
             "the demo's images are not made, since --read-only was given",
+        )
+        .into());
+    }
+    if args.tour && !open::is_screen() {
+        return Err(Stop::Usage(
+            "the tour is taken on the screen, and there is no terminal that can show it".to_owned(),
         )
         .into());
     }
@@ -45,7 +54,12 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: DemoArgs) -> anyhow::Re
             raw: false,
         },
     };
-    open::run(out, globals, &open, args.face)
+    let face = Face {
+        is_demo: true,
+        tour: args.tour,
+        ..args.face.into()
+    };
+    open::run(out, globals, &open, face)
 }
 
 fn temporary() -> anyhow::Result<PathBuf> {

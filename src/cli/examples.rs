@@ -335,7 +335,7 @@ const EXAMPLES: &[Example] = &[
         "qanopy demo",
         "sample forests in a temporary folder, opened",
     ),
-    ("qanopy demo /tmp/forest", "the same in a folder that stays"),
+    ("qanopy demo --tour", "five small tasks on them"),
     ("qanopy config print", "every setting as it holds"),
     (
         "qanopy config print > ~/.config/qanopy/config.toml",

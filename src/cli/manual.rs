@@ -33,7 +33,7 @@ const FILES: &[(&str, &str)] = &[
     ),
     (
         "$XDG_STATE_HOME/qanopy",
-        "The journal of what was done, and the images that were seen; ~/.local/state where the variable is not set.",
+        "The log of what was done, and the images that were seen; ~/.local/state where the variable is not set.",
     ),
     (
         ".qanopy-trash",

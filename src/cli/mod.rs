@@ -279,7 +279,7 @@ fn run(out: &mut Out, cli: Cli) -> anyhow::Result<ExitCode> {
         if let Some(stop) = mistakes::no_command(&open.dirs, &command_names()) {
             return Err(stop.into());
         }
-        open::run(out, globals, &open, face)
+        open::run(out, globals, &open, face.into())
     }
 }
 
@@ -345,6 +345,9 @@ fn misplaced(open: &OpenArgs, face: FaceArgs) -> Result<(), Stop> {
         return Err(Stop::Usage(
             "directories, --follow and --raw belong after the command".to_owned(),
         ));
+    }
+    if face.no_query {
+        return Err(Stop::Usage("--no-query is for the screen only".to_owned()));
     }
     if face.plain {
         return Err(Stop::Usage(

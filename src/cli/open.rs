@@ -23,12 +23,35 @@ pub(super) struct FaceArgs {
     pub(super) no_query: bool,
 }
 
+/// How they are shown, and what there is to know of them.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Face {
+    /// Line by line.
+    pub(super) plain: bool,
+    /// The terminal is asked nothing.
+    pub(super) no_query: bool,
+    /// They hold the sample forests.
+    pub(super) is_demo: bool,
+    /// The tour begins at once.
+    pub(super) tour: bool,
+}
+
+impl From<FaceArgs> for Face {
+    fn from(args: FaceArgs) -> Self {
+        Self {
+            plain: args.plain,
+            no_query: args.no_query,
+            ..Self::default()
+        }
+    }
+}
+
 /// Shows the directories; the configuration's where none are named.
 pub(super) fn run(
     out: &mut Out,
     globals: Globals,
     open: &OpenArgs,
-    face: FaceArgs,
+    face: Face,
 ) -> anyhow::Result<ExitCode> {
     let (config, warnings) = config::of_this_run();
     let mut open = open.clone();
@@ -55,6 +78,8 @@ pub(super) fn run(
         read_only: globals.read_only,
         ascii: globals.charset(),
         asks_terminal: !face.no_query,
+        is_demo: face.is_demo,
+        tour: face.tour,
         config,
         warnings,
         state_dir: Index::default_dir(),
@@ -66,7 +91,7 @@ pub(super) fn run(
 }
 
 /// Whether the screen can be opened: input and output are a terminal that can do more than print.
-fn is_screen() -> bool {
+pub(super) fn is_screen() -> bool {
     let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
     is_terminal() && !dumb
 }

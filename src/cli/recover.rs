@@ -79,7 +79,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &RecoverArgs) -> anyhow
         return list_interrupted(out, globals, all, &left);
     };
     let entry = journal.entry(id)?;
-    let entry = entry.ok_or_else(|| anyhow::anyhow!("the journal has no entry {id}"))?;
+    let entry = entry.ok_or_else(|| anyhow::anyhow!("the log has no entry {id}"))?;
     if args.way().is_none() {
         let title = printable(&entry.title);
         let text = format!("“{title}”: say --finish, --roll-back or --forget");

@@ -113,24 +113,21 @@ fn plan_recovery(plan: &mut Plan, id: u64, way: Recovery) {
     let Some(state_dir) = context.state_dir.as_deref() else {
         return plan.refuse(
             RefusalKind::NotReversible,
-            "nothing is remembered from run to run: there is no journal",
+            "nothing is remembered from run to run: there is no log",
         );
     };
     let journal = Journal::at(state_dir);
     let entry = match journal.entry(id) {
         Ok(Some(entry)) => entry,
         Ok(None) => {
-            return plan.refuse(
-                RefusalKind::NotFound,
-                format!("the journal has no entry {id}"),
-            );
+            return plan.refuse(RefusalKind::NotFound, format!("the log has no entry {id}"));
         }
         Err(error) => {
             let file = shown(journal.path());
             return plan.refuse(
                 RefusalKind::Unreadable,
                 format!(
-                    "the journal {file} cannot be read: {error}",
+                    "the log {file} cannot be read: {error}",
                     error = io_text(&error)
                 ),
             );
@@ -184,7 +181,7 @@ fn plan_recovery(plan: &mut Plan, id: u64, way: Recovery) {
     if !is_plain {
         return plan.refuse(
             RefusalKind::Damaged,
-            format!("the journal is damaged: entry {id} leads back into it"),
+            format!("the log is damaged: entry {id} leads back into it"),
         );
     }
     let asked = RecoverEntry { entry: id, way };
@@ -244,7 +241,7 @@ fn asked(journal: &Journal, entry: &Entry) -> Result<Request, String> {
         Nature::TakesBack(Some(to)) => (to, true),
         Nature::DoesAgain(Some(to)) | Nature::EndsInterrupted(to, _) => (to, false),
         Nature::TakesBack(None) | Nature::DoesAgain(None) => {
-            return Err(format!("the journal is damaged: entry {id} leads nowhere"));
+            return Err(format!("the log is damaged: entry {id} leads nowhere"));
         }
         Nature::CreatesImage(_)
         | Nature::CreatesFiles
@@ -253,7 +250,7 @@ fn asked(journal: &Journal, entry: &Entry) -> Result<Request, String> {
         | Nature::Moves(_)
         | Nature::Changes => return Ok(entry.request.clone()),
     };
-    let leads = || format!("the journal is damaged: entry {id} leads to {to}");
+    let leads = || format!("the log is damaged: entry {id} leads to {to}");
     // They lead to entries before them, never in a circle.
     if to >= id {
         return Err(leads());

@@ -128,10 +128,7 @@ fn plan_redo(plan: &mut Plan, wanted: Option<u64>, folders: &[PathBuf]) {
     if !request.is_of_images() {
         return plan.refuse(
             RefusalKind::Damaged,
-            format!(
-                "the journal is damaged: entry {} leads back into it",
-                entry.id
-            ),
+            format!("the log is damaged: entry {} leads back into it", entry.id),
         );
     }
     let asked = Request::Redo(RedoEntry {

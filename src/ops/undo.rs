@@ -122,7 +122,7 @@ pub(super) fn entries(plan: &Plan) -> Result<Vec<Entry>, Reason> {
     let Some(state_dir) = plan.context().state_dir.as_deref() else {
         return Err(Reason::new(
             RefusalKind::NotReversible,
-            "nothing is remembered from run to run: there is no journal",
+            "nothing is remembered from run to run: there is no log",
         ));
     };
     let journal = Journal::at(state_dir);
@@ -131,7 +131,7 @@ pub(super) fn entries(plan: &Plan) -> Result<Vec<Entry>, Reason> {
         Reason::new(
             RefusalKind::Unreadable,
             format!(
-                "the journal {file} cannot be read: {error}",
+                "the log {file} cannot be read: {error}",
                 error = io_text(&error)
             ),
         )
@@ -285,12 +285,7 @@ fn refuse_others(plan: &mut Plan, made: &[PathBuf]) {
 /// There is none.
 pub(super) fn numbered(entries: &[Entry], id: u64) -> Result<&Entry, Reason> {
     let entry = entries.iter().find(|entry| entry.id == id);
-    entry.ok_or_else(|| {
-        Reason::new(
-            RefusalKind::NotFound,
-            format!("the journal has no entry {id}"),
-        )
-    })
+    entry.ok_or_else(|| Reason::new(RefusalKind::NotFound, format!("the log has no entry {id}")))
 }
 
 /// Which entry is meant, and what is passed over to get to it.
@@ -328,7 +323,7 @@ fn choose<'e>(
     match (possible, skipped.first()) {
         (Some(entry), _) => Ok((entry, skipped)),
         (None, Some(newest)) => lasting(format!(
-            "nothing in the journal can be taken back; the newest entry is “{}”",
+            "nothing in the log can be taken back; the newest entry is “{}”",
             printable(&newest.title)
         )),
         (None, None) if folders.is_empty() => {

@@ -168,6 +168,8 @@ pub enum Action {
     Help,
     /// All actions, by name.
     Palette,
+    /// Begins the tour.
+    Tour,
     /// Looks at the disk again.
     Rescan,
     /// Looks at other directories.
@@ -272,6 +274,7 @@ impl bindings::Action for Action {
         row(Action::Actions, Group::Any, "actions", &[c('x')], "actions - what can be done here, and why not").hint("actions"),
         row(Action::Help, Group::Any, "help", &[c('?')], "help - all keys, searchable; Enter runs one").hint("help"),
         row(Action::Palette, Group::Any, "palette", &[c(':')], "palette - all actions by name"),
+        row(Action::Tour, Group::Any, "tour", &[Key::ctrl('t')], "tour - five small tasks on the sample forests").also("tutorial learn begin"),
         row(Action::Rescan, Group::Any, "rescan", &[c('r'), Key::ctrl('r')], "rescan - look at the disk again").also("refresh reload"),
         row(Action::Open, Group::Any, "open", &[Key::ctrl('o')], "open - another folder, or one more").also("folder directory recent"),
         row(Action::Shell, Group::Any, "shell", &[c('o')], "shell - in its directory"),

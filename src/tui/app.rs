@@ -23,6 +23,7 @@ use super::rows::{self, Row, RowKind};
 use super::selection::Tree;
 use super::session::{Session, Toast};
 use super::settings::Settings;
+use super::tour::Tour;
 
 /// Which pane has the focus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,6 +72,8 @@ pub struct App {
     pub preview: Option<PlanPreview>,
     /// Whether to leave when the last job is done.
     pub leaving: bool,
+    /// The tour, while it is taken.
+    pub tour: Option<Tour>,
     /// Whether the workers hold the passphrase of what is still to be made.
     pub protects: bool,
     pub(super) last_query_id: QueryId,

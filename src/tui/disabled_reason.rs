@@ -113,6 +113,7 @@ fn when(action: Action) -> When {
         Action::Jobs => anywhere(no_jobs),
         Action::Open => anywhere(jobs_running),
         Action::Log => anywhere(empty_log),
+        Action::Tour => anywhere(no_demo),
         // They need no image, or open what says itself that there is nothing.
         Action::Go(_)
         | Action::NextPane
@@ -287,6 +288,10 @@ fn own(app: &App) -> Option<String> {
         return Some("the configuration has no [[command]]".to_owned());
     }
     read_only(app).or_else(|| nothing_selected(app))
+}
+
+fn no_demo(app: &App) -> Option<String> {
+    (!app.settings.is_demo).then(|| "only on sample forests: qanopy demo --tour".to_owned())
 }
 
 fn empty_log(app: &App) -> Option<String> {

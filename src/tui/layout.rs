@@ -6,6 +6,7 @@ use ratatui::layout::Rect;
 use super::app::App;
 use super::dialogs::Keyboard;
 use super::status_line;
+use super::tour_strip;
 use super::ui::Ui;
 
 /// Which panes have a place, and where: it goes by the size of the terminal.
@@ -30,6 +31,8 @@ pub(crate) struct Layout {
     pub panes: Panes,
     /// The bar at the top.
     pub header: Rect,
+    /// The task of the tour, below it.
+    pub tour: Rect,
     /// The images, with their frame.
     pub images: Rect,
     /// The detail, with its frame.
@@ -68,6 +71,7 @@ pub(crate) fn of(ui: &Ui) -> Layout {
     let mut layout = Layout {
         panes,
         header: Rect::ZERO,
+        tour: Rect::ZERO,
         images: Rect::ZERO,
         detail: Rect::ZERO,
         chain: Rect::ZERO,
@@ -82,6 +86,8 @@ pub(crate) fn of(ui: &Ui) -> Layout {
     let mut rest = whole;
     if panes != Panes::ImagesOnly {
         layout.header = take_top(&mut rest, 1);
+        let tour = tour_strip::lines(app, strip_width(width)).len();
+        layout.tour = take_top(&mut rest, u16::try_from(tour).unwrap_or(0).min(4));
         layout.footer = take_bottom(&mut rest, 1);
     }
     layout.line = take_bottom(&mut rest, line_height(ui, width));
@@ -242,6 +248,11 @@ fn jobs_height(ui: &Ui, panes: Panes) -> u16 {
         Panes::Stacked => 1,
         _ => open.min(2) + 2,
     }
+}
+
+/// Columns for the words of the tour's strip.
+pub(crate) fn strip_width(width: u16) -> usize {
+    usize::from(width.saturating_sub(2))
 }
 
 /// Rows of the line above the footer.

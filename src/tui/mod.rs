@@ -8,6 +8,7 @@
 //! | `settings`, `selection`, `detail_pane`, `session`, `refresh`, `jobs` | its parts |
 //! | `rows`, `order`, `filter`, `summary`, `plan_preview`, `diagram` | what the images pane shows |
 //! | `health`, `map`, `selected_chain` | what the detail shows |
+//! | `tour`, `tour_strip` | five small tasks on the sample forests |
 //! | `actions`, `bindings`, `keymap`, `disabled_reason` | what keys mean, and when not |
 //! | `msg`, `query` | what happens, and what is asked for |
 //! | `dialogs`, `forms` | what takes the keyboard from the panes |
@@ -50,7 +51,7 @@ mod options;
 mod order;
 mod panes;
 mod places;
-//! | `plain` | the same line by line: another runner, that draws nothing |
+mod plain;
 mod plan_preview;
 mod query;
 mod refresh;
@@ -69,6 +70,8 @@ mod terminal;
 mod terminal_query;
 mod text;
 mod theme;
+mod tour;
+mod tour_strip;
 mod ui;
 mod update;
 mod views;

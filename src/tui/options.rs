@@ -25,6 +25,10 @@ pub struct TuiOptions {
     pub ascii: Option<bool>,
     /// Whether the terminal is asked for its ground and the width of signs, if the configuration lets it.
     pub asks_terminal: bool,
+    /// Whether these are the sample forests, which the tour is about.
+    pub is_demo: bool,
+    /// Whether it begins at once.
+    pub tour: bool,
     /// What the person has set up.
     pub config: Config,
     /// What is wrong with the configuration, each as a sentence.
@@ -72,6 +76,7 @@ impl TuiOptions {
             read_only: self.read_only,
             ascii: self.ascii.or(config.ascii).unwrap_or_else(asks_ascii),
             theme: config.theme_on(heard.is_light).at_depth(depth()),
+            is_demo: self.is_demo,
             home: set("HOME").map(PathBuf::from),
             keymap: config.keymap.clone(),
             commands: config.commands.clone(),

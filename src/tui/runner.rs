@@ -28,6 +28,7 @@ use super::options::TuiOptions;
 use super::session_state::SessionState;
 use super::terminal::{Screen, Surface};
 use super::terminal_query;
+use super::tour::Tour;
 use super::ui::Ui;
 use super::update;
 use super::workers::Workers;
@@ -93,6 +94,7 @@ pub fn run(options: TuiOptions) -> anyhow::Result<ExitCode> {
     let mut ui = Ui::new(settings, screen.size()?);
     ui.app.tree.sort = options.config.sort;
     recall(&mut ui, options.state_dir.as_deref());
+    ui.app.tour = options.tour.then(Tour::default);
     let mut runner = Runner {
         ui,
         screen,

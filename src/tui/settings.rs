@@ -15,6 +15,8 @@ pub struct Settings {
     pub roots: Vec<PathBuf>,
     /// Whether whatever changes files is hidden.
     pub read_only: bool,
+    /// Whether the sample forests are shown.
+    pub is_demo: bool,
     /// Whether only ASCII characters are drawn.
     pub ascii: bool,
     /// How roles look.

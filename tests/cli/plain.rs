@@ -120,7 +120,7 @@ fn an_image_is_branched_and_that_is_undone() {
     } else {
         "yes"
     };
-    talk.answer(&agreed.to_owned());
+    talk.answer(agreed);
     assert!(!place.path().join("new.qcow2").exists(), "{}", talk.said);
     assert_eq!(talk.end(), Some(0));
 }
@@ -170,6 +170,9 @@ fn what_is_looked_at_is_told_and_mistakes_are_answered() {
     assert!(wrong.contains("nonsense is none of these."), "{wrong}");
     let info = talk.answer("info");
     assert!(info.contains("virtual"), "{info}");
+    let recover = talk.answer("recover");
+    assert!(recover.contains("was interrupted"), "{recover}");
+    talk.answer("");
     let log = talk.answer("log");
     assert!(log.contains("nothing happened yet"), "{log}");
     let bye = talk.answer("quit");

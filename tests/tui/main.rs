@@ -21,4 +21,5 @@ mod screens;
 mod sizes;
 mod steps;
 mod svg;
+mod tour;
 mod workflows;

@@ -1812,7 +1812,7 @@ fn what_is_half_made_is_listed_and_goes_by_a_plan() {
     };
     let query_id = *query_id;
     assert!(
-        harness.screen().contains("looking into the journal"),
+        harness.screen().contains("looking into the log"),
         "{}",
         harness.screen()
     );

@@ -74,10 +74,13 @@ pub fn run(ready: Ready, progress: &Progress) -> Result<Outcome, Error> {
         _ => {}
     }
     if let (Some(error), Ok(outcome)) = (unwritten, &mut ended) {
-        outcome.remarks.push(Note::new(NoteKind::NotRecorded, format!(
-            "it could not be written down in the journal, so that `undo` does not know it: {error}",
-            error = io_text(&error)
-        )));
+        outcome.remarks.push(Note::new(
+            NoteKind::NotRecorded,
+            format!(
+                "it could not be written down in the log, so that `undo` does not know it: {error}",
+                error = io_text(&error)
+            ),
+        ));
     }
     if let Ok(outcome) = &ended {
         trash::record_again(plan, &outcome.touched);

@@ -119,7 +119,7 @@ pub struct ListMenu {
     pub by_key: bool,
     /// What of the selected image it lists, to be made anew when the disk tells more.
     pub inside: Option<Inside>,
-    /// The question whose answer fills it.
+    /// The question whose answer fills it; none once it is filled.
     pub query_id: Option<QueryId>,
 }
 

@@ -53,6 +53,7 @@ fn turn(talk: &mut Talk) -> io::Result<()> {
         Some(
             Dialog::Jobs(_)
             | Dialog::Filter(_)
+            | Dialog::Folders(_)
             | Dialog::Leave(_)
             | Dialog::Log(_)
             | Dialog::Measure(_),

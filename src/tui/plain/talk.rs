@@ -22,7 +22,9 @@ use crate::tui::jobs::JobState;
 use crate::tui::key::{Code, Key};
 use crate::tui::msg::{Effect, Msg};
 use crate::tui::options::TuiOptions;
+use crate::tui::selection::Built;
 use crate::tui::settings::Settings;
+use crate::tui::terminal_query::Heard;
 use crate::tui::text;
 use crate::tui::ui::Ui;
 use crate::tui::update;
@@ -47,7 +49,7 @@ pub(super) struct Talk {
     /// Whether Ctrl-C was pressed while something ran.
     stop: Arc<AtomicBool>,
     /// The rows that were told last.
-    pub(super) listed: Option<(u64, u64, u64, usize)>,
+    pub(super) listed: Option<Built>,
     /// Whether the person has left.
     pub(super) left: bool,
 }
@@ -75,7 +77,7 @@ impl Talk {
             ascii: true,
             mouse: false,
             keymap: Keymap::default(),
-            ..options.settings()
+            ..options.settings(&Heard::default())
         };
         let mut ui = Ui::new(settings, SIZE);
         ui.app.session.journal = options.state_dir.is_some().then(|| options.roots.clone());

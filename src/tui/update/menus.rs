@@ -376,9 +376,7 @@ pub(super) fn interrupted(found: Option<&Result<Interrupted, String>>) -> ListMe
     let explains = |text: &str| entry("", "", text, Choice::Explains);
     let mut items = Vec::new();
     match found {
-        None => items.push(explains(
-            "looking into the journal and for what is half made",
-        )),
+        None => items.push(explains("looking into the log and for what is half made")),
         Some(Err(why)) => items.push(explains(why)),
         Some(Ok(found)) => {
             for one in &found.entries {

@@ -8,7 +8,7 @@
 //! | `open`, `dialogs` | opening dialogs, and doing what they ask for |
 //! | `jobs`, `scan` | what is begun, and what comes of it |
 //! | `responses` | answers of the workers |
-//! | `settle` | what follows from every change |
+//! | `settle`, `tour` | what follows from every change |
 
 mod cursor;
 mod dialogs;
@@ -22,6 +22,7 @@ mod panes;
 mod responses;
 mod scan;
 mod settle;
+mod tour;
 
 use std::sync::Arc;
 
@@ -58,6 +59,7 @@ pub fn update(ui: &mut Ui, msg: Msg) -> Vec<Effect> {
         other => responses::take(ui, other, &mut effects),
     }
     settle(ui);
+    tour::follow(&mut ui.app);
     ask_for_hits(&mut ui.app, &mut effects);
     let asked = asked_about(ui).map(|node| node.path.clone());
     if asked.is_some() && asked != ui.app.detail.asked {

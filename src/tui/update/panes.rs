@@ -19,6 +19,7 @@ use crate::tui::msg::Effect;
 use crate::tui::order::View;
 use crate::tui::rows::RowKind;
 use crate::tui::text;
+use crate::tui::tour::Tour;
 use crate::tui::ui::Ui;
 
 use super::operations::{self, paths};
@@ -126,6 +127,7 @@ pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
         Action::Undo => operations::undo(ui, effects),
         Action::Redo => operations::redo(ui, effects),
         Action::Recover => operations::recover(ui, effects),
+        Action::Tour => ui.app.tour = Some(Tour::default()),
         Action::Rescan => scan::rescan(&mut ui.app, effects),
         Action::Redraw => effects.push(Effect::Redraw),
     }
@@ -180,6 +182,10 @@ fn back(ui: &mut Ui) {
     } else if ui.app.tree.view != View::All {
         ui.app.tree.view = View::All;
         ui.app.changed();
+    } else if ui.app.tour.take().is_some() {
+        let again = ui.app.key(Action::Tour);
+        ui.app
+            .tell(format!("The tour is left; {again} begins it again."));
     } else if !ui.app.tree.marks.is_empty() {
         ui.app.tell("U clears the marks.");
     }

@@ -228,7 +228,6 @@ fn interrupted(ui: &mut Ui, query_id: QueryId, found: &Result<Interrupted, Strin
         && menu.query_id == Some(query_id)
     {
         let mut fresh = menus::interrupted(Some(found));
-        fresh.query_id = menu.query_id;
         fresh.query = std::mem::take(&mut menu.query);
         fresh.search();
         **menu = fresh;

@@ -12,10 +12,12 @@ use crate::tui::app::App;
 use crate::tui::bindings::Group;
 use crate::tui::dialogs::{FilterLine, Keyboard, Window};
 use crate::tui::disabled_reason::why_not;
+use crate::tui::layout::strip_width;
 use crate::tui::msg::Watching;
 use crate::tui::status_line;
 use crate::tui::text;
 use crate::tui::theme::Role;
+use crate::tui::tour_strip;
 use crate::tui::ui::Ui;
 use crate::units;
 
@@ -85,6 +87,16 @@ pub(super) fn header(frame: &mut Frame<'_>, app: &App, area: Rect) {
         Span::styled(right, style),
     ]);
     frame.render_widget(Paragraph::new(line).style(style), area);
+}
+
+/// The task of the tour, and what helps.
+pub(super) fn tour(frame: &mut Frame<'_>, app: &App, area: Rect) {
+    let style = app.settings.theme.style(Role::Warning);
+    let lines = tour_strip::lines(app, strip_width(area.width));
+    let lines = lines
+        .into_iter()
+        .map(|line| Line::styled(format!(" {line}"), style));
+    frame.render_widget(Paragraph::new(lines.collect::<Vec<_>>()), area);
 }
 
 /// The keys worth knowing now; the area of the dialog that is open goes with it.

@@ -31,6 +31,7 @@ pub fn draw(frame: &mut Frame<'_>, ui: &Ui) {
     let keyboard = ui.dialogs.keyboard();
     let dialog = layout::of_dialog(ui, &layout);
     bars::header(frame, app, layout.header);
+    bars::tour(frame, app, layout.tour);
     bars::footer(frame, ui, layout.footer, dialog);
     bars::line(frame, app, keyboard, layout.line);
     if app.diagram.is_some() {

@@ -21,13 +21,13 @@ pub(super) fn find(
     forest: Option<&Forest>,
 ) -> Result<Interrupted, String> {
     let Some(dir) = state_dir else {
-        return Err("nothing is remembered from run to run: there is no journal".to_owned());
+        return Err("nothing is remembered from run to run: there is no log".to_owned());
     };
     let journal = Journal::at(dir);
     let failed = |error| {
         let file = printable(journal.path());
         format!(
-            "the journal {file} cannot be read: {error}",
+            "the log {file} cannot be read: {error}",
             error = io_text(&error)
         )
     };
