@@ -161,7 +161,7 @@ fn what_is_typed_for_qemu_img_does_the_same() {
     let ended = place
         .q("create -b base.qcow2 -F raw new.qcow2 --json --yes")
         .with(0);
-    let note = ended.json()["plan"]["notes"][0].clone();
+    let note = ended.result()["plan"]["notes"][0].clone();
     assert_eq!(note["kind"], "backing-format", "{note}");
     assert_eq!(note["warning"], true, "{note}");
 }
