@@ -1,11 +1,11 @@
-//! Converting, against `qemu-img convert` on the same files in turns: a compressed image to raw, and a
-//! raw one to a compressed image by both codecs.
+//! Converting, against `qemu-img convert` on the same files in turns: a compressed image to raw, a raw one to a
+//! compressed image by both codecs, and a plain image to raw; that last also against `cp` of the same file.
 //!
 //! `cargo bench --bench convert` makes a disk of programs and libraries of this machine, noise and
 //! zeros (`QANOPY_BENCH_MIB` sets another size than 512), in the temporary directory (`TMPDIR`),
 //! and prints medians of the paired ratios, of time as well as of processor time, which tells more
-//! on a machine that is busy with other things, and the sizes. Both flush at the end: qemu-img is
-//! told `-t writeback`, since by default it does not.
+//! on a machine that is busy with other things, and the sizes. All flush at the end: qemu-img is told `-t writeback`
+//! and `cp` is followed by `sync`, since by default they do not.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // A benchmark fails loudly and prints.
 
 mod usage;
@@ -32,6 +32,16 @@ fn qemu_img(args: &[&str], from: &Path, to: &Path) -> Spent {
             .status()
             .unwrap();
         assert!(status.success(), "qemu-img convert {args:?}");
+    })
+    .1
+}
+
+/// What copies bytes and knows nothing of images.
+fn cp(from: &Path, to: &Path) -> Spent {
+    timed(Who::Children, || {
+        let done = |command: &mut Command| assert!(command.status().unwrap().success());
+        done(Command::new("cp").arg(from).arg(to));
+        done(Command::new("sync").arg("-d").arg(to));
     })
     .1
 }
@@ -124,6 +134,8 @@ fn main() {
     let file = |name: &str| dir.path().join(name);
     let size = mib << 20;
     disk(&file("disk.img"), size);
+    let plain = ["-f", "raw", "-O", "qcow2"];
+    qemu_img(&plain, &file("disk.img"), &file("plain"));
     for codec in ["zlib", "zstd"] {
         let option = format!("compression_type={codec}");
         let args = ["-c", "-f", "raw", "-O", "qcow2", "-o", &option];
@@ -143,10 +155,24 @@ fn main() {
     );
     for (what, source, format, args, form) in [
         (
+            "plain to raw, cp",
+            "plain",
+            Format::Qcow2,
+            &[] as &[&str],
+            &raw,
+        ),
+        (
+            "plain to raw",
+            "plain",
+            Format::Qcow2,
+            &["-f", "qcow2", "-O", "raw"],
+            &raw,
+        ),
+        (
             "zlib to raw",
             "zlib",
             Format::Qcow2,
-            &["-f", "qcow2", "-O", "raw"][..],
+            &["-f", "qcow2", "-O", "raw"],
             &raw,
         ),
         (
@@ -182,7 +208,10 @@ fn main() {
         let mut samples = Vec::new();
         let mut lengths = (0, 0);
         for _ in 0..pairs {
-            let theirs = qemu_img(args, &file(source), &file("theirs"));
+            let theirs = match args {
+                [] => cp(&file(source), &file("theirs")),
+                args => qemu_img(args, &file(source), &file("theirs")),
+            };
             let ours = ours(&file(source), &format, &file("ours"), form);
             samples.push((theirs, ours));
             lengths = (

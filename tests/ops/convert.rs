@@ -15,7 +15,7 @@ use known::{carry_out, carry_out_request, words};
 use proptest::prelude::*;
 use qanopy::host::{Host, RealHost};
 use qanopy::image::{
-    CarriedBitmaps, Compression, CompressionLevel, Format, Preallocation, Qcow2Options,
+    CarriedBitmaps, Compression, CompressionLevel, Format, Preallocation, Qcow2Options, SparseSize,
 };
 use qanopy::ops::{
     self, BackingStyle, Convert, ConvertForm, Danger, DataFileOption, Error, ImageOptions,
@@ -238,6 +238,7 @@ proptest! {
     fn whatever_it_is_made_of_and_made_into_the_guest_sees_the_same(
         tree in trees(Shape { snapshots: false, ..Shape::default() }),
         forms in prop::collection::vec((form(), any::<prop::sample::Index>(), any::<bool>()), 3),
+        shares in any::<bool>(),
     ) {
         let Some(qemu) = qemu() else { return Ok(()) };
         let dir = tempfile::tempdir().unwrap();
@@ -263,7 +264,12 @@ proptest! {
                     wish.backing = Some(root.join(tree.name(base)));
                 }
             }
-            let plan = plan(root, wish);
+            let what = format!("{what}\nblocks are shared: {shares}");
+            let host: Arc<dyn Host> = match shares {
+                true => Arc::new(FaultyHost::counting(Arc::new(RealHost)).sharing()),
+                false => Arc::new(RealHost),
+            };
+            let plan = ops::plan(&context(host, root), &Request::Convert(wish));
             prop_assert!(plan.danger != Danger::Refused, "{}\n{what}", words(&plan));
             let made = carry_out(plan);
             prop_assert!(made.is_ok(), "{made:?}\n{what}");
@@ -342,6 +348,48 @@ fn compressed_images_are_no_larger_than_those_of_qemu_img_and_each_reads_the_oth
     for (what, ours, theirs) in &sizes {
         assert!(*ours <= theirs + theirs / 1000, "{what}: {sizes:#?}");
     }
+}
+
+#[test]
+fn blocks_are_shared_where_the_filesystem_can_and_nothing_else_was_asked_for() {
+    let Some(qemu) = qemu() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let here = qemu.within(dir.path());
+    let root = dir.path();
+    disk(&root.join("disk.img"), 48 << 20);
+    here.img(&["convert", "-f", "raw", "-O", "qcow2", "disk.img", "base"]);
+    here.img(&[
+        "create", "-q", "-f", "qcow2", "-b", "base", "-F", "qcow2", "overlay",
+    ]);
+    here.io("overlay", &["write -P 5 100k 900k", "write -z 20M 3M"]);
+    let shared_by = |source: &str, form: ConvertForm, sparse: SparseSize| {
+        let kind = format_of(&form);
+        let host = Arc::new(FaultyHost::counting(Arc::new(RealHost)).sharing());
+        let mut wish = wish(root, source, form);
+        wish.sparse = sparse;
+        carry_out_request(&context(host.clone(), root), &Request::Convert(wish)).unwrap();
+        assert_same(&here, ["qcow2", kind], [source, "new"], kind);
+        if kind == "qcow2" {
+            assert!(oracle::check(&root.join("new")).is_clean());
+        }
+        fs::remove_file(root.join("new")).unwrap();
+        host.shared()
+    };
+    let usual = SparseSize::default();
+    let full = ConvertForm::Raw {
+        preallocation: Preallocation::Full,
+    };
+    for source in ["base", "overlay"] {
+        for form in [RAW, qcow2(Qcow2Options::default())] {
+            let shared = shared_by(source, form, usual);
+            assert!(shared > 16 << 20, "{source}: {shared} bytes");
+        }
+    }
+    // These say what is to be stored.
+    let deflated = compressed(Qcow2Options::default());
+    assert_eq!(shared_by("base", full, usual), 0);
+    assert_eq!(shared_by("base", deflated, usual), 0);
+    assert_eq!(shared_by("base", RAW, SparseSize::new(0).unwrap()), 0);
 }
 
 #[test]

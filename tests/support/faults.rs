@@ -106,6 +106,8 @@ struct State {
     tells: Option<(Calls, usize, Told)>,
     /// Only calls for names that hold these words fail or are told of.
     only: Option<&'static str>,
+    /// Whether two files can have blocks in common, whatever the filesystem can.
+    shares: bool,
     counted: Mutex<Counted>,
 }
 
@@ -123,6 +125,8 @@ struct Counted {
     of_class: usize,
     /// Bytes written, copied and cloned.
     written: u64,
+    /// Bytes cloned.
+    shared: u64,
     /// The first call that failed.
     struck: Option<String>,
 }
@@ -226,6 +230,13 @@ impl FaultyHost {
         self
     }
 
+    /// The same on a filesystem where files can have blocks in common: they are copied.
+    pub fn sharing(mut self) -> Self {
+        let state = Arc::get_mut(&mut self.state).unwrap();
+        state.shares = true;
+        self
+    }
+
     fn planned(inner: Arc<dyn Host>, plan: Option<(Calls, usize, Fault, Then)>) -> Self {
         Self::made(inner, plan, None)
     }
@@ -239,6 +250,7 @@ impl FaultyHost {
             plan,
             tells,
             only: None,
+            shares: false,
             counted: Mutex::default(),
         };
         Self {
@@ -268,6 +280,11 @@ impl FaultyHost {
     /// Bytes written, copied and cloned so far.
     pub fn written(&self) -> u64 {
         self.state.counted.lock().unwrap().written
+    }
+
+    /// Bytes cloned so far.
+    pub fn shared(&self) -> u64 {
+        self.state.counted.lock().unwrap().shared
     }
 
     /// How many calls of a class there were.
@@ -385,6 +402,20 @@ impl FaultyFile {
     }
 }
 
+impl FaultyFile {
+    /// As filesystems do it: whole blocks, all of which the source has.
+    fn share(&self, source: &dyn HostFile, from: u64, to: u64, len: u64) -> io::Result<Cloned> {
+        let is_aligned = [from, to, len].iter().all(|n| n.is_multiple_of(4096));
+        if !is_aligned || from + len > source.len()? {
+            return Ok(Cloned::Unsupported);
+        }
+        let mut bytes = vec![0; usize::try_from(len).unwrap()];
+        source.read_padded(&mut bytes, from)?;
+        self.inner.write_at(&bytes, to)?;
+        Ok(Cloned::Done)
+    }
+}
+
 impl HostFile for FaultyFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let words = || self.words("read_at", offset, buf.len() as u64);
@@ -443,9 +474,13 @@ impl HostFile for FaultyFile {
         self.state.pass(Call::Allocate, &self.path, || {
             self.words("clone_range", to, len)
         })?;
-        let done = self.inner.clone_range(source, from, to, len)?;
+        let done = match self.state.shares {
+            true => self.share(source, from, to, len)?,
+            false => self.inner.clone_range(source, from, to, len)?,
+        };
         if done == Cloned::Done {
             self.state.wrote(len);
+            self.state.counted.lock().unwrap().shared += len;
         }
         Ok(done)
     }

@@ -1,25 +1,21 @@
 //! Moving a run of bytes from one file to another by the cheapest way the two allow: sharing the
 //! blocks, copying inside the kernel, reading and writing.
 
-use std::ops::Range;
-
 use crate::image::ImageFile;
 
 use crate::host::Cloned;
 use crate::image::error::{OfFile, Result};
 use crate::image::internal::{index, part_mut};
+use crate::image::write::write_out::WriteOut;
 
 /// Bytes moved by one read and one write; also the size of the buffer kept.
 pub(crate) const BUFFER: usize = 1 << 20;
 
 /// Runs shorter than this are cheaper to read and write than to ask the kernel about.
-const WORTH_ASKING: u64 = 64 << 10;
-
-/// Bytes in a row that are sent on their way to the device together.
-const SENT: u64 = 4 << 20;
+pub(crate) const WORTH_ASKING: u64 = 64 << 10;
 
 /// Clones must lie on the filesystem's blocks; this is the largest usual block.
-const BLOCK: u64 = 4096;
+pub(crate) const BLOCK: u64 = 4096;
 
 /// Moves runs from one source file to one target file, and remembers what the pair cannot do.
 #[derive(Debug)]
@@ -27,8 +23,7 @@ pub(crate) struct Transfer {
     clones: bool,
     copies: bool,
     buffer: Vec<u8>,
-    /// What was written last without a gap, and not sent on its way yet.
-    unsent: Range<u64>,
+    write_out: WriteOut,
 }
 
 /// A place in a file.
@@ -47,7 +42,7 @@ impl Transfer {
             clones: true,
             copies: true,
             buffer: Vec::new(),
-            unsent: 0..0,
+            write_out: WriteOut::default(),
         }
     }
 
@@ -71,7 +66,7 @@ impl Transfer {
         if self.offload(from, to, len_inside)? {
             // Shared blocks are on the device already.
             if !self.clones {
-                self.send(to, len_inside);
+                self.write_out.wrote(to.file, to.offset, len_inside);
             }
             return Ok(());
         }
@@ -85,35 +80,15 @@ impl Transfer {
             to.file.write(buffer, write_at)?;
             done += want as u64;
         }
-        self.send(to, len_inside);
+        self.write_out.wrote(to.file, to.offset, len_inside);
         Ok(())
     }
 
     /// Writes bytes that are in memory.
     pub(crate) fn write(&mut self, bytes: &[u8], to: Place<'_>) -> Result<()> {
         to.file.write(bytes, to.offset)?;
-        self.send(to, bytes.len() as u64);
+        self.write_out.wrote(to.file, to.offset, bytes.len() as u64);
         Ok(())
-    }
-
-    /// Long runs begin their way to the device while the next are copied: the flush at the end has less to
-    /// wait for.
-    fn send(&mut self, to: Place<'_>, len: u64) {
-        let Range { start, end } = self.unsent;
-        self.unsent = if end == to.offset {
-            start..to.offset + len
-        } else {
-            // Short ones wait, and may come to lie beside others.
-            if end - start >= WORTH_ASKING {
-                to.file.write_out(start, end - start);
-            }
-            to.offset..to.offset + len
-        };
-        let Range { start, end } = self.unsent;
-        if end - start >= SENT {
-            to.file.write_out(start, end - start);
-            self.unsent = end..end;
-        }
     }
 
     /// Tries to let the kernel do it; true if it did.

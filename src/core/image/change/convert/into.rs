@@ -1,6 +1,8 @@
 //! Converting into an image that is there: its guest bytes are overwritten in place, in order and by one
 //! thread. What lies behind the end of the sources stays.
 
+use std::sync::atomic::AtomicBool;
+
 use crate::image::error::{OfFile, Result};
 use crate::image::write::disk_writer::Target;
 use crate::image::{Error, ErrorKind, ProgressSink, Source, internal};
@@ -25,10 +27,11 @@ pub fn convert_into(
 ) -> Result<()> {
     target.begin()?;
     let unit = target.unit();
-    let mut pieces = Pieces::new(from, unit);
+    let shares = AtomicBool::new(false);
+    let mut pieces = Pieces::new(from, unit, &shares);
     let (mut reader, mut buffer) = (Reader::saving(from.salvage.clone()), Vec::new());
     while let Some(piece) = pieces.next_piece()? {
-        match piece {
+        let (start, len, runs) = match piece {
             Piece::Gap { start, len, .. } => {
                 let mut at = start;
                 while at < start + len {
@@ -37,17 +40,18 @@ pub fn convert_into(
                     at += part;
                     go_on(target, progress, 0)?;
                 }
+                continue;
             }
-            Piece::Work { start, len, runs } => {
-                // A piece is a few MiB at most.
-                buffer.resize(internal::index(len).of(target.path())?, 0);
-                reader.fill(start, &runs, &mut buffer)?;
-                write(target, start, &buffer, from.sparse)?;
-                let data = runs.iter().filter(|run| run.holds_data());
-                let data = data.map(|run| run.len).sum();
-                go_on(target, progress, data)?;
-            }
-        }
+            Piece::Work { start, len, runs } => (start, len, runs),
+            Piece::Share(run) => (run.start, run.len, vec![run]),
+        };
+        // A piece is a few MiB at most.
+        buffer.resize(internal::index(len).of(target.path())?, 0);
+        reader.fill(start, &runs, &mut buffer)?;
+        write(target, start, &buffer, from.sparse)?;
+        let data = runs.iter().filter(|run| run.holds_data());
+        let data = data.map(|run| run.len).sum();
+        go_on(target, progress, data)?;
     }
     target.finish()
 }

@@ -103,7 +103,7 @@ pub fn convert(
             let file = stage_raw(&mut temp, new, size, *preallocation, |_| {
                 progress.advance(0)
             })?;
-            let sink = RawSink::new(&file, from.sparse);
+            let sink = RawSink::new(&file, from.sparse, *preallocation);
             pipeline::run(from, Sink::Raw(&sink), new, progress)?;
             file.flush()?;
         }

@@ -11,14 +11,13 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
 use crate::image::error::{OfFile, Result};
-use crate::image::write::sequential::SequentialWriter;
 use crate::image::{Error, ErrorKind, ProgressSink, internal};
 use crate::qcow2::codec::Deflater;
 use crate::qcow2::{Geometry, Header};
 
 use super::options::{CompressionLevel, ConvertFrom};
 use super::pieces::{Piece, Pieces, RAW_UNIT, Run};
-use super::sink::{RawSink, Sink, pack};
+use super::sink::{InOrder, RawSink, Sink};
 use super::sparse::SparseSize;
 use super::work::{Cell, Reader, Shape, cells};
 
@@ -56,6 +55,8 @@ enum Done {
         buffer: Vec<u8>,
         cells: Vec<Cell>,
     },
+    /// Nothing yet: its one run may be shared, which is done in order, or else read.
+    Share(Task),
 }
 
 type Numbered = Result<(u64, Done)>;
@@ -81,13 +82,15 @@ pub(super) fn run(
     progress: &dyn ProgressSink,
 ) -> Result<()> {
     let header;
-    let (target, sequential) = match sink {
-        Sink::Raw(raw) => (Target::Raw(raw), None),
+    let is_plain = from.salvage.is_none() && from.sparse == SparseSize::default();
+    let (target, in_order, may_share) = match sink {
+        Sink::Raw(raw) => (Target::Raw(raw), InOrder::raw(raw), raw.may_share()),
         Sink::Qcow2 {
             sequential,
             compress,
         } => {
             header = sequential.header().clone();
+            let may_share = compress.is_none() && sequential.may_share();
             let target = Target::Qcow2 {
                 geometry: header.geometry,
                 has_backing: header.backing.is_some(),
@@ -95,9 +98,11 @@ pub(super) fn run(
                 sparse: from.sparse,
                 header: &header,
             };
-            (target, Some(sequential))
+            (target, InOrder::Qcow2(sequential), may_share)
         }
     };
+    // Not where somebody asked which zeros are stored, or what can be read of damaged files.
+    let shares = AtomicBool::new(is_plain && may_share);
     let unit = match target {
         Target::Raw(_) => RAW_UNIT,
         Target::Qcow2 { geometry, .. } => geometry.cluster_size(),
@@ -118,7 +123,7 @@ pub(super) fn run(
         {
             let ended = ended.clone();
             let buffers = buffers.clone();
-            let pieces = Pieces::new(from, unit);
+            let pieces = Pieces::new(from, unit, &shares);
             scope.spawn(move || cut(pieces, &buffers, &tasks, &ended, stop));
         }
         for _ in 0..workers {
@@ -128,12 +133,14 @@ pub(super) fn run(
         }
         drop((ended, waiting, buffers));
         let mut writer = Writer {
-            path,
+            target: (target, path),
+            in_order,
             progress,
             next: 0,
             early: BTreeMap::new(),
+            shares: &shares,
         };
-        let result = writer.run(&results, &free, sequential, stop);
+        let result = writer.run(&results, &free, stop);
         // Whoever waits for a buffer or a task finds out when these go.
         stop.store(true, Ordering::Relaxed);
         drop((results, free));
@@ -167,6 +174,18 @@ fn cut(
                     buffer,
                 };
                 tasks.send(task).is_ok()
+            }
+            // It has a buffer as well, which bounds how many there are when it turns out that none can be shared.
+            Ok(Some(Piece::Share(run))) => {
+                let Ok(buffer) = buffers.recv() else { return };
+                let task = Task {
+                    number,
+                    start: run.start,
+                    len: run.len,
+                    runs: vec![run],
+                    buffer,
+                };
+                ended.send(Ok((number, Done::Share(task)))).is_ok()
             }
             Err(error) => {
                 drop(ended.send(Err(error)));
@@ -282,10 +301,13 @@ fn one(
 
 /// Puts what comes in any order into the order of the disk.
 struct Writer<'a> {
-    path: &'a Path,
+    target: (Target<'a>, &'a Path),
+    in_order: InOrder<'a>,
     progress: &'a dyn ProgressSink,
     next: u64,
     early: BTreeMap<u64, Done>,
+    /// Whether blocks can be shared, as far as is known.
+    shares: &'a AtomicBool,
 }
 
 impl Writer<'_> {
@@ -293,7 +315,6 @@ impl Writer<'_> {
         &mut self,
         results: &Receiver<Numbered>,
         free: &Sender<Vec<u8>>,
-        mut sequential: Option<&mut SequentialWriter>,
         stop: &AtomicBool,
     ) -> Result<()> {
         loop {
@@ -304,7 +325,7 @@ impl Writer<'_> {
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     if stop.load(Ordering::Relaxed) {
-                        return Err(Error::new(self.path, ErrorKind::Cancelled));
+                        return Err(self.cancelled());
                     }
                     self.go_on(0)?;
                 }
@@ -312,47 +333,50 @@ impl Writer<'_> {
             }
             while let Some(done) = self.early.remove(&self.next) {
                 self.next += 1;
-                let bytes = match done {
-                    Done::Gap { start, len, absent } => {
-                        if let Some(sequential) = sequential.as_deref_mut() {
-                            self.pack_gap(sequential, start..start + len, absent)?;
-                        }
-                        0
-                    }
-                    Done::Read {
-                        start,
-                        data,
-                        buffer,
-                        cells,
-                    } => {
-                        if let Some(sequential) = sequential.as_deref_mut() {
-                            pack(sequential, start, &buffer, cells)?;
-                        }
-                        // Nobody waits for it once all is cut.
-                        drop(free.send(buffer));
-                        data
-                    }
-                };
-                self.go_on(bytes)?;
+                self.put(done, free)?;
             }
         }
     }
 
+    /// Puts the next piece where it belongs.
+    fn put(&mut self, done: Done, free: &Sender<Vec<u8>>) -> Result<()> {
+        match done {
+            Done::Gap { start, len, absent } => self.put_gap(start..start + len, absent),
+            Done::Share(task) => self.share(task, free),
+            Done::Read {
+                start,
+                data,
+                buffer,
+                cells,
+            } => {
+                self.in_order.put(start, &buffer, cells)?;
+                // Nobody waits for it once all is cut.
+                drop(free.send(buffer));
+                self.go_on(data)
+            }
+        }
+    }
+
+    /// Shares the blocks of a piece, or reads it like others.
+    fn share(&mut self, task: Task, free: &Sender<Vec<u8>>) -> Result<()> {
+        for run in &task.runs {
+            if self.shares.load(Ordering::Relaxed) && self.in_order.share(run)? {
+                drop(free.send(task.buffer));
+                return self.go_on(task.len);
+            }
+        }
+        self.shares.store(false, Ordering::Relaxed);
+        let mut reader = Reader::default();
+        let (_, read) = one(self.target, task, &mut reader, &mut None, &mut Vec::new())?;
+        self.put(read, free)
+    }
+
     /// A part at a time: what is preallocated may have to be written.
-    fn pack_gap(
-        &self,
-        sequential: &mut SequentialWriter,
-        range: Range<u64>,
-        absent: bool,
-    ) -> Result<()> {
+    fn put_gap(&mut self, range: Range<u64>, absent: bool) -> Result<()> {
         let mut at = range.start;
         while at < range.end {
             let len = GAP.min(range.end - at);
-            if absent {
-                sequential.nothing(at, len)?;
-            } else {
-                sequential.zeros(at, len)?;
-            }
+            self.in_order.gap(at, len, absent)?;
             at += len;
             self.go_on(0)?;
         }
@@ -363,7 +387,11 @@ impl Writer<'_> {
         if self.progress.advance(bytes) {
             Ok(())
         } else {
-            Err(Error::new(self.path, ErrorKind::Cancelled))
+            Err(self.cancelled())
         }
+    }
+
+    fn cancelled(&self) -> Error {
+        Error::new(self.target.1, ErrorKind::Cancelled)
     }
 }

@@ -1,13 +1,14 @@
 //! Where a conversion writes: a raw file, in which every worker writes for itself, or an image that is
 //! packed in order by one.
 
-use crate::image::ImageFile;
-
+use crate::host::Cloned;
 use crate::image::error::{OfFile, Result};
-use crate::image::internal;
 use crate::image::write::sequential::SequentialWriter;
+use crate::image::write::write_out::WriteOut;
+use crate::image::{ImageFile, Preallocation, State, internal};
 
 use super::options::CompressionLevel;
+use super::pieces::Run;
 use super::sparse::SparseSize;
 use super::work::{Cell, parts};
 
@@ -28,14 +29,21 @@ pub(super) enum Sink<'a> {
 pub(super) struct RawSink {
     file: ImageFile,
     sparse: SparseSize,
+    is_reserved: bool,
 }
 
 impl RawSink {
-    pub(super) fn new(file: &ImageFile, sparse: SparseSize) -> Self {
+    pub(super) fn new(file: &ImageFile, sparse: SparseSize, preallocation: Preallocation) -> Self {
         Self {
             file: file.clone(),
             sparse,
+            is_reserved: preallocation != Preallocation::Off,
         }
+    }
+
+    /// Whether it may have blocks in common with other files.
+    pub(super) fn may_share(&self) -> bool {
+        !self.is_reserved
     }
 
     /// Writes all of the buffer that is to be stored.
@@ -50,8 +58,65 @@ impl RawSink {
     }
 }
 
+/// What the calling thread does with pieces, in the order of the disk.
+#[derive(Debug)]
+pub(super) enum InOrder<'a> {
+    /// Workers have written them: that is sent on its way to the device.
+    Raw {
+        raw: &'a RawSink,
+        write_out: WriteOut,
+    },
+    /// They are packed.
+    Qcow2(&'a mut SequentialWriter),
+}
+
+impl<'a> InOrder<'a> {
+    pub(super) fn raw(raw: &'a RawSink) -> Self {
+        Self::Raw {
+            raw,
+            write_out: WriteOut::default(),
+        }
+    }
+
+    /// Whole units that hold nothing, or read as zero; `absent` if what is below shows through.
+    pub(super) fn gap(&mut self, start: u64, len: u64, absent: bool) -> Result<()> {
+        match self {
+            // It reads as zero where nobody writes.
+            Self::Raw { .. } => Ok(()),
+            Self::Qcow2(sequential) if absent => sequential.nothing(start, len),
+            Self::Qcow2(sequential) => sequential.zeros(start, len),
+        }
+    }
+
+    /// A piece that was read.
+    pub(super) fn put(&mut self, start: u64, buffer: &[u8], cells: Vec<Cell>) -> Result<()> {
+        match self {
+            Self::Raw { raw, write_out } => {
+                write_out.wrote(&raw.file, start, buffer.len() as u64);
+                Ok(())
+            }
+            Self::Qcow2(sequential) => pack(sequential, start, buffer, cells),
+        }
+    }
+
+    /// Has the new image share the blocks of a run; false where they cannot.
+    pub(super) fn share(&mut self, run: &Run) -> Result<bool> {
+        let source = run.layer.as_ref().and_then(|(layer, _)| layer.guest_file());
+        let (Some(source), State::Data { host }) = (source, run.state) else {
+            return Ok(false);
+        };
+        match self {
+            Self::Raw { raw, .. } => {
+                let cloned = raw.file.clone_range(source, host, run.start, run.len)?;
+                Ok(cloned == Cloned::Done)
+            }
+            Self::Qcow2(sequential) => sequential.share(run.start, run.len, source, host),
+        }
+    }
+}
+
 /// Packs a piece: one cell a cluster.
-pub(super) fn pack(
+fn pack(
     sequential: &mut SequentialWriter,
     start: u64,
     buffer: &[u8],

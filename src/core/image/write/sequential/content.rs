@@ -1,5 +1,6 @@
 //! Guest content on its way into a new image: stored, encrypted, compressed or zero.
 
+use crate::host::Cloned;
 use crate::image::error::Result;
 use crate::image::write::transfer::BUFFER;
 use crate::image::{ImageFile, Preallocation, internal};
@@ -9,7 +10,7 @@ use crate::qcow2::{
 };
 
 use super::SequentialWriter;
-use super::output::Output;
+use super::output::{DataFile, Output};
 
 impl SequentialWriter {
     /// Guest clusters from `guest` on, in whole; the last may be short where the disk ends.
@@ -18,6 +19,38 @@ impl SequentialWriter {
         let host = self.place(guest, clusters)?;
         self.put_guest(host, bytes)?;
         self.map(guest, host, clusters)
+    }
+
+    /// Whether its clusters may have blocks in common with other files.
+    pub(crate) fn may_share(&self) -> bool {
+        self.cipher.is_none() && self.preallocation == Preallocation::Off
+    }
+
+    /// As [`SequentialWriter::store`], of whole clusters that share their blocks with `len` bytes at `from` of
+    /// `source`; false, and nothing is stored, where they cannot. Only where it may.
+    pub(crate) fn share(
+        &mut self,
+        guest: u64,
+        len: u64,
+        source: &ImageFile,
+        from: u64,
+    ) -> Result<bool> {
+        self.reach(guest)?;
+        let (target, host) = match &self.data {
+            Some(data) => (&data.file, HostOffset(guest)),
+            None => (self.out.file(), self.header.geometry.offset_of(self.next)),
+        };
+        if target.clone_range(source, from, host.get(), len)? == Cloned::Unsupported {
+            return Ok(false);
+        }
+        let clusters = self.header.geometry.clusters_for(len);
+        let placed = self.place(guest, clusters)?;
+        if placed != host {
+            let fault = internal::Fault::new("shared clusters in another place");
+            return Err(self.fail(fault));
+        }
+        self.map(guest, host, clusters)?;
+        Ok(true)
     }
 
     /// One guest cluster of whose subclusters `bitmap` says which are stored; the other bytes are
@@ -41,7 +74,7 @@ impl SequentialWriter {
 
     fn put_guest(&mut self, host: HostOffset, bytes: &[u8]) -> Result<()> {
         let Some(cipher) = &self.cipher else {
-            return put(self.data.as_ref(), &mut self.out, host, bytes);
+            return put(self.data.as_mut(), &mut self.out, host, bytes);
         };
         self.sealed.clear();
         self.sealed.extend_from_slice(bytes);
@@ -49,7 +82,7 @@ impl SequentialWriter {
         let whole = bytes.len().next_multiple_of(SECTOR);
         self.sealed.resize(whole, 0);
         cipher.encrypt(host.get() / SECTOR as u64, &mut self.sealed);
-        put(self.data.as_ref(), &mut self.out, host, &self.sealed)
+        put(self.data.as_mut(), &mut self.out, host, &self.sealed)
     }
 
     /// Writes what is read as zeros.
@@ -132,7 +165,12 @@ impl SequentialWriter {
 }
 
 /// Puts bytes where the guest's are.
-fn put(data: Option<&ImageFile>, out: &mut Output, host: HostOffset, bytes: &[u8]) -> Result<()> {
+fn put(
+    data: Option<&mut DataFile>,
+    out: &mut Output,
+    host: HostOffset,
+    bytes: &[u8],
+) -> Result<()> {
     match data {
         Some(data) => data.write(bytes, host.get()),
         None => out.put(host.get(), bytes),

@@ -22,7 +22,7 @@ use crate::qcow2::{
 };
 
 use counts::Counts;
-use output::Output;
+use output::{DataFile, Output};
 
 pub(crate) use output::{reserve, write_zeros};
 
@@ -34,7 +34,7 @@ pub(crate) struct SequentialWriter {
     context: L2Context,
     preallocation: Preallocation,
     out: Output,
-    data: Option<ImageFile>,
+    data: Option<DataFile>,
     l1: EntryTable,
     table: Option<OpenTable>,
     counts: Counts,
@@ -88,7 +88,7 @@ impl SequentialWriter {
             header,
             preallocation,
             out: Output::new(file),
-            data,
+            data: data.map(DataFile::new),
             l1: EntryTable::zeroed(entries),
             table: None,
             counts: Counts::new(geometry),
@@ -242,8 +242,8 @@ impl SequentialWriter {
                 // The data file is as long as the disk.
                 let len = len.min(self.header.recorded_size.saturating_sub(guest));
                 match how {
-                    Preallocation::Full => write_zeros(data, host.get(), len)?,
-                    _ => reserve(data, host.get(), len)?,
+                    Preallocation::Full => write_zeros(&data.file, host.get(), len)?,
+                    _ => reserve(&data.file, host.get(), len)?,
                 }
             }
         }
@@ -346,8 +346,8 @@ impl SequentialWriter {
         }
         if let Some(data) = &self.data {
             let len = self.header.recorded_size.next_multiple_of(SECTOR);
-            data.set_len(len, "set the length")?;
-            data.flush()?;
+            data.file.set_len(len, "set the length")?;
+            data.file.flush()?;
         }
         let header = self.header.encode().map_err(|e| self.fail(e))?;
         self.out.put(0, &header)?;

@@ -7,6 +7,7 @@ use crate::image::ImageFile;
 use crate::image::error::Result;
 use crate::image::internal;
 use crate::image::write::transfer::BUFFER;
+use crate::image::write::write_out::WriteOut;
 
 /// A gap up to this length is written as zeros, so that what stands around it is one write.
 const SMALL_GAP: u64 = 4096;
@@ -17,6 +18,7 @@ pub(super) struct Output {
     /// What is still to be written, and where its first byte goes.
     buffer: Vec<u8>,
     start: u64,
+    write_out: WriteOut,
 }
 
 impl Output {
@@ -25,11 +27,16 @@ impl Output {
             file: file.clone(),
             buffer: Vec::new(),
             start: 0,
+            write_out: WriteOut::default(),
         }
     }
 
     pub(super) fn path(&self) -> &Path {
         self.file.path()
+    }
+
+    pub(super) fn file(&self) -> &ImageFile {
+        &self.file
     }
 
     fn tail(&self) -> u64 {
@@ -68,7 +75,7 @@ impl Output {
             self.start = offset;
         }
         if bytes.len() >= BUFFER {
-            self.file.write(bytes, offset)?;
+            self.write(bytes, offset)?;
             self.start = offset + bytes.len() as u64;
             return Ok(());
         }
@@ -89,11 +96,17 @@ impl Output {
     pub(super) fn flush(&mut self) -> Result<()> {
         if !self.buffer.is_empty() {
             let buffer = std::mem::take(&mut self.buffer);
-            self.file.write(&buffer, self.start)?;
+            self.write(&buffer, self.start)?;
             self.start += buffer.len() as u64;
             self.buffer = buffer;
             self.buffer.clear();
         }
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
+        self.file.write(bytes, offset)?;
+        self.write_out.wrote(&self.file, offset, bytes.len() as u64);
         Ok(())
     }
 
@@ -102,6 +115,28 @@ impl Output {
         self.flush()?;
         self.file.set_len(len, "set the length")?;
         self.file.flush()
+    }
+}
+
+/// The file that holds the guest's bytes where that is not the image itself.
+#[derive(Debug)]
+pub(super) struct DataFile {
+    pub(super) file: ImageFile,
+    write_out: WriteOut,
+}
+
+impl DataFile {
+    pub(super) fn new(file: ImageFile) -> Self {
+        Self {
+            file,
+            write_out: WriteOut::default(),
+        }
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
+        self.file.write(bytes, offset)?;
+        self.write_out.wrote(&self.file, offset, bytes.len() as u64);
+        Ok(())
     }
 }
 
