@@ -10,6 +10,7 @@ mod errors;
 mod forest;
 mod look;
 mod mistakes;
+mod packaging;
 mod plain;
 mod readme;
 mod refresh;
