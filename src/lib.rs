@@ -73,7 +73,7 @@
 //! 5. `tests/ops/NAME.rs`: the same as the real tools do; every crash and every failing call (`CrashSuite`); what is
 //!    refused, and who is asked before it. A row in `tests/ops/recovery.rs` (cut off, finished, taken back) and in
 //!    `tests/ops/meanwhile.rs` (what else runs while it stands still).
-//! 6. `README.md` and `README.zh-CN.md` (tests compare their tables), and `CHANGELOG.md`.
+//! 6. `assets/docs/commands.md` and `assets/docs/zh-CN/commands.md` (tests compare their tables), and `CHANGELOG.md`.
 //!
 //! # Add a problem and what helps against it
 //!
@@ -96,7 +96,8 @@
 //!    word; other words that find it. Existing data is reached with Shift only. Tests hold all of that.
 //! 2. The compiler asks for its arm in `tui/update/panes.rs` (what it does) and for one in `tui/disabled_reason.rs`
 //!    (when it makes no sense, and what it means while the cursor is on a snapshot: a function for each reason).
-//! 3. `README.md`: the table of keys; a test prints it as it has to be. `README.zh-CN.md`: the same rows.
+//! 3. `assets/docs/keys.md`: the table of keys; a test prints it as it has to be. `assets/docs/zh-CN/keys.md`: the same
+//!    rows.
 //!
 //! A key of a dialog is a variant and a row in that dialog's file, and the arm in its `update`.
 //!

@@ -1,5 +1,5 @@
 //! One table of everything that can be done: name, group, keys, title. Key handling, the footer,
-//! the key hints on frames, `?` help, the `:` palette and the README's table are all read from it.
+//! the key hints on frames, `?` help, the `:` palette and the table of `assets/docs/keys.md` are all read from it.
 //! The rows stand where their actions are done; this file gathers them, and binds the person's own keys.
 
 use std::any::TypeId;
@@ -43,7 +43,7 @@ pub(crate) fn bind(keymap: &mut Keymap, name: &str, keys: &[Key]) -> Result<(), 
     Ok(())
 }
 
-/// The panes' part of the table as Markdown, for the README.
+/// The panes' part of the table as Markdown, for `assets/docs/keys.md`.
 #[must_use]
 pub fn markdown_table() -> String {
     let mut out = String::from("| keys | what happens |\n|---|---|\n");

@@ -13,7 +13,7 @@ use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier};
 
 use crate::pty::Terminal;
-use crate::svg::svg;
+use crate::svg::{moving, svg};
 
 /// Columns and rows.
 const SIZE: (u16, u16) = (120, 30);
@@ -138,6 +138,49 @@ fn the_pictures_of_the_readme_can_be_drawn() {
     // An image that takes a while to copy is made for it, which is too much for every run.
     if is_asked_for() {
         picture_of_a_job(&demo);
+    }
+}
+
+/// One look of the moving picture: keys, or `>` and the image to go to; what the screen shows then, or behind a `-` no
+/// longer shows; for how many seconds that is left standing.
+type Look = (&'static str, &'static str, f64);
+
+const TOUR: [Look; 9] = [
+    ("", "RootBase", 2.0),
+    (">Overlay-1.qcow2", "Overlay-1.qcow2", 2.0),
+    ("C", "refused", 4.5),
+    ("<esc>", "-refused", 1.0),
+    (">Overlay-1C.qcow2", "Overlay-1C.qcow2", 1.5),
+    ("X", "[ Discard ]", 4.0),
+    ("y", "-[ Discard ]", 3.0),
+    ("z", "[ Cancel ]", 3.0),
+    ("y", "-[ Cancel ]", 3.0),
+];
+
+#[test]
+fn the_moving_picture_of_the_readme_can_be_drawn() {
+    let demo = Demo::new();
+    let mut terminal = Terminal::open(demo.dir.path(), &[], (100, 28));
+    terminal.see("RootBase");
+    let mut frames = Vec::new();
+    for (keys, shows, seconds) in TOUR {
+        match keys.strip_prefix('>') {
+            Some(name) => terminal.go_to(name),
+            None => terminal.press(keys),
+        }
+        match shows.strip_prefix('-') {
+            Some(gone) => terminal.lose(gone),
+            None => terminal.see(shows),
+        }
+        // What the disk tells of an image comes a moment later.
+        thread::sleep(Duration::from_millis(300));
+        frames.push((terminal.look(buffer), seconds));
+    }
+    let drawn = moving(&frames);
+    assert!(drawn.contains("<animate"), "nothing moves");
+    if is_asked_for() {
+        let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets");
+        fs::write(assets.join("tour.svg"), drawn).unwrap();
     }
 }
 

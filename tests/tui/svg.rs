@@ -16,23 +16,82 @@ const INK: &str = "#d5d9e0";
 
 /// A buffer as SVG.
 pub fn svg(buffer: &Buffer) -> String {
+    let mut out = ground(buffer);
+    for y in 0..buffer.area.height {
+        row(&mut out, buffer, y);
+    }
+    out.push_str("</svg>\n");
+    out
+}
+
+/// Buffers of one size, each shown for so many seconds, again and again. A row that several have in common is written
+/// once. What does not move pictures shows the first.
+pub fn moving(frames: &[(Buffer, f64)]) -> String {
+    let (first, _) = &frames[0];
+    let mut out = ground(first);
+    for y in 0..first.area.height {
+        let mut rows: Vec<(String, Vec<bool>)> = Vec::new();
+        for (at, (buffer, _)) in frames.iter().enumerate() {
+            let mut text = String::new();
+            row(&mut text, buffer, y);
+            let known = rows.iter().position(|(row, _)| *row == text);
+            let known = known.unwrap_or_else(|| {
+                rows.push((text, vec![false; frames.len()]));
+                rows.len() - 1
+            });
+            rows[known].1[at] = true;
+        }
+        for (text, shown) in rows {
+            if text.is_empty() || shown.iter().all(|is_shown| *is_shown) {
+                out.push_str(&text);
+                continue;
+            }
+            let first = word(shown[0]);
+            let _ = writeln!(
+                out,
+                "<g visibility=\"{first}\">\n{text}{}</g>",
+                animate(frames, &shown)
+            );
+        }
+    }
+    out.push_str("</svg>\n");
+    out
+}
+
+/// When a row is to be seen.
+fn animate(frames: &[(Buffer, f64)], shown: &[bool]) -> String {
+    let whole: f64 = frames.iter().map(|(_, seconds)| seconds).sum();
+    let (mut values, mut times) = (vec![word(shown[0])], vec!["0".to_owned()]);
+    let mut at = 0.0;
+    for (pair, (_, seconds)) in shown.windows(2).zip(frames) {
+        at += seconds;
+        if pair[0] != pair[1] {
+            values.push(word(pair[1]));
+            times.push(format!("{:.4}", at / whole));
+        }
+    }
+    format!(
+        "<animate attributeName=\"visibility\" calcMode=\"discrete\" values=\"{}\" keyTimes=\"{}\" dur=\"{whole}s\" repeatCount=\"indefinite\"/>\n",
+        values.join(";"),
+        times.join(";")
+    )
+}
+
+fn word(is_shown: bool) -> &'static str {
+    if is_shown { "visible" } else { "hidden" }
+}
+
+/// How a picture of that size begins.
+fn ground(buffer: &Buffer) -> String {
     let area = buffer.area;
     let (cell_width, cell_height) = CELL;
     let (width, height) = (
         usize::from(area.width) * cell_width + 16,
         usize::from(area.height) * cell_height + 16,
     );
-    let mut out = String::new();
-    // Writing to a string does not fail.
-    let _ = write!(
-        out,
+    format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" font-family=\"ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace\" font-size=\"13.3\">\n<rect width=\"{width}\" height=\"{height}\" rx=\"6\" fill=\"{GROUND}\"/>\n"
-    );
-    for y in 0..area.height {
-        row(&mut out, buffer, y);
-    }
-    out.push_str("</svg>\n");
-    out
+    )
 }
 
 /// How a run of cells looks: all that tells it from its neighbours.
@@ -230,6 +289,30 @@ mod tests {
         let words =
             "<tspan x=\"8\">a&lt;b</tspan><tspan x=\"48\">c</tspan><tspan x=\"56\">○</tspan>";
         assert!(svg.contains(words), "{svg}");
+    }
+
+    #[test]
+    fn a_moving_picture_writes_a_row_once_and_shows_it_when_its_frame_does() {
+        let frame = |top: &str| {
+            let mut buffer = Buffer::empty(Rect::new(0, 0, 5, 2));
+            buffer.set_string(0, 0, top, Style::new());
+            buffer.set_string(0, 1, "stays", Style::new());
+            buffer
+        };
+        let moving = moving(&[
+            (frame("one"), 1.0),
+            (frame("two"), 2.0),
+            (frame("one"), 1.0),
+        ]);
+        let count = |text: &str| moving.matches(text).count();
+        assert_eq!(
+            (count(">one<"), count(">two<"), count(">stays<")),
+            (1, 1, 1),
+            "{moving}"
+        );
+        let times = "values=\"hidden;visible;hidden\" keyTimes=\"0;0.2500;0.7500\" dur=\"4s\"";
+        assert!(moving.contains(times), "{moving}");
+        assert_eq!(count("<g visibility=\"visible\">"), 1);
     }
 
     #[test]
