@@ -124,7 +124,7 @@ fn without_prose(text: &str) -> Vec<String> {
         let heading = line.split(' ').next().filter(|word| word.starts_with("##"));
         let picture = line
             .starts_with("![")
-            .then(|| line.split("](").nth(1).unwrap());
+            .then(|| line.rsplit(['(', '/']).next().unwrap());
         // A bar that is escaped is part of the column.
         let row = line
             .strip_prefix("| `")
@@ -335,6 +335,9 @@ fn what_is_typed_for_qemu_img_and_what_is_typed_here_come_to_the_same() {
     assert_eq!(rows, rows_of_qemu_img("README.zh-CN.md"));
     assert!(rows.len() >= 20, "{}", rows.len());
     for (theirs, ours) in rows {
+        // All that such images show is read, hole by hole.
+        let [theirs, ours] =
+            [theirs, ours].map(|line| line.replace("10G", "10M").replace("+1G", "+1M"));
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (one, two) = (one.path().join("images"), two.path().join("images"));
         images_of_the_table(&qemu, &one);
