@@ -513,8 +513,13 @@ fn what_is_in_the_trash_is_a_sibling_that_a_commit_is_refused_for_or_keeps_intac
     for part in ["Overlay-2 (in the trash)", "Overlay-3 (in the trash)"] {
         assert!(refusal.text.contains(part), "{}", refusal.text);
     }
-    // Kept, deleted (each went by itself), or broken.
-    let ways: Vec<&Request> = refusal.ways_out.iter().map(|way| &way.request).collect();
+    // Merged upward instead, or downward: kept, deleted (each went by itself), or broken.
+    let (upward, ways): (Vec<&Request>, Vec<&Request>) = refusal
+        .ways_out
+        .iter()
+        .map(|way| &way.request)
+        .partition(|way| matches!(way, Request::Squash(_)));
+    assert_eq!(upward.len(), 1);
     let (keep, rest) = ways.split_first().unwrap();
     assert!(matches!(keep, Request::Commit(_)));
     let (last, delete) = rest.split_last().unwrap();

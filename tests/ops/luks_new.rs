@@ -640,7 +640,8 @@ fn every_operation_works_on_encrypted_images_with_their_passphrase() {
 
     // Read only.
     let info: Value = serde_json::from_str(&run("info --json top.qcow2")).unwrap();
-    assert_eq!(info["format-specific"]["data"]["encrypt"]["format"], "luks");
+    let encrypt = &info["result"]["format-specific"]["data"]["encrypt"];
+    assert_eq!(encrypt["format"], "luks");
     run("check top.qcow2");
     run("compare top.qcow2 top.qcow2 KEY");
     run("convert --yes top.qcow2 copy.qcow2 --encrypt luks CHEAP KEY");
