@@ -9,6 +9,7 @@
 //! | 5 | [`cli`], [`tui`] | two faces, equal in power, without any knowledge of the format |
 //! | 4 | [`ops`] | what can be done: plans, and what runs them |
 //! | 3 | [`forest`], [`guest`] | what exists: scan, nodes, the graph, its pictures; what lies inside a guest's disk |
+//! | | [`machines`] | who uses an image: the machines of each product, asked or read, and what could not be asked |
 //! | | [`units`], [`json_text`], [`system`] | sizes, ages and names as people read them; the log's file, the date, memory |
 //! | 2 | [`image`] | an image or a chain, in four rooms: read, check, write, change |
 //! | 1 | [`qcow2`], [`host`] | the format, pure; files, locks, reflinks, holes |
@@ -38,6 +39,14 @@
 //! read ([`image::probe`]). What was found comes in batches; the forest inserts it, joins children to what they
 //! name, and tells problems. Screens draw after each batch. All of it is remembered in an index, so that who depends
 //! on an image is known where nobody looks; a refresh looks again at what changed.
+//!
+//! # The life of a machine
+//!
+//! [`machines::Machines::ask`] asks every product of its table, each in a thread; whoever asks waits no longer than a
+//! service is given. The forest notes the answer ([`forest::Forest::note_machines`]) and tells the machines of a node
+//! by its names and its file. Every plan is judged by it in one place (`ops/framework/machines.rs`), which asks anew,
+//! and again under locks. A further product is a file in `machines/` with its reader and a fixture, and a row of the
+//! table in `machines/survey.rs`.
 //!
 //! # The life of a key
 //!
@@ -128,6 +137,7 @@ pub mod cli;
 pub mod forest;
 pub mod guest;
 pub mod json_text;
+pub mod machines;
 pub mod ops;
 pub mod system;
 pub mod tui;

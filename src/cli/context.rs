@@ -9,6 +9,7 @@ use anyhow::anyhow;
 
 use crate::forest::{Forest, Index, NodeId, ScanOptions, ScanSummary, look_at, scan_all};
 use crate::host::{Host, RealHost, io_text, printable};
+use crate::machines::{Machines, Places};
 use crate::ops::journal::Journal;
 use crate::ops::{Context, Looked, LookedIn};
 
@@ -67,6 +68,7 @@ pub(super) fn below(open: &OpenArgs) -> anyhow::Result<Seen> {
     if let Some(dir) = Index::default_dir() {
         forest.note_interrupted(&Journal::at(&dir).halves());
     }
+    ask_machines(&mut forest);
     let context = Context {
         forest: Arc::new(forest),
         looked_in: LookedIn::within(roots),
@@ -122,11 +124,28 @@ pub(super) fn around_files(touched: &[PathBuf], also: &[PathBuf]) -> anyhow::Res
 }
 
 /// The context, once what could not be looked at is told.
-fn told(looked: Looked) -> Context {
+fn told(mut looked: Looked) -> Context {
+    looked.context.ask_machines();
     for complaint in looked.complaints {
         output::complain(format_args!("qanopy: {complaint}"));
     }
     looked.context
+}
+
+/// Asks which machines use the images, and tells whom it could not ask.
+pub(super) fn ask_machines(forest: &mut Forest) {
+    let places = Places::here(Arc::new(RealHost), forest.folders());
+    let machines = Machines::ask(places);
+    tell_unasked(&machines);
+    forest.note_machines(Arc::new(machines));
+}
+
+fn tell_unasked(machines: &Machines) {
+    for unasked in machines.unasked() {
+        output::complain(format_args!(
+            "qanopy: which machines use these images could not be asked: {unasked}"
+        ));
+    }
 }
 
 /// Notes down what was seen, for later runs. They are told what they miss: nothing fails for it here.

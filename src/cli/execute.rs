@@ -21,6 +21,10 @@ pub(super) fn execute(
     request: &Request,
 ) -> anyhow::Result<()> {
     mistakes::no_folder_as_new(request)?;
+    let request = &match consent.despite_machines {
+        true => Request::despite_machines(request.clone()),
+        false => request.clone(),
+    };
     let plan = ops::plan(context, request);
     if !matches!(request, Request::Recover(_)) {
         tell_interrupted();

@@ -7,6 +7,7 @@ use anyhow::bail;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
+use crate::forest::picture;
 use crate::forest::{BackingState, Content, Flags, Forest, Node, NodeId};
 use crate::host::{RealHost, printable, printable_bytes};
 use crate::image::{
@@ -88,7 +89,8 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &InfoArgs) -> anyhow::R
         follow: args.chain,
         raw: false,
     };
-    let (forest, id) = context::image(&args.image, look)?;
+    let (mut forest, id) = context::image(&args.image, look)?;
+    context::ask_machines(&mut forest);
     let layers = layers(&forest, id, args);
     if let Some(Content::Unreadable(why)) = layers.first().map(|top| &top.node.content) {
         bail!("{why}");
@@ -212,6 +214,10 @@ fn describe(forest: &Forest, layer: &Layer<'_>) -> Value {
     }
     if let Some(volume) = node.volume() {
         put("volume", json!(volume.full_name()));
+    }
+    let machines = picture::machines_json(forest, node);
+    if !machines.is_empty() {
+        put("machines", Value::Array(machines));
     }
     let problems: Vec<Value> = node
         .problems
@@ -420,6 +426,9 @@ fn print(out: &mut Out, forest: &Forest, layer: &Layer<'_>) -> std::io::Result<(
             format!("{holder} {does}")
         };
         field(out, "in use by", told)?;
+    }
+    for used in forest.uses(node) {
+        field(out, "machine", printable(used.to_string()))?;
     }
     for problem in &node.problems {
         field(out, "problem", printable(&problem.message))?;

@@ -3,10 +3,12 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use thin_vec::ThinVec;
 
 use crate::host::FileId;
+use crate::machines::Machines;
 
 use super::broken_below::Inherited;
 use super::edges::Edges;
@@ -48,6 +50,8 @@ pub struct Forest {
     pub(super) edges: Edges,
     /// Who cannot be opened for what is below.
     pub(super) inherited: Inherited,
+    /// The machines that are noted.
+    pub(super) machines: Arc<Machines>,
     pub(super) generation: u64,
     /// What only growing needs.
     pub(super) growth: Growth,

@@ -10,6 +10,7 @@ mod growth;
 mod index;
 mod inherited;
 mod insert;
+mod machines;
 mod names;
 mod node;
 pub mod picture;
@@ -28,6 +29,7 @@ pub use edge::{Edge, Reads};
 pub use graph::Forest;
 pub use index::{Index, Remembered};
 pub use insert::Namesakes;
+pub use machines::machine_words;
 pub use node::{
     Backing, BackingState, Content, Flags, Location, Node, NodeId, Recorded, ScannedFile,
 };

@@ -115,6 +115,7 @@ pub fn refreshed(
     fresh.extend(kept.chain(found));
     // Who has files open changes without any file changing.
     fresh.hold(looker.held());
+    fresh.note_machines(Arc::clone(forest.machines()));
     fresh
 }
 

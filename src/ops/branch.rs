@@ -21,7 +21,7 @@ use super::framework::plan::Job;
 use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
-use super::framework::{backing_format, backing_name, new_file, new_image, resolve};
+use super::framework::{backing_format, backing_name, machines, new_file, new_image, resolve};
 use super::{
     BackingStyle, CommandLine, EffectKind, Error, ImageOptions, NoteKind, Outcome, Phase, Plan,
     Progress, RefusalKind, Request, Undo,
@@ -127,6 +127,7 @@ pub(super) fn plan_branch(plan: &mut Plan, request: &Branch) -> Option<BranchJob
     }
     let (format, least) = base_facts(plan, forest, node, base, said.as_ref(), wanted)?;
     check_secrecy(plan, node, new, image);
+    machines::warn_of_owner(plan, node, new);
     let whole = new_file::whole_sectors(plan, wanted.unwrap_or(least));
     if let Some(wanted) = wanted.filter(|wanted| *wanted < least) {
         plan.warn(NoteKind::Size, format!(

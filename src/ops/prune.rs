@@ -26,7 +26,7 @@ pub struct Candidate {
     pub why: String,
 }
 
-/// The overlays that nothing is built on, no process has open, and nobody changed for
+/// The overlays that nothing is built on, no machine names, no process has open, and nobody changed for
 /// `older_than`; oldest first. Roots are never proposed: a disk without a backing file is nobody's
 /// left-over branch. Neither is what cannot be read to the end of its chain, since why it is broken
 /// should be known before it goes.
@@ -87,6 +87,7 @@ fn is_spare_leaf(context: &Context, node: &Node) -> bool {
         && node.facts().is_some()
         && node.backing.is_some()
         && context.forest.is_leaf(node)
+        && context.forest.uses(node).is_empty()
         && node.holders.is_empty()
         && !context.forest.flags(node.id).intersects(broken)
 }

@@ -1,5 +1,5 @@
 //! What a filter line asks of an image: words of its path as it is shown, and terms such as `size>1.5G`,
-//! `age>30d` and `state:missing`. All of them have to hold. Where no path holds a line's words as they are,
+//! `age>30d`, `vm:web` and `state:missing`. All of them have to hold. Where no path holds a line's words as they are,
 //! names that have their letters in that order do.
 
 use std::borrow::Cow;
@@ -15,7 +15,7 @@ use nucleo_matcher::pattern::{CaseMatching, Normalization, Pattern};
 use nucleo_matcher::{Config, Matcher, Utf32Str};
 
 use crate::forest::{Flags, Forest, Location, Node, NodeId, ProblemKind};
-use crate::host::printable_bytes;
+use crate::host::{printable, printable_bytes};
 use crate::units;
 
 use super::places::Places;
@@ -29,7 +29,7 @@ pub struct Filter {
 }
 
 /// Terms that can be asked for, and what each finds.
-pub(crate) const TERMS: [(&str, &str); 14] = [
+pub(crate) const TERMS: [(&str, &str); 15] = [
     (
         "base",
         "a word of the path as it is shown; several words: all of them",
@@ -44,6 +44,10 @@ pub(crate) const TERMS: [(&str, &str); 14] = [
         "not written for so long; s, m, h, d, w, y; also >30d",
     ),
     ("age<12h", "written within that time; also <12h"),
+    (
+        "vm:web",
+        "disks of machines whose names hold that; vm: those of all",
+    ),
     (
         "state:in-use",
         "a process has it open, or an image built on it",
@@ -75,6 +79,8 @@ enum Term {
     Younger(u64),
     /// A flag's or a problem's name holds these letters.
     State(String),
+    /// A machine whose name holds these letters uses it.
+    Machine(String),
 }
 
 impl Filter {
@@ -97,6 +103,13 @@ impl Filter {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.terms.is_empty()
+    }
+
+    /// Whether it asks for machines.
+    #[must_use]
+    pub fn asks_for_machines(&self) -> bool {
+        let mut terms = self.terms.iter();
+        terms.any(|term| matches!(term, Term::Machine(_)))
     }
 
     /// Which images are what it asks for, whose paths are seen from these places. Many are shared out among
@@ -305,6 +318,9 @@ fn term(word: &str) -> Term {
     if let Some(state) = lower.strip_prefix("state:") {
         return Term::State(state.to_owned());
     }
+    if let Some(machine) = lower.strip_prefix("vm:") {
+        return Term::Machine(machine.to_owned());
+    }
     let Some((asks, is_more, value)) = compared(&lower) else {
         return Term::Word(lower);
     };
@@ -376,6 +392,10 @@ fn holds(term: &Term, forest: &Forest, node: &Node, now: SystemTime) -> bool {
         Term::Smaller(bytes) => node.size_on_disk().is_some_and(|size| size < *bytes),
         Term::Older(secs) => age().is_some_and(|age| age > *secs),
         Term::Younger(secs) => age().is_some_and(|age| age < *secs),
+        Term::Machine(name) => {
+            let mut uses = forest.uses(node).into_iter();
+            uses.any(|used| holds_word(&printable(&used.machine.name), name))
+        }
         Term::State(state) => {
             let mut flags = forest.flags(node.id).names();
             let mut problems = node.problems.iter().map(|problem| problem.kind.name());
@@ -474,6 +494,7 @@ mod tests {
         assert!(matches!(term(">1.5G"), Term::Larger(bytes) if bytes == 3 << 29));
         assert!(matches!(term("<30d"), Term::Younger(seconds) if seconds == 30 * 86_400));
         assert!(matches!(term("size>x"), Term::Word(_)));
+        assert_eq!(term("vm:Web"), Term::Machine("web".into()));
         assert!(matches!(term("age>30d"), Term::Older(seconds) if seconds == 30 * 86_400));
     }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use crate::forest::{Forest, Problem, ScannedFile};
 use crate::host::{FileId, Holder, Space, Stat};
 use crate::image::{Bitmap, Check, Format, Passphrase, Snapshot};
+use crate::machines::Machines;
 use crate::ops::journal::Entry;
 use crate::ops::trash::Entry as TrashEntry;
 use crate::ops::{Candidate, Error, Leftover, Outcome, Plan, Progress, ProgressView, Request};
@@ -97,6 +98,8 @@ pub enum Msg {
     Candidates(QueryId, Vec<Candidate>),
     /// What is in the trash.
     Trash(QueryId, Vec<TrashEntry>),
+    /// Which machines there are.
+    Machines(Arc<Machines>),
     /// What was interrupted, or why that cannot be told.
     Interrupted(QueryId, Result<Interrupted, String>),
     /// How large copies of an image would be, or why that cannot be told.
@@ -233,6 +236,8 @@ pub enum Effect {
     Candidates(QueryId, Arc<Forest>),
     /// List the trash.
     Trash(QueryId),
+    /// Find out which machines there are, around these images.
+    Machines(Arc<Forest>),
     /// Find out what was interrupted; with a forest also what was left half made in its folders.
     Interrupted(QueryId, Option<Arc<Forest>>),
     /// Find out how large copies of an image would be.

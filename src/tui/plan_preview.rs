@@ -44,6 +44,7 @@ impl PlanPreview {
     #[must_use]
     pub fn of(forest: &Forest, request: &Request, effects: &[Effect]) -> Self {
         let mut preview = Self::default();
+        let request = request.itself();
         let id = |path: &Path| forest.by_path(path).map(|node| node.id);
         let base = match request {
             Request::Branch(Branch { base, .. }) => id(base),

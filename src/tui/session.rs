@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use crate::forest::Problem;
 use crate::host::Stat;
 use crate::image::Check;
+use crate::machines::Machines;
 use crate::ops::Request;
 
 use super::actions::Action;
@@ -49,6 +50,10 @@ pub struct Session {
     pub recent: Vec<Action>,
     /// What checks have found, by file.
     pub checks: HashMap<PathBuf, Checked>,
+    /// The machines that there are, once that was answered.
+    pub machines: Option<Arc<Machines>>,
+    /// When they were asked for last.
+    pub(super) machines_asked: Option<SystemTime>,
     /// The files that interrupted operations have left half done, each with that as its problem.
     pub halves: Vec<(PathBuf, Problem)>,
     /// Whether rows are marked as half done.

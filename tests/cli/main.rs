@@ -9,6 +9,7 @@ mod config;
 mod errors;
 mod forest;
 mod look;
+mod machines;
 mod mistakes;
 mod packaging;
 mod plain;

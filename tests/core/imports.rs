@@ -199,6 +199,7 @@ const ROOMS: &[(&str, usize)] = &[
     ("guest", 2),
     ("host", 15),
     ("image", 100),
+    ("machines", 12),
     ("ops", 80),
     ("qcow2", 15),
     ("tui", 80),

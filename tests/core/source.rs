@@ -83,6 +83,7 @@ const ROOMS: &[&[&str]] = &[
     &["image"],
     &["json_text", "system"],
     &["units"],
+    &["machines"],
     &["forest", "guest"],
     &["ops"],
     &["tui"],

@@ -19,6 +19,7 @@ mod hunt;
 mod json_names;
 mod luks;
 mod luks_new;
+mod machines;
 mod meanwhile;
 mod moving;
 mod rebase;

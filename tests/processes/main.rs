@@ -8,5 +8,6 @@ mod support;
 mod forged;
 mod hardship;
 mod killed;
+mod libvirt;
 mod locks;
 mod locks_commit;

@@ -11,6 +11,7 @@ mod counts;
 
 mod e2e;
 mod journeys;
+mod machines;
 mod offers;
 mod pictures;
 mod plan_workflows;

@@ -202,12 +202,22 @@ fn machine_of(process: &Path, command: &str) -> Option<Box<str>> {
     machine_in(&line).map(|name| printable_bytes(&name).into())
 }
 
-/// The value of `-name` in a command line: `NAME`, `guest=NAME,debug-threads=on`. A comma within the name is
-/// written twice.
-fn machine_in(line: &[u8]) -> Option<Vec<u8>> {
+/// The name of the machine in a command line of QEMU, words ended by zero bytes: the value of `-name`, which is
+/// `NAME` or `guest=NAME,debug-threads=on`.
+#[must_use]
+pub fn machine_in(line: &[u8]) -> Option<Vec<u8>> {
     let mut words = line.split(|byte| *byte == 0);
     words.find(|word| matches!(*word, b"-name" | b"--name"))?;
-    let value = words.next()?;
+    let parts = option_parts(words.next()?);
+    let named = parts.iter().find_map(|part| part.strip_prefix(b"guest="));
+    let bare = parts.first().filter(|part| !part.contains(&b'='));
+    let name = named.or(bare.map(Vec::as_slice))?;
+    (!name.is_empty()).then(|| name.to_vec())
+}
+
+/// The parts of an option of QEMU, which commas stand between. A comma within a part is written twice.
+#[must_use]
+pub fn option_parts(value: &[u8]) -> Vec<Vec<u8>> {
     let mut parts: Vec<Vec<u8>> = vec![Vec::new()];
     let mut bytes = value.iter().copied().peekable();
     while let Some(byte) = bytes.next() {
@@ -217,10 +227,7 @@ fn machine_in(line: &[u8]) -> Option<Vec<u8>> {
             part.push(byte);
         }
     }
-    let named = parts.iter().find_map(|part| part.strip_prefix(b"guest="));
-    let bare = parts.first().filter(|part| !part.contains(&b'='));
-    let name = named.or(bare.map(Vec::as_slice))?;
-    (!name.is_empty()).then(|| name.to_vec())
+    parts
 }
 
 /// Whether a process is a child of this one that has not become another program yet: what it has open for

@@ -41,7 +41,7 @@ pub use attributes::{AttributesKept, copy_attributes, limit_readers};
 pub use device::{Volume, volume_of};
 pub use file::{Access, Cloned, HostFile, Segment};
 pub use holder::Holder;
-pub use holders::{during_one_survey, holders, holders_of};
+pub use holders::{during_one_survey, holders, holders_of, machine_in, option_parts};
 pub use io_text::io_text;
 pub use lock::{Conflict, Lock, LockGuard, LockProbe, LockSet, LocksSeen};
 pub use machine::{Host, Space};

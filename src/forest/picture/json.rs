@@ -6,6 +6,7 @@ use serde_json::{Value, json as value};
 
 use crate::forest::{Forest, Node, Problem, Reads};
 use crate::json_text::{json_name, json_name_bytes};
+use crate::machines::{Machine, Part, Unasked, Use};
 use crate::qcow2::Snapshot;
 
 use super::order::order;
@@ -17,7 +18,7 @@ pub type ProblemJson<'a> = &'a dyn Fn(&Forest, &Node, &Problem) -> Value;
 /// Names are made by [`json_name`]: it is printed by [`json_text`](crate::json_text::json_text). An image with internal snapshots has
 /// `snapshots`, the first of them, and `snapshots-left-out`, how many more there are. Where it is not
 /// understood how an image reads what it is built on, `understood` is false; `also-reads` are other files that
-/// it reads, `read-by` the images that read it by other ways than as its `children`; `broken-below` is the
+/// it reads, `machines` those that use it, `read-by` the images that read it by other ways than as its `children`; `broken-below` is the
 /// layer below that keeps it from being opened.
 #[must_use]
 pub fn json(forest: &Forest, problem: ProblemJson<'_>) -> Value {
@@ -26,7 +27,48 @@ pub fn json(forest: &Forest, problem: ProblemJson<'_>) -> Value {
         .filter_map(|place| forest.get(place.id))
         .map(|node| image_json(forest, node, problem))
         .collect();
-    value!({ "images": images })
+    let mut forest_json = value!({ "images": images });
+    let unasked: Vec<Value> = forest.machines().unasked().iter().map(unasked).collect();
+    if let Some(map) = forest_json.as_object_mut().filter(|_| !unasked.is_empty()) {
+        map.insert("machines-not-asked".to_owned(), Value::Array(unasked));
+    }
+    forest_json
+}
+
+fn unasked(of: &Unasked) -> Value {
+    value!({ "product": of.product, "place": of.place, "why": of.why })
+}
+
+/// The machines that use an image: what each is, and what the image is to it. Empty where none does.
+#[must_use]
+pub fn machines_json(forest: &Forest, node: &Node) -> Vec<Value> {
+    let one = |Use { machine, part }: Use<'_>| {
+        let mut about = machine_json(machine);
+        if let Some(map) = about.as_object_mut() {
+            map.insert("part".to_owned(), part.name().into());
+            let (key, name) = match part {
+                Part::Disk(disk) | Part::Pinned(disk, _) => ("target", &disk.target),
+                Part::OwnedBy(snapshot) | Part::NeededBy(snapshot) => ("snapshot", &snapshot.name),
+            };
+            map.insert(key.to_owned(), name.as_str().into());
+            if let Part::Disk(disk) = part {
+                map.insert("read-only".to_owned(), disk.read_only.into());
+                map.insert("pinned".to_owned(), disk.is_pinned().into());
+            }
+        }
+        about
+    };
+    forest.uses(node).into_iter().map(one).collect()
+}
+
+fn machine_json(machine: &Machine) -> Value {
+    value!({
+        "name": machine.name,
+        "id": machine.id,
+        "product": machine.product,
+        "place": machine.place,
+        "state": machine.state.name(),
+    })
 }
 
 fn text(path: impl AsRef<Path>) -> Value {
@@ -87,7 +129,12 @@ pub fn image_json(forest: &Forest, node: &Node, problem: ProblemJson<'_>) -> Val
         if forest.is_not_understood(node.id) {
             map.insert("understood".to_owned(), false.into());
         }
-        for (key, list) in [("also-reads", reads), ("read-by", read_by)] {
+        let machines = machines_json(forest, node);
+        for (key, list) in [
+            ("also-reads", reads),
+            ("read-by", read_by),
+            ("machines", machines),
+        ] {
             if !list.is_empty() {
                 map.insert(key.to_owned(), Value::Array(list));
             }

@@ -2,11 +2,11 @@
 
 use std::ffi::OsStr;
 
-use crate::forest::{Content, Forest, Location, NodeId};
+use crate::forest::{Content, Forest, Location, NodeId, machine_words};
 use crate::host::{Volume, printable};
 
 /// What stands in brackets below or behind a name: `Active` for a leaf, what the image is where it is
-/// no qcow2 image, why it cannot be used. Safe to print.
+/// no qcow2 image, why it cannot be used, whose disk it is. Safe to print.
 #[must_use]
 pub fn note(forest: &Forest, id: NodeId) -> Option<String> {
     let node = forest.get(id)?;
@@ -27,6 +27,9 @@ pub fn note(forest: &Forest, id: NodeId) -> Option<String> {
         && node.path.file_name() != Some(OsStr::new(&volume.name))
     {
         add(printable(volume.full_name()));
+    }
+    for machine in machine_words(forest, node) {
+        add(printable(machine));
     }
     if forest.is_not_understood(id) {
         add("reads it in a way not understood".to_owned());

@@ -61,6 +61,13 @@ impl CommandLine {
         self
     }
 
+    /// The same with one more flag, before what is no option whatever it begins with.
+    pub(in crate::ops) fn and_flag(mut self, flag: &str) -> Self {
+        let end = self.0.iter().position(|word| word == "--");
+        self.0.insert(end.unwrap_or(self.0.len()), flag.into());
+        self
+    }
+
     /// The option with a value, if there is one. `--option=value`: a value may begin like an option.
     pub(in crate::ops) fn option<V: AsRef<OsStr>>(
         mut self,

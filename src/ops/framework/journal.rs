@@ -477,7 +477,10 @@ fn is_through(entries: &mut [Entry], id: u64, request: &Request) {
     }
     // Done again from the start: what was interrupted before is through as well.
     for entry in entries {
-        if entry.id < id && entry.standing == Standing::Interrupted && entry.request == *request {
+        if entry.id < id
+            && entry.standing == Standing::Interrupted
+            && entry.request.itself() == request.itself()
+        {
             entry.standing = Standing::Settled;
         }
     }

@@ -5,12 +5,14 @@ use crate::host::{during_one_survey, io_text};
 use super::context::Context;
 use super::error::Error;
 use super::journal::Journal;
+use super::nature::Nature;
 use super::note::{Note, NoteKind};
+use super::on_machines::OnMachines;
 use super::plan::{EffectKind, Outcome, Plan, Ready};
 use super::preconditions::Preconditions;
 use super::progress::{Phase, Progress};
 use super::request::Request;
-use super::{cut_short, data_files, device, journal, may_write, readers, trash, verify};
+use super::{cut_short, data_files, device, journal, machines, may_write, readers, trash, verify};
 
 /// Looks at what `request` asks and says what it would do. Changes nothing, and always gives a
 /// plan: what cannot be done is a plan with refusals.
@@ -21,7 +23,18 @@ pub fn plan(context: &Context, request: &Request) -> Plan {
 }
 
 fn plan_anew(context: &Context, request: &Request) -> Plan {
+    let mut plan = planned(context, request);
+    machines::judge(&mut plan);
+    plan.settle();
+    plan
+}
+
+/// The plan but for what it does to machines: one that becomes another's is judged as that.
+pub(in crate::ops) fn planned(context: &Context, request: &Request) -> Plan {
     let mut plan = Plan::empty(request.clone(), context);
+    if let Nature::EndsInterrupted(..) = request.operation().nature() {
+        plan.on_machines = OnMachines::Warn;
+    }
     request.operation().plan(&mut plan);
     readers::refuse_all(&mut plan);
     readers::tell_names_left(&mut plan);
@@ -116,7 +129,11 @@ fn half_done(plan: &Plan, before: &Preconditions, error: &Error, progress: &Prog
 impl Plan {
     /// Becomes the plan of `request`, asked for as `asked`.
     pub(in crate::ops) fn become_plan_of(&mut self, request: &Request, asked: Request) {
-        *self = plan(self.context(), request);
+        let on_machines = self.on_machines;
+        *self = during_one_survey(|| planned(self.context(), request));
+        if on_machines == OnMachines::Warn || self.on_machines == OnMachines::Refuse {
+            self.on_machines = on_machines;
+        }
         self.request = asked;
     }
 }

@@ -16,7 +16,7 @@ use super::note::NoteKind;
 use super::plan::{Outcome, Plan};
 use super::preconditions::Compare;
 use super::refusal::RefusalKind;
-use super::{dependants, resolve};
+use super::{dependants, machines, resolve};
 
 /// What is known of a file's use by others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,14 +190,15 @@ impl Locking {
     }
 
     /// With all locks held: the plan's files are what they were, and nothing depends on those it touches that
-    /// it did not know. Whatever has changed nothing yet gets its [`Locks`] here, so that no operation begins
-    /// without asking.
+    /// it did not know, be it an image or a machine. Whatever has changed nothing yet gets its [`Locks`] here, so
+    /// that no operation begins without asking.
     ///
     /// # Errors
     /// [`Error::Stale`] names the file that is not as the plan knew it.
     pub(in crate::ops) fn settle(self, plan: &Plan) -> Result<Locks, Error> {
         plan.verify_preconditions()?;
         dependants::look_again(plan)?;
+        machines::look_again(plan)?;
         Ok(Locks { held: self.held })
     }
 }

@@ -4,7 +4,7 @@
 //! | what | where |
 //! |---|---|
 //! | a request, and what every operation says of itself | `request`, `operation`, `nature`, `options`, `command_line` |
-//! | what is known when planning begins | `context`, `resolve`, `dependants`, `readers` |
+//! | what is known when planning begins | `context`, `resolve`, `dependants`, `readers`, `machines`, `on_machines` |
 //! | a plan, its words, and what helps where it is refused | `plan`, `note`, `text`, `format`, `refusal`, `remedy`, `doctor`, `batch` |
 //! | whether a file may be read, written or made | `eligibility`, `may_write`, `new_file`, `space`, `unlock`, `secrecy` |
 //! | what must not change meanwhile | `preconditions`, `locks`, `files_to_lock`, `locked_host`, `built_on` |
@@ -37,12 +37,14 @@ pub(super) mod leaks;
 pub(super) mod lifecycle;
 pub(super) mod locked_host;
 pub(super) mod locks;
+pub(super) mod machines;
 pub(super) mod may_write;
 pub(super) mod nature;
 pub(super) mod new_file;
 pub(super) mod new_folder;
 pub(super) mod new_image;
 pub(super) mod note;
+pub(super) mod on_machines;
 pub(super) mod operation;
 pub(super) mod options;
 pub(super) mod plan;

@@ -12,6 +12,8 @@ pub enum NoteKind {
     Manner,
     /// Something uses a file, or nobody can tell.
     InUse,
+    /// A machine that is defined would miss a file, no longer fit it, or removes it.
+    Machine,
     /// Something could not be looked at or compared, so whether all is well is not known.
     Unseen,
     /// What is read or built on is damaged, was cut short or was not closed properly.
@@ -71,6 +73,7 @@ impl NoteKind {
         match self {
             Self::Manner => "manner",
             Self::InUse => "in-use",
+            Self::Machine => "used-by-machine",
             Self::Unseen => "unseen",
             Self::Damaged => "damaged",
             Self::Suspect => "suspect",

@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use crate::host::Host;
 use crate::image;
+use crate::machines::Machines;
 
 use super::context::{Context, LookedIn};
 use super::error::Error;
 use super::nature::Nature;
 use super::note::{Note, NoteKind};
+use super::on_machines::OnMachines;
 use super::preconditions::{Compare, Preconditions};
 use super::progress::Progress;
 use super::refusal::{Reason, Refusal, RefusalKind, WayOut};
@@ -245,6 +247,12 @@ pub struct Plan {
     pub(in crate::ops) unread: Option<Arc<image::Lost>>,
     /// What takes back a half of it after an interruption, if anything does.
     pub(in crate::ops) roll_back: Option<Request>,
+    /// What is made of harm to machines.
+    pub(in crate::ops) on_machines: OnMachines,
+    /// How many files it harms machines by, where that was agreed to.
+    pub(in crate::ops) machines_harmed: u64,
+    /// The machines it knows of, where it may harm any.
+    pub(in crate::ops) machines: Option<Arc<Machines>>,
     context: Context,
 }
 
@@ -280,6 +288,9 @@ impl Plan {
             is_so: false,
             unread: None,
             roll_back: None,
+            on_machines: OnMachines::default(),
+            machines_harmed: 0,
+            machines: None,
             context: context.clone(),
         }
     }
@@ -485,6 +496,7 @@ impl Plan {
             (self.count(EffectKind::Breaks), "would show other content"),
             (self.count(EffectKind::Deletes), "are deleted for good"),
             (self.losers(), "lose something for good"),
+            (self.machines_harmed, "a machine needs as they are"),
         ];
         lost.into_iter().find(|(number, _)| *number > 0)
     }

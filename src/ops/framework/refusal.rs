@@ -35,6 +35,8 @@ pub enum RefusalKind {
     Invalid,
     /// Other images would show other content.
     HasDependants,
+    /// A machine that is defined would miss it, or no longer fit it.
+    Machine,
     /// Something would be lost, and nobody agreed to that.
     WouldLose,
     /// The format of a backing file is not recorded, or is not what it looks like.
@@ -88,6 +90,7 @@ impl RefusalKind {
             Self::AlreadyExists => "already-exists",
             Self::Invalid => "invalid-request",
             Self::HasDependants => "dependants",
+            Self::Machine => "used-by-machine",
             Self::WouldLose => "would-lose",
             Self::BackingFormat => "backing-format",
             Self::BackingName => "backing-name",

@@ -116,6 +116,8 @@ requests! {
     RemoveLeftovers(RemoveLeftovers),
     /// Unlink entries of the trash for good.
     EmptyTrash(EmptyTrash),
+    /// One of the others although it harms machines that are defined.
+    DespiteMachines(DespiteMachines),
 }
 
 impl Request {

@@ -21,7 +21,7 @@ pub(in crate::ops) fn made(context: &Context, request: &Request) -> Vec<PathBuf>
     let request = request.clone().absolute();
     interrupted(context.state_dir.as_deref())
         .into_iter()
-        .filter(|entry| entry.request == request)
+        .filter(|entry| entry.request.itself() == request.itself())
         .flat_map(|entry| entry.creates)
         .collect()
 }

@@ -165,7 +165,7 @@ impl Proof {
         self.digests.enter();
         let mut wrong = BTreeSet::new();
         for was in &self.views {
-            let format = match (&was.original, &plan.request) {
+            let format = match (&was.original, plan.request.itself()) {
                 (Some(_), Request::Convert(_)) => format_at(plan, &was.path),
                 // What keeps the old content is an overlay, whatever the format of its base.
                 (Some(_), Request::Commit(_)) => Format::Qcow2,

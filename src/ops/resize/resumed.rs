@@ -15,10 +15,9 @@ pub(super) fn refuse_as_resized_in_part(plan: &mut Plan, image: &Path, wanted: N
     }
     let path = absolute::path(image);
     let state_dir = plan.context().state_dir.clone();
-    let found = interrupted(state_dir.as_deref())
-        .into_iter()
-        .rev()
-        .find(|entry| matches!(&entry.request, Request::Resize(resize) if resize.image == path));
+    let found = interrupted(state_dir.as_deref()).into_iter().rev().find(
+        |entry| matches!(entry.request.itself(), Request::Resize(resize) if resize.image == path),
+    );
     let Some(entry) = found else { return };
     plan.refuse_but(
         RefusalKind::Interrupted,

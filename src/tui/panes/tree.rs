@@ -1,5 +1,6 @@
 //! The forest as indented rows with connector lines. Only the rows that are seen are made.
 
+use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 
 use ratatui::Frame;
@@ -9,14 +10,14 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
 use crate::forest::picture::snapshot_sign;
-use crate::forest::{Flags, Location, Node, NodeId};
+use crate::forest::{Flags, Location, Node, NodeId, machine_words};
 use crate::host::printable;
 use crate::image::Snapshot;
 use crate::ops::SnapshotName;
 use crate::tui::actions::Action;
 use crate::tui::app::{App, Pane};
 use crate::tui::dialogs::Keyboard;
-use crate::tui::filter;
+use crate::tui::filter::{self, Filter};
 use crate::tui::labels;
 use crate::tui::msg::Watching;
 use crate::tui::rows::{Row, RowKind, nth};
@@ -103,6 +104,9 @@ pub(in crate::tui) fn nothing(app: &App, area: Rect) -> Vec<Line<'static>> {
     let mut texts = Vec::new();
     if app.tree.rows.filtered && !app.forest.is_empty() {
         texts.push("No image matches. Esc shows all again.".to_owned());
+        if Filter::parse(app.tree.filter.value()).asks_for_machines() {
+            texts.push(machines_known(app));
+        }
     } else if app.refresh.scan.running {
         let looked_at = units::grouped(app.refresh.scan.looked_at);
         texts.push(format!("Looking for images: {looked_at} files so far."));
@@ -118,6 +122,24 @@ pub(in crate::tui) fn nothing(app: &App, area: Rect) -> Vec<Line<'static>> {
     }
     let wrapped = texts.iter().flat_map(|text| text::wrap(text, room, 2));
     wrapped.map(|line| Line::raw(format!(" {line}"))).collect()
+}
+
+/// Machines named at most.
+const NAMED: usize = 20;
+
+/// Which machines there are to be asked for.
+fn machines_known(app: &App) -> String {
+    let machines = app.forest.machines();
+    let names: BTreeSet<&str> = machines.list().iter().map(|it| it.name.as_str()).collect();
+    if names.is_empty() {
+        return "No machine is known here.".to_owned();
+    }
+    let more = match names.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let names: Vec<String> = names.into_iter().take(NAMED).map(text::safe).collect();
+    format!("Machines: {}{more}.", names.join(", "))
 }
 
 /// More files than this without an image are worth a word.
@@ -221,7 +243,8 @@ fn line(app: &App, i: usize, row: &Row, columns: &Columns) -> Line<'static> {
     let (mark, mark_role) = sign(app, row, id);
     let prefix = connectors(app, row, ascii);
     let room = columns.name.saturating_sub(text::width(&prefix));
-    let name = text::pad(&name(app, row, room), room, ascii);
+    let name = with_machines(app, node, name(app, row, room), room);
+    let name = text::pad(&name, room, ascii);
     let bar = frame::bar(app, is_at);
     let snapshot = app.snapshot_on(row);
     let bytes = match row.kind {
@@ -290,6 +313,21 @@ fn line(app: &App, i: usize, row: &Row, columns: &Columns) -> Line<'static> {
     }
     line
 }
+
+/// The name, and behind it whose disk the image is, as far as there is room.
+fn with_machines(app: &App, node: Option<&Node>, name: String, room: usize) -> String {
+    let words = node.map(|node| machine_words(&app.forest, node));
+    let words = words.unwrap_or_default().join(", ");
+    let left = room.saturating_sub(text::width(&name));
+    if words.is_empty() || left < LEAST_MACHINE {
+        return name;
+    }
+    let words = text::cut_end(&text::safe(&words), left - 3, app.settings.ascii);
+    format!("{name} ({words})")
+}
+
+/// In fewer cells a machine's name says nothing.
+const LEAST_MACHINE: usize = 9;
 
 fn row_style(app: &App, row: &Row, node: Option<&Node>) -> Style {
     let theme = app.settings.theme;

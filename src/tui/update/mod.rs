@@ -6,7 +6,7 @@
 //! | `keys`, `mouse` | where a key or a press goes |
 //! | `panes`, `cursor`, `operations`, `menus` | what keys do in the panes |
 //! | `open`, `dialogs` | opening dialogs, and doing what they ask for |
-//! | `jobs`, `scan` | what is begun, and what comes of it |
+//! | `jobs`, `scan`, `machines` | what is begun, and what comes of it |
 //! | `responses` | answers of the workers |
 //! | `settle`, `tour` | what follows from every change |
 
@@ -14,6 +14,7 @@ mod cursor;
 mod dialogs;
 mod jobs;
 mod keys;
+mod machines;
 mod menus;
 mod mouse;
 mod open;

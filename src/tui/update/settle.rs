@@ -276,8 +276,14 @@ impl App {
         self.tree.seeks &= !is_known;
     }
 
-    /// Tells the forest what checks have found, as far as the files are still what they were.
+    /// Tells the forest what is known besides the scan: machines, and what checks have found, as far as the files
+    /// are still what they were.
     pub(super) fn apply_checks(&mut self) {
+        if let Some(machines) = &self.session.machines
+            && !Arc::ptr_eq(machines, self.forest.machines())
+        {
+            Arc::make_mut(&mut self.forest).note_machines(Arc::clone(machines));
+        }
         if self.session.checks.is_empty()
             && self.session.halves.is_empty()
             && !self.session.had_halves

@@ -36,6 +36,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use crate::forest::{Forest, ScanOptions, refreshed};
 use crate::host::Host;
 use crate::image::{Format, Keys, Passphrases};
+use crate::machines::{self, Machines};
 use crate::ops::{self, Context, LookedIn, Outcome, ReadOptions, SnapshotName};
 use crate::system::give_back_memory;
 
@@ -264,6 +265,11 @@ impl Workers {
                     me.answer(Msg::Trash(query_id, list));
                 });
             }
+            Effect::Machines(forest) => self.spawn(move || {
+                let places = machines::Places::here(Arc::clone(&me.host), forest.folders());
+                drop(forest);
+                me.answer(Msg::Machines(Arc::new(Machines::ask(places))));
+            }),
             Effect::Interrupted(query_id, forest) => self.spawn(move || {
                 let found =
                     interrupted::find(&*me.host, me.state_dir.as_deref(), forest.as_deref());

@@ -52,7 +52,8 @@ pub(super) fn variants(forest: &Forest, request: &Request) -> Vec<Variant> {
         | Request::Redo(_)
         | Request::Recover(_)
         | Request::RemoveLeftovers(_)
-        | Request::EmptyTrash(_) => Vec::new(),
+        | Request::EmptyTrash(_)
+        | Request::DespiteMachines(_) => Vec::new(),
     }
 }
 

@@ -63,6 +63,7 @@ const FACTS: &[FactRow] = &[
     ("children", false, children),
     ("state", true, state),
     ("in use", true, in_use),
+    ("machine", true, machines),
     ("where", true, location),
     ("error", true, error),
     ("path", true, |it| plain(Some(it.app.shown(&it.node.path)))),
@@ -239,6 +240,12 @@ fn in_use(it: &About<'_>) -> Told {
         format!("{} {how}", text::safe(&holder.to_string()))
     });
     told(names.collect::<Vec<_>>().join(", "), Role::Locked)
+}
+
+fn machines(it: &About<'_>) -> Told {
+    let uses = it.app.forest.uses(it.node).into_iter().take(NAMED);
+    uses.map(|used| (text::safe(&used.to_string()), Role::Plain))
+        .collect()
 }
 
 fn location(it: &About<'_>) -> Told {

@@ -1,0 +1,67 @@
+//! Which machines use an image, once somebody has asked for machines: whatever is noted here is told of every
+//! node by its names and by its file, also of those that come later.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::machines::{Machines, Part, Use};
+
+use super::{Forest, Node};
+
+impl Forest {
+    /// Notes which machines there are; those noted before are so no longer.
+    pub fn note_machines(&mut self, machines: Arc<Machines>) {
+        if self.machines != machines {
+            self.generation += 1;
+        }
+        self.machines = machines;
+    }
+
+    /// The machines that are noted.
+    #[must_use]
+    pub fn machines(&self) -> &Arc<Machines> {
+        &self.machines
+    }
+
+    /// The machines that use an image.
+    #[must_use]
+    pub fn uses(&self, node: &Node) -> Vec<Use<'_>> {
+        self.machines.uses_of(node)
+    }
+
+    /// The folders in which images lie: some products keep what they define beside these.
+    #[must_use]
+    pub fn folders(&self) -> Vec<PathBuf> {
+        let met = self.nodes().filter(|node| node.location.is_met());
+        let dirs = met.filter_map(|node| node.path.parent());
+        let dirs: BTreeSet<&Path> = dirs.collect();
+        dirs.into_iter().map(Path::to_path_buf).collect()
+    }
+}
+
+impl Machines {
+    /// The machines that use an image. What is in the trash nobody uses.
+    #[must_use]
+    pub fn uses_of(&self, node: &Node) -> Vec<Use<'_>> {
+        if self.use_nothing() || node.is_in_trash() {
+            return Vec::new();
+        }
+        let names = std::iter::once(&node.path).chain(&node.other_names);
+        self.uses(names.map(PathBuf::as_path), node.file_id())
+    }
+}
+
+/// Whose disk an image is, each machine once, in a few words: `web: running`. Not printable yet.
+#[must_use]
+pub fn machine_words(forest: &Forest, node: &Node) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for Use { machine, part } in forest.uses(node) {
+        let word = format!("{}: {}", machine.name, machine.state.name());
+        let is_disk = matches!(part, Part::Disk(disk) if !disk.read_only);
+        if is_disk && !words.contains(&word) {
+            words.push(word);
+        }
+    }
+    words
+}

@@ -1,0 +1,453 @@
+//! libvirt: the system's connection, and the sessions of people. Its service is asked through `virsh` where there
+//! is one that listens; else the files are read that it keeps its definitions in.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::host::printable;
+use crate::units::count;
+
+use super::domain_xml::{self, Domain, Source};
+use super::found::Found;
+use super::machine::{Machine, MachineState};
+use super::places::{Home, Places};
+use super::text_file;
+use super::virsh::{Virsh, word};
+
+/// What the services listen on: first those for reading only.
+const SOCKETS: [&str; 4] = [
+    "libvirt-sock-ro",
+    "virtqemud-sock-ro",
+    "libvirt-sock",
+    "virtqemud-sock",
+];
+
+/// Where a connection's definitions are.
+struct Connection {
+    /// What libvirt calls it; none where only files can be read.
+    uri: Option<&'static str>,
+    /// The folder of its sockets.
+    sockets: Option<PathBuf>,
+    /// What it defines.
+    domains: PathBuf,
+    /// What it knows besides: snapshots, checkpoints, saved memory.
+    state: PathBuf,
+    /// Its storage pools.
+    pools: PathBuf,
+}
+
+/// The system's own connection.
+pub(super) fn system(product: &'static str, places: &Places, found: &mut Found) {
+    let connection = Connection {
+        uri: Some("qemu:///system"),
+        sockets: Some(places.system("run/libvirt")),
+        domains: places.system("etc/libvirt/qemu"),
+        state: places.system("var/lib/libvirt/qemu"),
+        pools: places.system("etc/libvirt/storage"),
+    };
+    connection.read(product, places, found);
+}
+
+/// The sessions of people: of others than oneself the files.
+pub(super) fn session(product: &'static str, places: &Places, found: &mut Found) {
+    for home in &places.homes {
+        let sockets = home.runtime.as_ref().map(|dir| dir.join("libvirt"));
+        session_at(home.config.clone(), sockets).read(product, places, found);
+    }
+}
+
+/// GNOME Boxes as a Flatpak, whose session has folders of its own. Any other uses the person's.
+pub(super) fn boxes(product: &'static str, places: &Places, found: &mut Found) {
+    for Home { dir, .. } in &places.homes {
+        let config = dir.join(".var/app/org.gnome.Boxes/config");
+        session_at(config, None).read(product, places, found);
+    }
+}
+
+fn session_at(config: PathBuf, sockets: Option<PathBuf>) -> Connection {
+    Connection {
+        uri: sockets.is_some().then_some("qemu:///session"),
+        sockets,
+        domains: config.join("libvirt/qemu"),
+        state: config.join("libvirt/qemu"),
+        pools: config.join("libvirt/storage"),
+    }
+}
+
+impl Connection {
+    fn read(&self, product: &'static str, places: &Places, found: &mut Found) {
+        let why = match self
+            .listens(places)
+            .then(|| self.ask(product, places, found))
+        {
+            Some(Ok(())) => return,
+            Some(Err(why)) => Some(why),
+            None => None,
+        };
+        self.read_files(product, places, found, why);
+    }
+
+    /// Whether a service listens.
+    fn listens(&self, places: &Places) -> bool {
+        let Some(dir) = self.sockets.as_ref().filter(|_| self.uri.is_some()) else {
+            return false;
+        };
+        SOCKETS
+            .iter()
+            .any(|name| places.host.stat(&dir.join(name)).is_ok())
+    }
+
+    /// Asks the service.
+    fn ask(&self, product: &'static str, places: &Places, found: &mut Found) -> Result<(), String> {
+        let uri = self.uri.unwrap_or_default();
+        let program = places
+            .program("virsh")
+            .ok_or_else(|| "its service runs, and virsh is not installed".to_owned())?;
+        let mut virsh = Virsh::start(&program, uri, places.patience)?;
+        let known = Known::ask(&mut virsh)?;
+        let domains = known.domains(&mut virsh)?;
+        let volumes = Volumes::ask(&mut virsh, &domains)?;
+        let find = |pool: &str, volume: &str| volumes.find(pool, volume);
+        for asked in domains {
+            match asked.domain {
+                Ok(domain) => {
+                    let (mut machine, lost) = domain.machine(product, uri, asked.state, &find);
+                    for volume in lost {
+                        tell_lost(found, product, uri, &machine, &volume);
+                    }
+                    machine.checkpoints = asked.checkpoints;
+                    machine.snapshots = self.snapshots(product, uri, asked.snapshots, found);
+                    found.machines.push(machine);
+                }
+                Err(why) => found.unasked(product, format!("{uri}, {}", asked.id), why),
+            }
+        }
+        Ok(())
+    }
+
+    fn snapshots(
+        &self,
+        product: &'static str,
+        place: &str,
+        texts: Vec<String>,
+        found: &mut Found,
+    ) -> Vec<super::MachineSnapshot> {
+        let mut snapshots = Vec::new();
+        for text in texts {
+            match domain_xml::snapshot(&text) {
+                Ok(snapshot) => snapshots.extend(snapshot.with_files()),
+                Err(error) => found.unasked(product, place, format!("a snapshot: {error}")),
+            }
+        }
+        snapshots
+    }
+
+    /// Reads the files. `why` tells why the service was not asked, if there is one.
+    fn read_files(
+        &self,
+        product: &'static str,
+        places: &Places,
+        found: &mut Found,
+        why: Option<String>,
+    ) {
+        let host = places.host.as_ref();
+        let place = self.place();
+        let files = match text_file::list(host, &self.domains, ".xml") {
+            Ok(files) => files,
+            Err(error) if text_file::is_absent(&error) && why.is_none() => return,
+            Err(error) => {
+                let files = format!("{} cannot be read: {error}", printable(&self.domains));
+                let why = why.map_or(files.clone(), |why| format!("{why}; {files}"));
+                return found.unasked(product, place, why);
+            }
+        };
+        let find = |pool: &str, volume: &str| self.pool(places, pool).map(|dir| dir.join(volume));
+        let mut closed = 0_u64;
+        for path in files {
+            match text_file::read(host, &path) {
+                Ok(text) => match domain_xml::domain(&text) {
+                    Ok(domain) => {
+                        let place = printable(&path);
+                        let machine = self.defined(product, &place, places, domain, found, &find);
+                        found.machines.push(machine);
+                    }
+                    Err(error) => found.unasked(product, printable(&path), error.to_string()),
+                },
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => closed += 1,
+                Err(error) => found.unread(product, &path, &error),
+            }
+        }
+        if closed > 0 {
+            let files = format!(
+                "{} in {} may not be read",
+                count(closed, "definition"),
+                printable(&self.domains)
+            );
+            let why = why.map_or(files.clone(), |why| format!("{why}; {files}"));
+            found.unasked(product, place, why);
+        }
+    }
+
+    fn place(&self) -> String {
+        let uri = self.uri.map(str::to_owned);
+        uri.unwrap_or_else(|| printable(&self.domains))
+    }
+
+    /// A domain by the files of it.
+    fn defined(
+        &self,
+        product: &'static str,
+        place: &str,
+        places: &Places,
+        domain: Domain,
+        found: &mut Found,
+        find: &dyn Fn(&str, &str) -> Option<PathBuf>,
+    ) -> Machine {
+        let host = places.host.as_ref();
+        let name = domain.name.clone();
+        let saved = self.state.join("save").join(format!("{name}.save"));
+        let state = match host.stat(&saved) {
+            Ok(_) => MachineState::Saved,
+            // Those that run are told by their processes.
+            Err(error) if text_file::is_absent(&error) => MachineState::Off,
+            Err(_) => MachineState::Unknown,
+        };
+        let (mut machine, lost) = domain.machine(product, place, state, find);
+        for volume in lost {
+            tell_lost(found, product, place, &machine, &volume);
+        }
+        let mut texts = |kind: &str| -> Vec<(PathBuf, String)> {
+            let dir = self.state.join(kind).join(&name);
+            let files = text_file::list_if_there(host, &dir, ".xml");
+            let files = files.unwrap_or_else(|error| {
+                found.unread(product, &dir, &error);
+                Vec::new()
+            });
+            let read = |path: PathBuf| match text_file::read(host, &path) {
+                Ok(text) => Some((path, text)),
+                Err(error) => {
+                    found.unread(product, &path, &error);
+                    None
+                }
+            };
+            files.into_iter().filter_map(read).collect()
+        };
+        let snapshots = texts("snapshot")
+            .into_iter()
+            .map(|(_, text)| text)
+            .collect();
+        let named = |(path, _): (PathBuf, String)| {
+            let name = path.file_stem().map(|name| name.to_string_lossy());
+            name.map(std::borrow::Cow::into_owned)
+        };
+        machine.checkpoints = texts("checkpoint").into_iter().filter_map(named).collect();
+        machine.snapshots = self.snapshots(product, place, snapshots, found);
+        machine
+    }
+
+    /// The folder of a storage pool, by its definition.
+    fn pool(&self, places: &Places, name: &str) -> Option<PathBuf> {
+        if name.contains('/') {
+            return None;
+        }
+        let path = self.pools.join(format!("{name}.xml"));
+        let text = text_file::read(places.host.as_ref(), &path).ok()?;
+        let document = domain_xml::document(&text, false).ok()?;
+        let mut nodes = document.descendants();
+        let target = nodes.find(|node| node.has_tag_name("target"))?;
+        let mut inside = target.children();
+        let path = inside.find(|node| node.has_tag_name("path"))?.text()?;
+        let path = Path::new(path.trim());
+        path.is_absolute().then(|| path.to_path_buf())
+    }
+}
+
+fn tell_lost(
+    found: &mut Found,
+    product: &'static str,
+    place: &str,
+    machine: &Machine,
+    volume: &str,
+) {
+    let why = format!(
+        "where the volume {} of {} lies cannot be found out",
+        printable(volume),
+        printable(&machine.name)
+    );
+    found.unasked(product, place, why);
+}
+
+/// What the service knows, by UUID.
+struct Known {
+    all: Vec<String>,
+    running: BTreeSet<String>,
+    saved: BTreeSet<String>,
+    with_snapshots: BTreeSet<String>,
+    with_checkpoints: BTreeSet<String>,
+}
+
+/// A domain as the service tells of it.
+struct Asked {
+    id: String,
+    state: MachineState,
+    domain: Result<Domain, String>,
+    snapshots: Vec<String>,
+    checkpoints: Vec<String>,
+}
+
+/// The words of an answer, one a line.
+fn words(answer: &str) -> impl Iterator<Item = String> + '_ {
+    let lines = answer.lines().map(str::trim);
+    lines.filter(|line| !line.is_empty()).map(str::to_owned)
+}
+
+/// A UUID is a word as it stands; whatever else comes is none.
+fn ids(answer: &str) -> impl Iterator<Item = String> + '_ {
+    let is_id = |word: &String| {
+        word.bytes()
+            .all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+    };
+    words(answer).filter(is_id)
+}
+
+impl Known {
+    fn ask(virsh: &mut Virsh) -> Result<Self, String> {
+        let lists = [
+            "list --uuid --all",
+            "list --uuid",
+            "list --uuid --all --with-managed-save",
+            "list --uuid --all --with-snapshot",
+            // Older ones do not know it, and have no checkpoints: they answer nothing.
+            "list --uuid --all --with-checkpoint",
+        ];
+        let answers = virsh.ask(&lists.map(str::to_owned))?;
+        let mut answers = answers.iter().map(|answer| ids(answer).collect::<Vec<_>>());
+        let mut next = || answers.next().unwrap_or_default();
+        Ok(Self {
+            all: next(),
+            running: next().into_iter().collect(),
+            saved: next().into_iter().collect(),
+            with_snapshots: next().into_iter().collect(),
+            with_checkpoints: next().into_iter().collect(),
+        })
+    }
+
+    fn state(&self, id: &str) -> MachineState {
+        if self.running.contains(id) {
+            MachineState::Running
+        } else if self.saved.contains(id) {
+            MachineState::Saved
+        } else {
+            MachineState::Off
+        }
+    }
+
+    /// Every domain: as it is defined, as it runs, with its snapshots and checkpoints.
+    fn domains(&self, virsh: &mut Virsh) -> Result<Vec<Asked>, String> {
+        let of = |command: &str, ids: &mut dyn Iterator<Item = &String>| -> Vec<String> {
+            ids.map(|id| format!("{command} {id}")).collect()
+        };
+        let defined = virsh.ask(&of("dumpxml --inactive", &mut self.all.iter()))?;
+        let running = virsh.ask(&of("dumpxml", &mut self.running.iter()))?;
+        let running: Vec<(&String, String)> = self.running.iter().zip(running).collect();
+        let with = &self.with_snapshots;
+        let names = virsh.ask(&of("snapshot-list --name", &mut with.iter()))?;
+        let named: Vec<(&String, String)> = with
+            .iter()
+            .zip(&names)
+            .flat_map(|(id, names)| words(names).map(move |name| (id, name)))
+            .collect();
+        let dump = |(id, name): &(&String, String)| {
+            let name = word(name)?;
+            Some(format!("snapshot-dumpxml {id} {name}"))
+        };
+        let commands: Vec<String> = named.iter().filter_map(dump).collect();
+        let asked: Vec<&(&String, String)> =
+            named.iter().filter(|one| dump(one).is_some()).collect();
+        let texts: Vec<(&String, String)> = asked
+            .into_iter()
+            .map(|(id, _)| *id)
+            .zip(virsh.ask(&commands)?)
+            .collect();
+        let with = &self.with_checkpoints;
+        let marks = virsh.ask(&of("checkpoint-list --name", &mut with.iter()))?;
+        let marks: Vec<(&String, &String)> = with.iter().zip(&marks).collect();
+        let domain = |(id, text): (&String, String)| {
+            let live = running.iter().find(|(of, _)| *of == id);
+            Asked {
+                state: self.state(id),
+                domain: whole(&text, live.map(|(_, text)| text.as_str())),
+                snapshots: texts
+                    .iter()
+                    .filter(|(of, _)| *of == id)
+                    .map(|(_, text)| text.clone())
+                    .collect(),
+                checkpoints: marks
+                    .iter()
+                    .filter(|(of, _)| *of == id)
+                    .flat_map(|(_, names)| words(names))
+                    .collect(),
+                id: id.clone(),
+            }
+        };
+        let all = self.all.iter().zip(defined);
+        // One that was undefined meanwhile is no machine any more.
+        Ok(all
+            .filter(|(_, text)| !text.trim().is_empty())
+            .map(domain)
+            .collect())
+    }
+}
+
+/// A domain as it is defined, and what it has besides while it runs.
+fn whole(defined: &str, live: Option<&str>) -> Result<Domain, String> {
+    let mut domain = domain_xml::domain(defined).map_err(|error| error.to_string())?;
+    if let Some(live) = live.filter(|text| !text.trim().is_empty()) {
+        domain.add_live(domain_xml::domain(live).map_err(|error| error.to_string())?);
+    }
+    Ok(domain)
+}
+
+/// Where the volumes lie that domains name by their pools.
+struct Volumes(Vec<(String, String, PathBuf)>);
+
+impl Volumes {
+    fn ask(virsh: &mut Virsh, domains: &[Asked]) -> Result<Self, String> {
+        let disks = domains
+            .iter()
+            .filter_map(|asked| asked.domain.as_ref().ok());
+        let disks = disks.flat_map(|domain| &domain.disks);
+        let mut wanted: Vec<(String, String, String)> = Vec::new();
+        for disk in disks {
+            if let Source::Volume { pool, volume } = &disk.source
+                && let Some((in_pool, named)) = word(pool).zip(word(volume))
+            {
+                let command = format!("vol-path --pool {in_pool} {named}");
+                wanted.push((pool.clone(), volume.clone(), command));
+            }
+        }
+        wanted.dedup();
+        let commands: Vec<String> = wanted
+            .iter()
+            .map(|(_, _, command)| command.clone())
+            .collect();
+        let paths = virsh.ask(&commands)?;
+        let found = wanted
+            .into_iter()
+            .zip(paths)
+            .filter_map(|((pool, volume, _), path)| {
+                let path = PathBuf::from(words(&path).next()?);
+                path.is_absolute().then_some((pool, volume, path))
+            });
+        Ok(Self(found.collect()))
+    }
+
+    fn find(&self, pool: &str, volume: &str) -> Option<PathBuf> {
+        let found = self.0.iter().find(|one| one.0 == pool && one.1 == volume);
+        found.map(|(_, _, path)| path.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests;

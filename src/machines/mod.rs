@@ -1,0 +1,37 @@
+//! Who uses an image: the machines that are defined or run here, and the files that each of them names. What
+//! products write down is read where they write it; nothing is changed, and nothing here knows of a forest.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `machine` | a machine, its disks, what else of it names files |
+//! | `places` | where is looked |
+//! | `survey`, `found` | the table of products, and asking all of them |
+//! | `uses` | which machine uses a file, and how |
+//! | `text_file` | files read within bounds |
+//! | `libvirt`, `virsh`, `domain_xml` | libvirt: its service where it answers, its files where not |
+//! | `processes`, `qemu_line` | QEMU as it runs, by its command lines |
+//! | the others | a product each |
+
+mod domain_xml;
+mod found;
+mod libvirt;
+mod lima;
+mod machine;
+mod multipass;
+mod places;
+mod podman;
+mod processes;
+mod proxmox;
+mod qemu_line;
+mod quickemu;
+mod survey;
+mod text_file;
+mod uses;
+mod utm;
+mod virsh;
+
+pub use found::Unasked;
+pub use machine::{Disk, Machine, MachineSnapshot, MachineState, NamedFile};
+pub use places::{Home, Places};
+pub use survey::Machines;
+pub use uses::{Part, Use};

@@ -1,0 +1,308 @@
+//! What an operation does to machines: whether one that is defined would miss a disk, see other bytes, or no longer
+//! fit what is kept of it. Asked here for every operation, by what its plan does to files: when it is planned, and
+//! once more by [`look_again`] under its locks. Who runs now is known by the locks as well (`locks`).
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::forest::Node;
+use crate::host::printable;
+use crate::machines::{Machine, MachineState, Machines, Part, Places, Use};
+use crate::units::count;
+
+use super::context::Context;
+use super::error::Error;
+use super::format::{name, shown};
+use super::note::NoteKind;
+use super::on_machines::OnMachines;
+use super::plan::{Effect, EffectKind, Plan};
+use super::refusal::{RefusalKind, WayOut};
+use super::request::Request;
+
+/// What was asked for so long ago is asked again before a plan rests on it.
+const FRESH: Duration = Duration::from_secs(1);
+/// Products that could not be asked and are told one by one, at most.
+const MOST_TOLD: usize = 3;
+
+/// A machine that is harmed by what happens to a file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Harm {
+    path: PathBuf,
+    /// A sentence.
+    text: String,
+}
+
+impl Context {
+    /// Asks which machines there are, around the images that are known.
+    pub fn ask_machines(&mut self) {
+        let places = Places::here(Arc::clone(&self.host), self.forest.folders());
+        let machines = Arc::new(Machines::ask(places));
+        Arc::make_mut(&mut self.forest).note_machines(machines);
+    }
+}
+
+/// Judges what the plan does to machines. What only adds files, or changes nothing that can be read, does nothing
+/// to them.
+pub(in crate::ops) fn judge(plan: &mut Plan) {
+    if !is_judged(plan) {
+        return;
+    }
+    let known = Arc::clone(plan.context().forest.machines());
+    let machines = known.not_older_than(FRESH).map_or(known, Arc::new);
+    let harms = harms(plan, &machines);
+    let files: BTreeSet<&Path> = harms.iter().map(|harm| harm.path.as_path()).collect();
+    let number = u64::try_from(files.len()).unwrap_or(u64::MAX);
+    match plan.on_machines {
+        OnMachines::Refuse => refuse(plan, harms),
+        OnMachines::Count => {
+            plan.machines_harmed = number;
+            warn(plan, harms);
+        }
+        OnMachines::Warn => warn(plan, harms),
+    }
+    tell_unasked(plan, &machines);
+    plan.machines = Some(machines);
+}
+
+fn is_judged(plan: &Plan) -> bool {
+    !plan.request.only_adds() && plan.effects.iter().any(|effect| is_done_to(effect.kind))
+}
+
+fn refuse(plan: &mut Plan, harms: Vec<Harm>) {
+    let is_alone = plan.refusals.is_empty();
+    for (number, harm) in harms.into_iter().enumerate() {
+        let ways_out = if is_alone && number == 0 {
+            vec![WayOut {
+                label: "go on all the same: it asks for a number".to_owned(),
+                request: Request::despite_machines(plan.request.clone()),
+            }]
+        } else {
+            Vec::new()
+        };
+        plan.refuse_but(RefusalKind::Machine, harm.text, ways_out);
+    }
+}
+
+fn warn(plan: &mut Plan, harms: Vec<Harm>) {
+    for harm in harms {
+        plan.warn(NoteKind::Machine, harm.text);
+    }
+}
+
+/// Says who could not be asked: that nobody names a file is no answer then.
+fn tell_unasked(plan: &mut Plan, machines: &Machines) {
+    let unasked = machines.unasked();
+    for one in unasked.iter().take(MOST_TOLD) {
+        plan.warn(
+            NoteKind::Unseen,
+            format!("which machines use these images could not be asked: {one}"),
+        );
+    }
+    if let Some(more) = unasked
+        .len()
+        .checked_sub(MOST_TOLD)
+        .filter(|more| *more > 0)
+    {
+        plan.warn(
+            NoteKind::Unseen,
+            format!(
+                "nor could {} more be asked",
+                count(more, "place where machines are defined")
+            ),
+        );
+    }
+}
+
+/// Asks for machines once more, with all locks held.
+///
+/// # Errors
+/// [`Error::Stale`] tells of a harm to a machine that the plan did not know.
+pub(in crate::ops) fn look_again(plan: &Plan) -> Result<(), Error> {
+    let Some(known) = plan.machines.as_ref().filter(|_| is_judged(plan)) else {
+        return Ok(());
+    };
+    let Some(now) = known.again() else {
+        return Ok(());
+    };
+    let before: BTreeSet<Harm> = harms(plan, known).into_iter().collect();
+    match harms(plan, &now)
+        .into_iter()
+        .find(|harm| !before.contains(harm))
+    {
+        Some(harm) if plan.on_machines != OnMachines::Warn => Err(Error::stale(format!(
+            "{}, which the plan did not know: plan again",
+            harm.text
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Warns of a base that goes when a snapshot is deleted, of whatever is going to be built on it.
+pub(in crate::ops) fn warn_of_owner(plan: &mut Plan, base: &Node, new: &Path) {
+    let forest = Arc::clone(&plan.context().forest);
+    for Use { machine, part } in forest.uses(base) {
+        if let Part::OwnedBy(snapshot) = part {
+            plan.warn(NoteKind::Machine, format!(
+                "{} was made for the snapshot {} of the machine {}: when that is deleted, {} removes it, and {} \
+                 cannot be read any more",
+                shown(&base.path),
+                printable(&snapshot.name),
+                printable(&machine.name),
+                machine.product,
+                name(new)
+            ));
+        }
+    }
+}
+
+fn is_done_to(kind: EffectKind) -> bool {
+    is_taken(kind) || is_changed(kind)
+}
+
+/// Whether the file is not at its place afterwards.
+fn is_taken(kind: EffectKind) -> bool {
+    matches!(
+        kind,
+        EffectKind::Trashes | EffectKind::Deletes | EffectKind::Moves
+    )
+}
+
+/// Whether what the file shows, holds or is built on is another afterwards.
+fn is_changed(kind: EffectKind) -> bool {
+    match kind {
+        EffectKind::Writes
+        | EffectKind::Preserves
+        | EffectKind::Relinks
+        | EffectKind::Updates
+        | EffectKind::Grows
+        | EffectKind::Drops
+        | EffectKind::Empties
+        | EffectKind::Breaks => true,
+        EffectKind::Reads
+        | EffectKind::Creates
+        | EffectKind::Restores
+        | EffectKind::Moves
+        | EffectKind::Trashes
+        | EffectKind::Deletes => false,
+    }
+}
+
+/// Whether the guest sees other bytes in it afterwards.
+fn shows_other(kind: EffectKind) -> bool {
+    matches!(
+        kind,
+        EffectKind::Writes | EffectKind::Grows | EffectKind::Breaks
+    )
+}
+
+/// All machines that the plan harms, each sentence once.
+fn harms(plan: &Plan, machines: &Machines) -> Vec<Harm> {
+    if machines.use_nothing() {
+        return Vec::new();
+    }
+    let mut found: Vec<Harm> = Vec::new();
+    for effect in plan.effects.iter().filter(|effect| is_done_to(effect.kind)) {
+        for used in uses(plan, machines, &effect.path) {
+            let Some(text) = harm(plan, effect, used) else {
+                continue;
+            };
+            let harm = Harm {
+                path: effect.path.clone(),
+                text,
+            };
+            if !found.contains(&harm) {
+                found.push(harm);
+            }
+        }
+    }
+    found
+}
+
+fn uses<'m>(plan: &Plan, machines: &'m Machines, path: &Path) -> Vec<Use<'m>> {
+    match plan.context().forest.by_path(path) {
+        Some(node) => machines.uses_of(node),
+        None => {
+            let stat = plan.host().stat(path).ok();
+            machines.uses([path], stat.map(|stat| stat.id))
+        }
+    }
+}
+
+/// Whether the plan puts another file in the place of this one.
+fn comes_again(plan: &Plan, path: &Path) -> bool {
+    plan.effects.iter().any(|effect| {
+        matches!(effect.kind, EffectKind::Creates | EffectKind::Restores) && effect.path == path
+    })
+}
+
+/// What happens to a machine by what is done to a file that it uses, if that is no good.
+fn harm(plan: &Plan, effect: &Effect, Use { machine, part }: Use<'_>) -> Option<String> {
+    let kind = effect.kind;
+    let path = shown(&effect.path);
+    let who = called(machine);
+    let is_told = |plan: &Plan| plan.refusals.iter().any(|it| it.kind == RefusalKind::InUse);
+    if machine.state == MachineState::Running && is_told(plan) {
+        return None;
+    }
+    if is_taken(kind) && !comes_again(plan, &effect.path) {
+        let what = printable(part.to_string());
+        return Some(format!(
+            "{path} is {what} of {who}, which needs it at its place: take it out of the machine first"
+        ));
+    }
+    let (is_disk, is_pinned) = match part {
+        Part::Disk(disk) => (!disk.read_only, disk.is_pinned()),
+        // The last layer that is pinned is read by its own header, unless the pin ends there.
+        Part::Pinned(disk, at) => (true, disk.pin_ends || at + 1 < disk.pinned.len()),
+        Part::NeededBy(snapshot) if shows_other(kind) => {
+            return Some(format!(
+                "going back to the snapshot {} of {who} starts from {path}, which would show something else",
+                printable(&snapshot.name)
+            ));
+        }
+        Part::NeededBy(_) | Part::OwnedBy(_) => return None,
+    };
+    if !is_disk {
+        return None;
+    }
+    if machine.state == MachineState::Running {
+        return Some(format!("{path} is used by {who}: shut it down first"));
+    }
+    if kind == EffectKind::Relinks && is_pinned {
+        return Some(format!(
+            "the definition of {who} says itself what {path} is built on (`<backingStore>`), whatever is recorded \
+             in the image: it would go on with the old layers and see other bytes. Take that out of the \
+             definition first"
+        ));
+    }
+    if machine.state == MachineState::Saved && is_changed(kind) {
+        return Some(format!(
+            "{who} is saved with its memory, which only fits {path} as it is now: start it and shut it down first"
+        ));
+    }
+    if let Some(checkpoint) = machine
+        .checkpoints
+        .first()
+        .filter(|_| kind != EffectKind::Updates)
+    {
+        return Some(format!(
+            "{who} has the checkpoint {}, from which its backups go on, and which would no longer fit {path}: \
+             delete its checkpoints first",
+            printable(checkpoint)
+        ));
+    }
+    (kind == EffectKind::Breaks)
+        .then(|| format!("{who} has {path} as its disk, and would see other bytes"))
+}
+
+/// `the machine web (libvirt, off)`
+fn called(machine: &Machine) -> String {
+    format!(
+        "the machine {} ({}, {})",
+        printable(&machine.name),
+        machine.product,
+        machine.state.name()
+    )
+}

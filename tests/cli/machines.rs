@@ -1,0 +1,152 @@
+//! Machines as the command line tells of them: those that libvirt keeps in a home of its own, without a service.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::commands::Ended;
+
+/// `base`, on it `disk`, and a home in which the machine `web` has that disk.
+struct Place {
+    dir: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let place = Self {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        fs::create_dir_all(place.path().join("images")).unwrap();
+        place.q("create images/base 1M").with(0);
+        place.q("branch images/base images/disk").with(0);
+        place.q("branch images/base images/other").with(0);
+        place.define("web\u{1b}[31m", "images/disk");
+        place
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn define(&self, name: &str, disk: &str) {
+        let domains = self.path().join("home/.config/libvirt/qemu");
+        fs::create_dir_all(&domains).unwrap();
+        // XML has no such sign: it stands for whatever a name may be.
+        let name = name.replace('\u{1b}', "\u{202e}");
+        let text = format!(
+            "<domain type='qemu'><name>{name}</name><uuid>8c34a151-90f6-4e2c-8572-a4dc793693a8</uuid><devices>\
+             <disk type='file'><source file='{}'/><target dev='vda'/></disk></devices></domain>",
+            self.path().join(disk).display()
+        );
+        fs::write(domains.join("web.xml"), text).unwrap();
+    }
+
+    fn q(&self, words: &str) -> Ended {
+        let output = Command::new(env!("CARGO_BIN_EXE_qanopy"))
+            .args(words.split(' '))
+            .current_dir(self.path())
+            .env("HOME", self.path().join("home"))
+            .env("XDG_RUNTIME_DIR", self.path().join("run"))
+            .env("XDG_STATE_HOME", self.path().join("state"))
+            .env_remove("XDG_CONFIG_HOME")
+            .env_remove("LIMA_HOME")
+            .output()
+            .unwrap();
+        Ended {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+fn image<'j>(forest: &'j Value, name: &str) -> &'j Value {
+    let images = forest["images"].as_array().unwrap();
+    let is_it = |image: &&Value| image["path"].as_str().unwrap().ends_with(name);
+    images.iter().find(is_it).unwrap()
+}
+
+#[test]
+fn an_image_tells_whose_disk_it_is() {
+    let place = Place::new();
+    let tree = place.q("tree images").with(0).out;
+    let row = tree.lines().find(|line| line.contains(" disk ")).unwrap();
+    assert!(row.contains("Active, web\\u{202e}[31m: off"), "{tree}");
+    let forest = place.q("tree images --json").with(0).json();
+    assert_eq!(image(&forest, "other").get("machines"), None);
+    let machine = &image(&forest, "disk")["machines"][0];
+    for (key, value) in [
+        ("product", "libvirt"),
+        ("state", "off"),
+        ("part", "disk"),
+        ("target", "vda"),
+        ("id", "8c34a151-90f6-4e2c-8572-a4dc793693a8"),
+    ] {
+        assert_eq!(machine[key], value, "{machine}");
+    }
+    let info = place.q("info images/disk").with(0).out;
+    assert!(
+        info.contains("web\\u{202e}[31m (libvirt, off): the disk vda"),
+        "{info}"
+    );
+    let info = place.q("info images/disk --json").with(0).json();
+    assert_eq!(info["machines"][0]["target"], "vda");
+}
+
+#[test]
+fn a_disk_is_taken_from_a_machine_only_where_that_is_said_and_counted() {
+    let place = Place::new();
+    let refused = place.q("discard images/disk --yes --json");
+    assert_ne!(refused.code, 0);
+    let refused = refused.json();
+    assert_eq!(refused["error"]["kind"], "used-by-machine");
+    assert!(place.path().join("images/disk").exists());
+    let said = place.q("discard images/disk --dry-run").out;
+    assert!(said.contains("images/disk --despite-machines"), "{said}");
+    let other = place.q("discard images/disk --despite-machines --yes");
+    assert!(other.err.contains("--confirm 1"), "{}", other.err);
+    place
+        .q("discard images/disk --despite-machines --confirm 1")
+        .with(0);
+    assert!(!place.path().join("images/disk").exists());
+    place.q("undo --yes").with(0);
+    assert!(place.path().join("images/disk").exists());
+    // Once more as it was asked for, with its number.
+    place.q("redo --confirm 1").with(0);
+    assert!(!place.path().join("images/disk").exists());
+}
+
+#[test]
+fn a_leaf_of_a_machine_is_not_pruned() {
+    let place = Place::new();
+    let found = place
+        .q("prune images --older-than 0s --json")
+        .with(0)
+        .json();
+    let names: Vec<&str> = found["candidates"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["path"].as_str().unwrap())
+        .collect();
+    assert_eq!(names.len(), 1, "{found}");
+    assert!(names[0].ends_with("other"), "{found}");
+}
+
+#[test]
+fn what_could_not_be_asked_is_told_beside_the_tree_and_in_it() {
+    let place = Place::new();
+    let broken = place.path().join("home/.config/libvirt/qemu/broken.xml");
+    fs::write(&broken, "<domain>").unwrap();
+    fs::set_permissions(&broken, fs::Permissions::from_mode(0o644)).unwrap();
+    let told = place.q("tree images --json").with(0);
+    assert!(told.err.contains("broken.xml"), "{}", told.err);
+    let unasked = &told.json()["machines-not-asked"][0];
+    assert_eq!(unasked["product"], "libvirt");
+    let plan = place.q("discard images/other --dry-run").with(0).out;
+    assert!(plan.contains("broken.xml"), "{plan}");
+}

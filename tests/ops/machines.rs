@@ -1,0 +1,409 @@
+//! Plans know the machines that are defined: what would take a disk from one, show it other bytes, or no longer
+//! fit what is kept of it, is refused, and done only by number; what could not be asked is told.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use qanopy::forest::{ScanOptions, changed_since, refreshed};
+use qanopy::host::{Host, RealHost};
+use qanopy::machines::{
+    Disk, Home, Machine, MachineSnapshot, MachineState, Machines, NamedFile, Places, Unasked,
+};
+use qanopy::ops::{
+    self, BackingStyle, Branch, Commit, CommittedLayer, Confirm, Context, Danger, Error,
+    MoveImages, NewSize, Plan, Rebase, RefusalKind, Relink, Relocation, Request, Resize, Siblings,
+    Squash,
+};
+
+use crate::support::known::{carry_out, carry_out_request, context, words};
+use crate::support::{Qemu, qemu};
+
+/// `root`, on it `a`, on that `a1` and `a2`.
+fn small_forest(qemu: &Qemu) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let here = qemu.within(dir.path());
+    here.img(&["create", "-f", "qcow2", "root", "1M"]);
+    for (base, name) in [("root", "a"), ("a", "a1"), ("a", "a2")] {
+        here.img(&["create", "-f", "qcow2", "-F", "qcow2", "-b", base, name]);
+        here.io(name, &["write -P 7 0 64k"]);
+    }
+    dir
+}
+
+fn named(path: PathBuf) -> NamedFile {
+    NamedFile { path, file: None }
+}
+
+/// The machine `web`, which is off and has this as its disk.
+fn web(disk: &Path) -> Machine {
+    Machine {
+        product: "libvirt",
+        place: "qemu:///system".to_owned(),
+        name: "web".to_owned(),
+        id: None,
+        state: MachineState::Off,
+        disks: vec![Disk {
+            target: "vda".to_owned(),
+            file: named(disk.to_path_buf()),
+            format: Some("qcow2".to_owned()),
+            pinned: Vec::new(),
+            pin_ends: false,
+            read_only: false,
+        }],
+        snapshots: Vec::new(),
+        checkpoints: Vec::new(),
+    }
+}
+
+fn known(dir: &Path, machines: Vec<Machine>) -> Context {
+    knowing(dir, Machines::of(machines, Vec::new()))
+}
+
+fn knowing(dir: &Path, machines: Machines) -> Context {
+    let mut context = context(Arc::new(RealHost), dir);
+    Arc::make_mut(&mut context.forest).note_machines(Arc::new(machines));
+    context
+}
+
+fn is_refused_for_machine(plan: &Plan) -> bool {
+    let kinds: Vec<_> = plan.refusals.iter().map(|refusal| refusal.kind).collect();
+    if kinds.contains(&RefusalKind::Machine) {
+        assert!(
+            kinds.iter().all(|kind| *kind == RefusalKind::Machine),
+            "{plan:?}"
+        );
+        return true;
+    }
+    assert_eq!(kinds, [], "{}", words(plan));
+    false
+}
+
+fn refused(dir: &Path, machine: &Machine, request: impl Into<Request>) -> bool {
+    let context = known(dir, vec![machine.clone()]);
+    is_refused_for_machine(&ops::plan(&context, &request.into()))
+}
+
+fn discard(path: PathBuf) -> Request {
+    Request::discard(vec![path])
+}
+
+fn commit(overlay: PathBuf) -> Commit {
+    Commit {
+        overlay,
+        into: None,
+        layer: CommittedLayer::Trash,
+        siblings: Siblings::Preserve,
+        keep_old: None,
+    }
+}
+
+fn rename(from: PathBuf, to: PathBuf) -> MoveImages {
+    MoveImages {
+        moves: vec![Relocation {
+            from,
+            to,
+            style: None,
+        }],
+        subtree: false,
+    }
+}
+
+fn rebase(image: PathBuf, to: PathBuf) -> Rebase {
+    Rebase {
+        image,
+        to,
+        format: None,
+        style: None,
+        dedupe: false,
+        compress: false,
+    }
+}
+
+fn resize(image: PathBuf) -> Resize {
+    Resize {
+        image,
+        size: NewSize::To(2 << 20),
+        shrink: false,
+        preallocation: Default::default(),
+        dependants: Default::default(),
+    }
+}
+
+#[test]
+fn a_disk_is_not_taken_from_a_machine_but_by_number() {
+    let Some(qemu) = qemu() else { return };
+    let dir = small_forest(&qemu);
+    let at = |name: &str| dir.path().join(name);
+    let machine = web(&at("a1"));
+    assert!(refused(dir.path(), &machine, discard(at("a1"))));
+    assert!(
+        refused(dir.path(), &machine, discard(at("root"))),
+        "it goes along"
+    );
+    assert!(refused(dir.path(), &machine, commit(at("a1"))));
+    assert!(refused(dir.path(), &machine, rename(at("a1"), at("b1"))));
+    assert!(!refused(dir.path(), &machine, discard(at("a2"))));
+    // The layers below may move, since the image names them.
+    assert!(!refused(
+        dir.path(),
+        &machine,
+        rename(at("root"), at("ground"))
+    ));
+
+    let context = known(dir.path(), vec![machine]);
+    let plan = ops::plan(&context, &discard(at("a1")));
+    assert!(
+        words(&plan).contains("the disk vda of the machine web"),
+        "{}",
+        words(&plan)
+    );
+    let [way] = &plan.refusals[0].ways_out[..] else {
+        panic!("{:?}", plan.refusals)
+    };
+    let despite = ops::plan(&context, &way.request);
+    assert_eq!(
+        (despite.confirm, despite.danger),
+        (Confirm::Count(1), Danger::Loses)
+    );
+    let outcome = carry_out(despite).unwrap();
+    assert!(!at("a1").exists());
+    let undo = outcome.undo.unwrap();
+    carry_out_request(&known(dir.path(), vec![web(&at("a1"))]), &undo).unwrap();
+    assert!(at("a1").exists());
+}
+
+#[test]
+fn a_file_is_known_by_whatever_name_the_machine_has_for_it() {
+    let Some(qemu) = qemu() else { return };
+    let dir = small_forest(&qemu);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let link = elsewhere.path().join("disk");
+    std::os::unix::fs::symlink(dir.path().join("a1"), &link).unwrap();
+    let mut machine = web(&link);
+    let id = RealHost.stat(&link).unwrap().id;
+    machine.disks[0].file.file = Some(id);
+    assert!(refused(
+        dir.path(),
+        &machine,
+        discard(dir.path().join("a1"))
+    ));
+}
+
+#[test]
+fn a_medium_and_what_is_not_harmed_stay_free() {
+    let Some(qemu) = qemu() else { return };
+    let dir = small_forest(&qemu);
+    let at = |name: &str| dir.path().join(name);
+    let mut machine = web(&at("a1"));
+    // Its owner grows it, and rebases it with its content.
+    assert!(!refused(dir.path(), &machine, resize(at("a1"))));
+    assert!(!refused(dir.path(), &machine, rebase(at("a1"), at("root"))));
+    machine.state = MachineState::Running;
+    assert!(refused(dir.path(), &machine, resize(at("a1"))));
+    machine.disks[0].read_only = true;
+    assert!(!refused(dir.path(), &machine, resize(at("a1"))));
+    assert!(refused(dir.path(), &machine, discard(at("a1"))));
+}
+
+#[test]
+fn a_chain_that_a_definition_pins_is_not_changed_behind_it() {
+    let Some(qemu) = qemu() else { return };
+    let dir = small_forest(&qemu);
+    let at = |name: &str| dir.path().join(name);
+    let mut machine = web(&at("a1"));
+    let relink = Relink {
+        image: at("a"),
+        base: None,
+        format: None,
+        style: Some(BackingStyle::Absolute),
+    };
+    machine.disks[0].pinned = vec![named(at("a"))];
+    assert!(refused(dir.path(), &machine, rebase(at("a1"), at("root"))));
+    let squash = Squash {
+        layer: at("a"),
+        direction: None,
+    };
+    assert!(refused(dir.path(), &machine, squash));
+    // The last layer that is pinned is opened by its own header.
+    assert!(!refused(dir.path(), &machine, relink.clone()));
+    machine.disks[0].pinned.push(named(at("root")));
+    assert!(refused(dir.path(), &machine, relink));
+}
+
+#[test]
+fn saved_memory_and_checkpoints_fit_one_content_only() {
+    let Some(qemu) = qemu() else { return };
+    let dir = small_forest(&qemu);
+    let at = |name: &str| dir.path().join(name);
+    let mut saved = web(&at("a1"));
+    saved.state = MachineState::Saved;
+    assert!(refused(dir.path(), &saved, resize(at("a1"))));
+    assert!(refused(dir.path(), &saved, rebase(at("a1"), at("root"))));
+    assert!(!refused(dir.path(), &saved, resize(at("a2"))));
+    let mut marked = web(&at("a1"));
+    marked.checkpoints = vec!["monday".to_owned()];
+    assert!(refused(dir.path(), &marked, resize(at("a1"))));
+    assert!(refused(dir.path(), &marked, rebase(at("a1"), at("root"))));
+    assert!(!refused(dir.path(), &marked, resize(at("a2"))));
+}
+
+#[test]
+fn the_files_of_a_snapshot_stay_and_what_is_built_on_one_is_warned_of() {
+    let Some(qemu) = qemu() else { return };
+    let dir = small_forest(&qemu);
+    let at = |name: &str| dir.path().join(name);
+    let mut machine = web(&at("a2"));
+    machine.snapshots = vec![MachineSnapshot {
+        name: "before".to_owned(),
+        owns: vec![named(at("a1"))],
+        needs: vec![named(at("a"))],
+    }];
+    assert!(refused(dir.path(), &machine, discard(at("a1"))));
+    // It would show the snapshot's old state no more.
+    let mut into = commit(at("a1"));
+    into.layer = CommittedLayer::Keep;
+    assert!(refused(dir.path(), &machine, into));
+    let branch = |base: &str| -> Request {
+        Branch {
+            base: at(base),
+            new: at("new"),
+            format: None,
+            size: None,
+            style: BackingStyle::Relative,
+            image: Default::default(),
+        }
+        .into()
+    };
+    let warned = |base: &str| {
+        let plan = ops::plan(&known(dir.path(), vec![machine.clone()]), &branch(base));
+        assert_eq!(plan.refusals, []);
+        plan.notes
+            .iter()
+            .any(|note| note.warning && note.text.contains("snapshot before"))
+    };
+    assert!(warned("a1"));
+    assert!(!warned("a2"));
+}
+
+#[test]
+fn an_image_that_would_show_a_machine_other_bytes_is_told_of_by_its_name() {
+    let Some(qemu) = qemu() else { return };
+    let dir = small_forest(&qemu);
+    let at = |name: &str| dir.path().join(name);
+    qemu.within(dir.path()).io("a1", &["write -P 9 512k 64k"]);
+    let mut into = commit(at("a1"));
+    into.siblings = Siblings::Break;
+    let machine = web(&at("a2"));
+    assert!(refused(dir.path(), &machine, into.clone()));
+    let context = known(dir.path(), vec![machine]);
+    let plan = ops::plan(&context, &Request::despite_machines(into.into()));
+    assert_eq!(plan.confirm, Confirm::Count(1));
+    assert!(words(&plan).contains("web"), "{}", words(&plan));
+}
+
+#[test]
+fn what_could_not_be_asked_is_told_where_it_matters() {
+    let Some(qemu) = qemu() else { return };
+    let dir = small_forest(&qemu);
+    let unasked = Unasked {
+        product: "libvirt",
+        place: "qemu:///system".to_owned(),
+        why: "permission denied".to_owned(),
+    };
+    let context = knowing(dir.path(), Machines::of(Vec::new(), vec![unasked]));
+    let told = |request: &Request| {
+        let plan = ops::plan(&context, request);
+        assert_eq!(plan.refusals, []);
+        words(&plan).contains("libvirt (qemu:///system): permission denied")
+    };
+    assert!(told(&discard(dir.path().join("a1"))));
+    let clone = ops::CloneImage {
+        image: dir.path().join("a1"),
+        new: dir.path().join("copy"),
+        chain: false,
+        reflink: Default::default(),
+    };
+    assert!(!told(&clone.into()));
+}
+
+#[test]
+fn a_leaf_of_a_machine_is_not_proposed_for_pruning() {
+    let Some(qemu) = qemu() else { return };
+    let dir = small_forest(&qemu);
+    let context = known(dir.path(), vec![web(&dir.path().join("a1"))]);
+    let names: Vec<_> = ops::candidates(&context, Duration::ZERO)
+        .into_iter()
+        .map(|one| one.path)
+        .collect();
+    assert_eq!(names, [dir.path().join("a2")]);
+}
+
+/// A system without machines, in whose one home they may come to be defined.
+fn system(dir: &Path) -> Places {
+    Places {
+        host: Arc::new(RealHost),
+        root: dir.to_path_buf(),
+        homes: vec![Home::at(dir.join("home"))],
+        near: Vec::new(),
+        programs: Default::default(),
+        patience: Duration::from_secs(60),
+    }
+}
+
+fn define(dir: &Path, name: &str, disk: &Path) {
+    let domains = dir.join("home/.config/libvirt/qemu");
+    fs::create_dir_all(&domains).unwrap();
+    let text = format!(
+        "<domain type='qemu'><name>{name}</name><devices><disk type='file'><source file='{}'/>\
+         <target dev='vda'/></disk></devices></domain>",
+        disk.display()
+    );
+    fs::write(domains.join(format!("{name}.xml")), text).unwrap();
+}
+
+#[test]
+fn a_machine_that_was_defined_meanwhile_makes_the_plan_stale() {
+    let Some(qemu) = qemu() else { return };
+    let dir = small_forest(&qemu);
+    let places = tempfile::tempdir().unwrap();
+    fs::create_dir_all(places.path().join("proc")).unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let machines = Machines::ask(system(places.path()));
+    assert_eq!(machines.unasked(), []);
+    let context = knowing(dir.path(), machines);
+    let plan = |name: &str| ops::plan(&context, &discard(at(name)));
+    let (first, second) = (plan("a1"), plan("a2"));
+    define(places.path(), "late", &at("a1"));
+    match carry_out(first) {
+        Err(Error::Stale(report)) => assert!(report.text.contains("late"), "{}", report.text),
+        other => panic!("{other:?}"),
+    }
+    assert!(at("a1").exists());
+    carry_out(second).unwrap();
+    // Who agreed to harm that machine is not held up by it.
+    let despite = Request::despite_machines(discard(at("a1")));
+    std::thread::sleep(Duration::from_millis(1100));
+    carry_out_request(&context, &despite).unwrap();
+    assert!(!at("a1").exists());
+}
+
+#[test]
+fn machines_are_told_of_images_that_are_looked_at_again() {
+    let Some(qemu) = qemu() else { return };
+    let dir = small_forest(&qemu);
+    let a1 = dir.path().join("a1");
+    let context = known(dir.path(), vec![web(&a1)]);
+    qemu.within(dir.path()).io("a1", &["write -P 9 0 64k"]);
+    let options = ScanOptions {
+        roots: vec![dir.path().to_path_buf()],
+        follow: false,
+        raw: true,
+    };
+    let host: Arc<dyn Host> = Arc::new(RealHost);
+    let changed = changed_since(&context.forest, &RealHost, &options);
+    let fresh = refreshed(&context.forest, &host, &options, &changed);
+    let node = fresh.by_path(&a1).unwrap();
+    assert_eq!(fresh.uses(node)[0].machine.name, "web");
+}
