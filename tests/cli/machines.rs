@@ -76,7 +76,7 @@ fn an_image_tells_whose_disk_it_is() {
     let tree = place.q("tree images").with(0).out;
     let row = tree.lines().find(|line| line.contains(" disk ")).unwrap();
     assert!(row.contains("Active, web\\u{202e}[31m: off"), "{tree}");
-    let forest = place.q("tree images --json").with(0).json();
+    let forest = place.q("tree images --json").with(0).result();
     assert_eq!(image(&forest, "other").get("machines"), None);
     let machine = &image(&forest, "disk")["machines"][0];
     for (key, value) in [
@@ -93,7 +93,7 @@ fn an_image_tells_whose_disk_it_is() {
         info.contains("web\\u{202e}[31m (libvirt, off): the disk vda"),
         "{info}"
     );
-    let info = place.q("info images/disk --json").with(0).json();
+    let info = place.q("info images/disk --json").with(0).result();
     assert_eq!(info["machines"][0]["target"], "vda");
 }
 
@@ -126,7 +126,7 @@ fn a_leaf_of_a_machine_is_not_pruned() {
     let found = place
         .q("prune images --older-than 0s --json")
         .with(0)
-        .json();
+        .result();
     let names: Vec<&str> = found["candidates"]
         .as_array()
         .unwrap()
@@ -145,7 +145,7 @@ fn what_could_not_be_asked_is_told_beside_the_tree_and_in_it() {
     fs::set_permissions(&broken, fs::Permissions::from_mode(0o644)).unwrap();
     let told = place.q("tree images --json").with(0);
     assert!(told.err.contains("broken.xml"), "{}", told.err);
-    let unasked = &told.json()["machines-not-asked"][0];
+    let unasked = &told.result()["machines-not-asked"][0];
     assert_eq!(unasked["product"], "libvirt");
     let plan = place.q("discard images/other --dry-run").with(0).out;
     assert!(plan.contains("broken.xml"), "{plan}");

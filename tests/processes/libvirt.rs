@@ -147,7 +147,7 @@ impl Session {
 
     /// What an image of the tree is to the machine that uses it: its name and state, the part, whether it is pinned.
     fn use_of(&self, image: &str) -> (String, String, String, bool) {
-        let forest = self.q("tree .");
+        let forest = self.q("tree .")["result"].take();
         // The system's own libvirt may be there, and closed to this user.
         let unasked = forest["machines-not-asked"].as_array();
         let mut unasked = unasked.into_iter().flatten();
@@ -265,7 +265,7 @@ fn a_hundred_domains_are_asked_in_no_time() {
     }
     session.q("info disk.qcow2");
     let begun = Instant::now();
-    let told = session.q("info disk.qcow2");
+    let told = session.q("info disk.qcow2")["result"].take();
     let took = begun.elapsed();
     assert_eq!(told["machines"].as_array().unwrap().len(), 100);
     eprintln!("100 domains: {} ms", took.as_millis());
