@@ -21,7 +21,7 @@ use super::plan::{Effect, EffectKind, Plan};
 use super::refusal::{RefusalKind, WayOut};
 use super::request::Request;
 
-/// What was asked for so long ago is asked again before a plan rests on it.
+/// What was asked for so long ago is asked again before a plan rests on it, where nothing stands in the way.
 const FRESH: Duration = Duration::from_secs(1);
 /// Products that could not be asked and are told one by one, at most.
 const MOST_TOLD: usize = 3;
@@ -49,9 +49,18 @@ pub(in crate::ops) fn judge(plan: &mut Plan) {
     if !is_judged(plan) {
         return;
     }
-    let known = Arc::clone(plan.context().forest.machines());
-    let machines = known.not_older_than(FRESH).map_or(known, Arc::new);
-    let harms = harms(plan, &machines);
+    let mut machines = Arc::clone(plan.context().forest.machines());
+    let mut harms = harms_by(plan, &machines);
+    // What stands in the way has to stand there now; what does not is asked for again under locks.
+    let age = if harms.is_empty() {
+        FRESH
+    } else {
+        Duration::ZERO
+    };
+    if let Some(now) = machines.not_older_than(age) {
+        harms = harms_by(plan, &now);
+        machines = Arc::new(now);
+    }
     let files: BTreeSet<&Path> = harms.iter().map(|harm| harm.path.as_path()).collect();
     let number = u64::try_from(files.len()).unwrap_or(u64::MAX);
     match plan.on_machines {
@@ -126,8 +135,8 @@ pub(in crate::ops) fn look_again(plan: &Plan) -> Result<(), Error> {
     let Some(now) = known.again() else {
         return Ok(());
     };
-    let before: BTreeSet<Harm> = harms(plan, known).into_iter().collect();
-    match harms(plan, &now)
+    let before: BTreeSet<Harm> = harms_by(plan, known).into_iter().collect();
+    match harms_by(plan, &now)
         .into_iter()
         .find(|harm| !before.contains(harm))
     {
@@ -198,7 +207,7 @@ fn shows_other(kind: EffectKind) -> bool {
 }
 
 /// All machines that the plan harms, each sentence once.
-fn harms(plan: &Plan, machines: &Machines) -> Vec<Harm> {
+fn harms_by(plan: &Plan, machines: &Machines) -> Vec<Harm> {
     if machines.use_nothing() {
         return Vec::new();
     }
