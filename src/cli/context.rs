@@ -19,7 +19,7 @@ use super::options::{LookArgs, OpenArgs};
 use super::output;
 
 /// A forest, and how the search for it went.
-pub(super) struct Seen {
+pub(super) struct Scanned {
     pub(super) context: Context,
     pub(super) summary: ScanSummary,
 }
@@ -51,7 +51,7 @@ pub(super) fn roots(open: &OpenArgs) -> io::Result<Vec<PathBuf>> {
 ///
 /// # Errors
 /// If one of those named cannot be read. What cannot be read below them is told on standard error.
-pub(super) fn below(open: &OpenArgs) -> anyhow::Result<Seen> {
+pub(super) fn below(open: &OpenArgs) -> anyhow::Result<Scanned> {
     let roots = roots(open)?;
     let (forest, summary) = scan(roots.clone(), open.look);
     for (dir, why) in &summary.unreadable_dirs {
@@ -74,7 +74,7 @@ pub(super) fn below(open: &OpenArgs) -> anyhow::Result<Seen> {
         looked_in: LookedIn::within(roots),
         ..nowhere()
     };
-    Ok(Seen { context, summary })
+    Ok(Scanned { context, summary })
 }
 
 /// The forest below the directories named, and what earlier runs saw elsewhere: it may be built on

@@ -7,7 +7,7 @@ use anyhow::bail;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use crate::forest::picture;
+use crate::forest::render;
 use crate::forest::{BackingState, Content, Flags, Forest, Node, NodeId};
 use crate::host::{RealHost, printable, printable_bytes};
 use crate::image::{
@@ -40,26 +40,26 @@ struct Layer<'a> {
     name: PathBuf,
     id: NodeId,
     node: &'a Node,
-    inside: Inside,
+    inside: OwnTables,
 }
 
 /// What stands in the image's own tables. Where one cannot be read, why.
 #[derive(Default)]
-struct Inside {
+struct OwnTables {
     snapshots: Vec<Snapshot>,
     bitmaps: Vec<Bitmap>,
     luks: Option<LuksHeader>,
     unread: Vec<String>,
 }
 
-impl Inside {
+impl OwnTables {
     fn of(path: &Path, node: &Node) -> Self {
         let mut inside = Self::default();
-        let Some(facts) = node.facts() else {
+        let Some(info) = node.info() else {
             return inside;
         };
-        let is_luks = facts.encryption == Some(Encryption::Luks);
-        let has_tables = facts.snapshots > 0 || facts.bitmaps > 0 || is_luks;
+        let is_luks = info.encryption == Some(Encryption::Luks);
+        let has_tables = info.snapshots > 0 || info.bitmaps > 0 || is_luks;
         if has_tables && let Err(error) = inside.read(path) {
             inside.unread.push(error.to_string());
         }
@@ -127,7 +127,7 @@ fn layers<'a>(forest: &'a Forest, top: NodeId, args: &InfoArgs) -> Vec<Layer<'a>
             break;
         }
         let below = leads_to(&name, node);
-        let inside = Inside::of(&name, node);
+        let inside = OwnTables::of(&name, node);
         layers.push(Layer {
             name,
             id,
@@ -166,11 +166,11 @@ fn describe(forest: &Forest, layer: &Layer<'_>) -> Value {
     if let Some(stat) = &node.stat {
         put("actual-size", json!(stat.allocated));
     }
-    let facts = node.facts();
-    put("dirty-flag", json!(facts.is_some_and(|facts| facts.dirty)));
-    if let Some(facts) = facts {
-        put("cluster-size", json!(facts.cluster_size));
-        if facts.encryption.is_some() {
+    let info = node.info();
+    put("dirty-flag", json!(info.is_some_and(|info| info.dirty)));
+    if let Some(info) = info {
+        put("cluster-size", json!(info.cluster_size));
+        if info.encryption.is_some() {
             put("encrypted", json!(true));
         }
         if let Some(backing) = &node.backing {
@@ -188,7 +188,7 @@ fn describe(forest: &Forest, layer: &Layer<'_>) -> Value {
         }
         put(
             "format-specific",
-            json!({ "type": "qcow2", "data": specific(facts, &layer.inside.bitmaps, layer.inside.luks.as_ref()) }),
+            json!({ "type": "qcow2", "data": specific(info, &layer.inside.bitmaps, layer.inside.luks.as_ref()) }),
         );
         if !layer.inside.snapshots.is_empty() {
             let snapshots = layer.inside.snapshots.iter().map(snapshot).collect();
@@ -215,7 +215,7 @@ fn describe(forest: &Forest, layer: &Layer<'_>) -> Value {
     if let Some(volume) = node.volume() {
         put("volume", json!(volume.full_name()));
     }
-    let machines = picture::machines_json(forest, node);
+    let machines = render::machines_json(forest, node);
     if !machines.is_empty() {
         put("machines", Value::Array(machines));
     }
@@ -231,30 +231,30 @@ fn describe(forest: &Forest, layer: &Layer<'_>) -> Value {
 }
 
 /// What is qcow2's own. Version 2 knows less of itself, and qemu-img leaves out the same keys.
-fn specific(facts: &ImageInfo, bitmaps: &[Bitmap], luks: Option<&LuksHeader>) -> Value {
+fn specific(info: &ImageInfo, bitmaps: &[Bitmap], luks: Option<&LuksHeader>) -> Value {
     let mut data = Map::new();
     let mut put = |key: &str, value: Value| data.insert(key.to_owned(), value);
-    let is_v3 = facts.version >= 3;
-    put("compat", json!(compat(facts)));
-    put("compression-type", json!(facts.compression.name()));
+    let is_v3 = info.version >= 3;
+    put("compat", json!(compat(info)));
+    put("compression-type", json!(info.compression.name()));
     if is_v3 {
-        put("lazy-refcounts", json!(facts.lazy_refcounts));
+        put("lazy-refcounts", json!(info.lazy_refcounts));
     }
-    put("refcount-bits", json!(facts.refcount_bits));
+    put("refcount-bits", json!(info.refcount_bits));
     if is_v3 {
-        put("corrupt", json!(facts.corrupt));
-        put("extended-l2", json!(facts.extended_l2));
-        if facts.external_data {
-            if let Some(file) = &facts.data_file {
+        put("corrupt", json!(info.corrupt));
+        put("extended-l2", json!(info.extended_l2));
+        if info.external_data {
+            if let Some(file) = &info.data_file {
                 put("data-file", text(file));
             }
-            put("data-file-raw", json!(facts.data_file_raw));
+            put("data-file-raw", json!(info.data_file_raw));
         }
     }
     if !bitmaps.is_empty() {
         put("bitmaps", bitmaps.iter().map(bitmap).collect());
     }
-    match (facts.encryption, luks) {
+    match (info.encryption, luks) {
         (Some(_), Some(luks)) => drop(put("encrypt", encryption(luks))),
         (Some(encryption), None) => {
             drop(put(
@@ -340,8 +340,8 @@ fn bitmap_flags(bitmap: &Bitmap) -> Vec<&'static str> {
         .collect()
 }
 
-fn compat(facts: &ImageInfo) -> &'static str {
-    if facts.version >= 3 { "1.1" } else { "0.10" }
+fn compat(info: &ImageInfo) -> &'static str {
+    if info.version >= 3 { "1.1" } else { "0.10" }
 }
 
 fn encryption_name(encryption: Encryption) -> &'static str {
@@ -366,19 +366,19 @@ fn print(out: &mut Out, forest: &Forest, layer: &Layer<'_>) -> std::io::Result<(
     for other in &node.other_names {
         field(out, "also", printable(other))?;
     }
-    let facts = node.facts();
+    let info = node.info();
     let format = node.format().map_or_else(
         || "not known: it was not opened".to_owned(),
         |format| printable(format.name()),
     );
-    match facts {
-        Some(facts) => field(
+    match info {
+        Some(info) => field(
             out,
             "format",
             format!(
                 "{format}, version {} (compat {})",
-                facts.version,
-                compat(facts)
+                info.version,
+                compat(info)
             ),
         )?,
         None => field(out, "format", format)?,
@@ -402,9 +402,9 @@ fn print(out: &mut Out, forest: &Forest, layer: &Layer<'_>) -> std::io::Result<(
         let name = printable(volume.full_name());
         field(out, "volume", format!("{name}, a logical volume"))?;
     }
-    if let Some(facts) = facts {
-        print_facts(out, facts, layer.inside.luks.as_ref())?;
-        print_inside(out, facts, &layer.inside)?;
+    if let Some(info) = info {
+        print_info(out, info, layer.inside.luks.as_ref())?;
+        print_inside(out, info, &layer.inside)?;
     }
     print_backing(out, layer)?;
     // Whether others are built on it was not looked for.
@@ -439,10 +439,10 @@ fn print(out: &mut Out, forest: &Forest, layer: &Layer<'_>) -> std::io::Result<(
     Ok(())
 }
 
-fn print_facts(out: &mut Out, facts: &ImageInfo, luks: Option<&LuksHeader>) -> std::io::Result<()> {
-    let clusters = units::size(facts.cluster_size);
-    if facts.extended_l2 {
-        let part = units::size(facts.cluster_size / 32);
+fn print_info(out: &mut Out, info: &ImageInfo, luks: Option<&LuksHeader>) -> std::io::Result<()> {
+    let clusters = units::size(info.cluster_size);
+    if info.extended_l2 {
+        let part = units::size(info.cluster_size / 32);
         field(
             out,
             "clusters",
@@ -451,7 +451,7 @@ fn print_facts(out: &mut Out, facts: &ImageInfo, luks: Option<&LuksHeader>) -> s
     } else {
         field(out, "clusters", clusters)?;
     }
-    let late = if facts.lazy_refcounts {
+    let late = if info.lazy_refcounts {
         ", written late (lazy)"
     } else {
         ""
@@ -459,10 +459,10 @@ fn print_facts(out: &mut Out, facts: &ImageInfo, luks: Option<&LuksHeader>) -> s
     field(
         out,
         "refcounts",
-        format!("{} bits{late}", facts.refcount_bits),
+        format!("{} bits{late}", info.refcount_bits),
     )?;
-    field(out, "compression", facts.compression.name())?;
-    if let Some(encryption) = facts.encryption {
+    field(out, "compression", info.compression.name())?;
+    if let Some(encryption) = info.encryption {
         field(out, "encrypted", encryption_name(encryption))?;
     }
     if let Some(luks) = luks {
@@ -476,20 +476,20 @@ fn print_facts(out: &mut Out, facts: &ImageInfo, luks: Option<&LuksHeader>) -> s
         )?;
         field(out, "", format!("UUID {}", printable_bytes(&luks.uuid)))?;
     }
-    if facts.external_data {
-        let name = facts
+    if info.external_data {
+        let name = info
             .data_file
             .as_ref()
             .map_or_else(|| "not recorded".to_owned(), printable);
-        let raw = if facts.data_file_raw { " (raw)" } else { "" };
+        let raw = if info.data_file_raw { " (raw)" } else { "" };
         field(out, "data file", format!("{name}{raw}"))?;
     }
     Ok(())
 }
 
-fn print_inside(out: &mut Out, facts: &ImageInfo, inside: &Inside) -> std::io::Result<()> {
-    if facts.snapshots > 0 {
-        field(out, "snapshots", facts.snapshots)?;
+fn print_inside(out: &mut Out, info: &ImageInfo, inside: &OwnTables) -> std::io::Result<()> {
+    if info.snapshots > 0 {
+        field(out, "snapshots", info.snapshots)?;
     }
     for snapshot in &inside.snapshots {
         let state = match snapshot.vm_state_size() {
@@ -500,8 +500,8 @@ fn print_inside(out: &mut Out, facts: &ImageInfo, inside: &Inside) -> std::io::R
         let told = format!("{}  {}{state}", printable_bytes(id), printable_bytes(name));
         field(out, "", told)?;
     }
-    if facts.bitmaps > 0 {
-        field(out, "bitmaps", facts.bitmaps)?;
+    if info.bitmaps > 0 {
+        field(out, "bitmaps", info.bitmaps)?;
     }
     for bitmap in &inside.bitmaps {
         let flags: String = bitmap_flags(bitmap)
@@ -550,10 +550,10 @@ fn print_backing(out: &mut Out, layer: &Layer<'_>) -> std::io::Result<()> {
         (_, BackingState::Elsewhere(protocol)) => {
             format!("no plain local file ({})", printable(&**protocol))
         }
-        (Some(path), BackingState::There(_)) => printable(path),
+        (Some(path), BackingState::Present(_)) => printable(path),
         (Some(path), BackingState::Missing) => format!("{}, which is not there", printable(path)),
         (_, BackingState::Unreachable(why)) => printable(&**why),
-        (None, BackingState::There(_) | BackingState::Missing) => return Ok(()),
+        (None, BackingState::Present(_) | BackingState::Missing) => return Ok(()),
     };
     field(out, "which is", leads_to)
 }
@@ -569,7 +569,7 @@ mod tests {
 
     #[test]
     fn version_2_leaves_out_what_it_does_not_know() {
-        let mut facts = ImageInfo {
+        let mut info = ImageInfo {
             version: 2,
             virtual_size: 1 << 20,
             cluster_size: 65536,
@@ -591,19 +591,16 @@ mod tests {
             lost_map: false,
             unopenable: None,
         };
-        let keys = |facts: &ImageInfo| -> Vec<String> {
-            specific(facts, &[], None)
+        let keys = |info: &ImageInfo| -> Vec<String> {
+            specific(info, &[], None)
                 .as_object()
                 .unwrap()
                 .keys()
                 .cloned()
                 .collect()
         };
-        assert_eq!(
-            keys(&facts),
-            ["compat", "compression-type", "refcount-bits"]
-        );
-        facts.version = 3;
-        assert!(keys(&facts).contains(&"extended-l2".to_owned()));
+        assert_eq!(keys(&info), ["compat", "compression-type", "refcount-bits"]);
+        info.version = 3;
+        assert!(keys(&info).contains(&"extended-l2".to_owned()));
     }
 }

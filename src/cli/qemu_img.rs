@@ -207,7 +207,7 @@ pub(super) fn understood(arguments: Vec<OsString>) -> Result<Vec<OsString>, Stri
     if !COMMANDS.contains(&command.as_str()) {
         return Ok(arguments);
     }
-    let mut reader = Reader {
+    let mut reader = ArgumentReader {
         rest: arguments.into_iter(),
         command: &command,
         ours: command.clone(),
@@ -220,7 +220,7 @@ pub(super) fn understood(arguments: Vec<OsString>) -> Result<Vec<OsString>, Stri
 }
 
 /// Arguments on their way from one meaning to the other.
-struct Reader<'a> {
+struct ArgumentReader<'a> {
     rest: std::vec::IntoIter<OsString>,
     /// The command as it was given.
     command: &'a str,
@@ -231,7 +231,7 @@ struct Reader<'a> {
     at_end: Vec<OsString>,
 }
 
-impl Reader<'_> {
+impl ArgumentReader<'_> {
     fn read(&mut self) -> Result<(), String> {
         while let Some(word) = self.rest.next() {
             if word == "--" {

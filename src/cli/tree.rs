@@ -7,13 +7,13 @@ use std::time::{Duration, SystemTime};
 use clap::{ArgGroup, Args};
 use unicode_width::UnicodeWidthStr;
 
-use crate::forest::picture::{self, Charset, Diagram, TreeLine};
+use crate::forest::render::{self, Charset, Diagram, TreeLine};
 use crate::forest::{Flags, Forest, Location, Node};
-use crate::host::{during_one_survey, printable};
+use crate::host::{during_one_scan, printable};
 use crate::image::NoProgress;
 use crate::ops;
 
-use super::context::{self, Seen};
+use super::context::{self, Scanned};
 use super::exit::Stop;
 use super::options::{Globals, OpenArgs};
 use super::output::{self, Out};
@@ -55,13 +55,13 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &TreeArgs) -> anyhow::R
     }
     let mut seen = context::below(&args.open)?;
     if args.check {
-        during_one_survey(|| check_all(&mut seen));
+        during_one_scan(|| check_all(&mut seen));
     }
     let forest = &seen.context.forest;
     if args.dot {
-        out.text(&picture::dot(forest))?;
+        out.text(&render::dot(forest))?;
     } else if args.mermaid {
-        out.text(&picture::mermaid(forest))?;
+        out.text(&render::mermaid(forest))?;
     } else if args.boxes && !forest.is_empty() {
         for line in Diagram::new(forest, charset(globals)).lines() {
             out.line(line)?;
@@ -83,12 +83,12 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &TreeArgs) -> anyhow::R
 }
 
 /// Looks through the tables of every image that was found and can be read, but for those in use.
-fn check_all(seen: &mut Seen) {
+fn check_all(seen: &mut Scanned) {
     let host = Arc::clone(&seen.context.host);
     let forest = Arc::make_mut(&mut seen.context.forest);
     let images: Vec<_> = forest
         .nodes()
-        .filter(|node| node.location == Location::Scanned && node.facts().is_some())
+        .filter(|node| node.location == Location::Scanned && node.info().is_some())
         .map(|node| (node.id, node.path.clone()))
         .collect();
     for (id, path) in images {
@@ -112,17 +112,17 @@ fn charset(globals: Globals) -> Charset {
     }
 }
 
-fn print(out: &mut Out, globals: Globals, seen: &Seen) -> io::Result<()> {
+fn print(out: &mut Out, globals: Globals, seen: &Scanned) -> io::Result<()> {
     let forest = &seen.context.forest;
     if globals.json {
-        return out.json(picture::json(forest, &ops::problem_json));
+        return out.json(render::json(forest, &ops::problem_json));
     }
     if forest.is_empty() {
         return out.line(nothing(seen));
     }
-    let lines = picture::tree(forest, width(), charset(globals));
+    let lines = render::tree(forest, width(), charset(globals));
     let inside = lines.iter().map(|line| inside(forest, line, globals));
-    let inside: Vec<Vec<Inside>> = inside.collect();
+    let inside: Vec<Vec<SnapshotLine>> = inside.collect();
     let names = lines.iter().map(|line| line.text().width());
     let names = names.chain(inside.iter().flatten().map(|row| row.name.width()));
     let names = names.max().unwrap_or(0).min(WIDEST_NAMES);
@@ -162,14 +162,14 @@ fn tell_problems(out: &mut Out, forest: &Forest, node: &Node) -> io::Result<()> 
 }
 
 /// A line below an image for something inside it: an internal snapshot.
-struct Inside {
+struct SnapshotLine {
     /// Connectors, sign and name.
     name: String,
     about: String,
     taken: Option<u64>,
 }
 
-impl Inside {
+impl SnapshotLine {
     fn text(&self, names: usize, now: SystemTime) -> String {
         let pad = " ".repeat(names.saturating_sub(self.name.width()));
         let age = self.taken.map(|taken| {
@@ -183,18 +183,18 @@ impl Inside {
 }
 
 /// The internal snapshots of the image of a line.
-fn inside(forest: &Forest, line: &TreeLine, globals: Globals) -> Vec<Inside> {
+fn inside(forest: &Forest, line: &TreeLine, globals: Globals) -> Vec<SnapshotLine> {
     let Some(node) = forest.get(line.id) else {
         return Vec::new();
     };
-    let sign = picture::snapshot_sign(charset(globals));
-    let (snapshots, more) = picture::snapshot_lines(node, charset(globals));
-    let rows = snapshots.into_iter().map(|snapshot| Inside {
+    let sign = render::snapshot_sign(charset(globals));
+    let (snapshots, more) = render::snapshot_lines(node, charset(globals));
+    let rows = snapshots.into_iter().map(|snapshot| SnapshotLine {
         name: format!("{}{sign} {}", line.below, snapshot.name),
         about: snapshot.about,
         taken: Some(snapshot.taken),
     });
-    let rest = (more > 0).then(|| Inside {
+    let rest = (more > 0).then(|| SnapshotLine {
         name: format!("{}{sign} {more} more", line.below),
         about: "internal snapshots: `qanopy snapshot list` tells them".to_owned(),
         taken: None,
@@ -225,7 +225,7 @@ fn row(forest: &Forest, line: &TreeLine, names: usize, now: SystemTime) -> Strin
 }
 
 /// What to say where there is no image.
-fn nothing(seen: &Seen) -> String {
+fn nothing(seen: &Scanned) -> String {
     let dirs: Vec<String> = seen
         .context
         .looked_in

@@ -71,5 +71,5 @@ pub use image::{
     Chain, Check, CreateOptions, Error, ErrorKind, Extent, Finding, Format, ImageFile, ImageInfo,
     Keys, Layer, MapRun, MapState, NoProgress, Passphrase, Passphrases, ProgressSink, Repair,
     RepairExtent, Result, Root, State, Target, Verdict, Writer, check, compare, convert, create,
-    facts, measure, preserve_views, probe,
+    header_info, measure, preserve_views, probe,
 };

@@ -51,10 +51,10 @@ impl Edges {
 
 /// The edge that the backing link of one of an image's names makes, where its shown name leads elsewhere.
 pub(super) fn by_other_name(shown: Option<&Backing>, link: &Backing) -> Option<Edge> {
-    let BackingState::There(file) = link.state else {
+    let BackingState::Present(file) = link.state else {
         return None;
     };
-    if shown.map(|link| &link.state) == Some(&BackingState::There(file)) {
+    if shown.map(|link| &link.state) == Some(&BackingState::Present(file)) {
         return None;
     }
     Some(Edge {

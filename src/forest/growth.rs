@@ -59,7 +59,7 @@ pub(super) struct Claim {
 impl Claim {
     pub(super) fn of(link: Option<&Backing>) -> Option<Self> {
         let link = link?;
-        let BackingState::There(file) = link.state else {
+        let BackingState::Present(file) = link.state else {
             return None;
         };
         if !link.is_understood() {

@@ -293,11 +293,11 @@ impl Index {
                     continue;
                 }
                 match look(&looker, &entry.path) {
-                    Seen::Image(find) => {
+                    Rechecked::Image(find) => {
                         found.push(*find);
                         above.insert(entry.path);
                     }
-                    Seen::Gone => {
+                    Rechecked::Gone => {
                         // Discarded since, it is built on what it was built on.
                         for (path, find) in discarded(&looker, &entry.path) {
                             found.push(find);
@@ -310,7 +310,7 @@ impl Index {
                         }
                         gone.insert(entry.path);
                     }
-                    Seen::Nothing => {}
+                    Rechecked::Nothing => {}
                 }
             }
             open = self.known_overlays_of(&above)?;
@@ -378,12 +378,12 @@ impl Index {
         let looker = Looker::new(host.clone(), &ScanOptions::default());
         let entries = self.known_overlays_of(bases)?.into_iter();
         let seen = entries.flat_map(|entry| match look(&looker, &entry.path) {
-            Seen::Image(find) => vec![*find],
-            Seen::Gone => {
+            Rechecked::Image(find) => vec![*find],
+            Rechecked::Gone => {
                 let trashed = discarded(&looker, &entry.path).into_iter();
                 trashed.map(|(_, find)| find).collect()
             }
-            Seen::Nothing => Vec::new(),
+            Rechecked::Nothing => Vec::new(),
         });
         Ok(seen.collect())
     }
@@ -542,7 +542,7 @@ fn place_of(
 }
 
 /// What became of a remembered image.
-enum Seen {
+enum Rechecked {
     /// It is there, and built on another one, or cannot be read.
     Image(Box<ScannedFile>),
     /// It went, or is built on nothing any more.
@@ -552,13 +552,13 @@ enum Seen {
 }
 
 /// Looks at a remembered image.
-fn look(looker: &Looker, path: &Path) -> Seen {
+fn look(looker: &Looker, path: &Path) -> Rechecked {
     let is_foreign = |trash: &Path| {
         let host = looker.host();
         host.stat_link(trash).is_ok() && foreign_trash(host, trash).is_some()
     };
     if trash_folder_of(path).is_some_and(is_foreign) {
-        return Seen::Nothing;
+        return Rechecked::Nothing;
     }
     let symlink = match looker.host().stat_link(path) {
         Ok(stat) => stat.kind == FileKind::Symlink,
@@ -568,16 +568,18 @@ fn look(looker: &Looker, path: &Path) -> Seen {
             // The folders of a trash go with what is in them.
             let is_there = is_there || is_trashed(path);
             return match error.kind() == io::ErrorKind::NotFound && is_there {
-                true => Seen::Gone,
-                false => Seen::Nothing,
+                true => Rechecked::Gone,
+                false => Rechecked::Nothing,
             };
         }
     };
     let visit = Visit::new(path.to_path_buf(), symlink, Why::Given);
     match looker.look(&visit) {
-        Some(find) if find.backing.is_some() => Seen::Image(Box::new(find)),
-        Some(find) if matches!(find.content, Content::Unreadable(_)) => Seen::Image(Box::new(find)),
-        _ => Seen::Gone,
+        Some(find) if find.backing.is_some() => Rechecked::Image(Box::new(find)),
+        Some(find) if matches!(find.content, Content::Unreadable(_)) => {
+            Rechecked::Image(Box::new(find))
+        }
+        _ => Rechecked::Gone,
     }
 }
 
@@ -597,8 +599,8 @@ fn discarded(looker: &Looker, path: &Path) -> Vec<(PathBuf, ScannedFile)> {
             let stat = host.stat_link(&path).ok()?;
             (stat.kind == FileKind::Regular).then_some(())?;
             match look(looker, &path) {
-                Seen::Image(find) => Some((path, *find)),
-                Seen::Gone | Seen::Nothing => None,
+                Rechecked::Image(find) => Some((path, *find)),
+                Rechecked::Gone | Rechecked::Nothing => None,
             }
         })
         .collect()

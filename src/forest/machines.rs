@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::host::{FileId, Host};
 use crate::machines::{Machines, Part, Use};
 
-use super::{Forest, Node};
+use super::{Forest, Node, NodeId, ScannedFile, follow};
 
 impl Forest {
     /// Notes which machines there are; those noted before are so no longer.
@@ -37,6 +38,49 @@ impl Forest {
         let dirs = met.filter_map(|node| node.path.parent());
         let dirs: BTreeSet<&Path> = dirs.collect();
         dirs.into_iter().map(Path::to_path_buf).collect()
+    }
+
+    /// The disks of machines that are not known here but read, directly or through others, an image that is; with
+    /// all that lies between. They are looked for where the machines say that they are, wherever that is.
+    #[must_use]
+    pub fn disks_elsewhere(&self, host: &Arc<dyn Host>, machines: &Machines) -> Vec<ScannedFile> {
+        let unknown = self.unknown_disks(machines);
+        if unknown.is_empty() {
+            return Vec::new();
+        }
+        let around = follow(Arc::clone(host), &unknown);
+        let is_known = |node: &&Node| {
+            let file = node.file_id();
+            file.is_some_and(|file| self.by_file(file).is_some())
+        };
+        let mut open: Vec<NodeId> = around
+            .nodes()
+            .filter(is_known)
+            .map(|node| node.id)
+            .collect();
+        let mut reading: BTreeSet<NodeId> = open.iter().copied().collect();
+        while let Some(id) = open.pop() {
+            let readers = around.readers(id).into_iter().map(|reader| reader.node);
+            open.extend(readers.filter(|reader| reading.insert(*reader)));
+        }
+        reading
+            .into_iter()
+            .filter_map(|id| around.get(id))
+            .filter(|node| !is_known(node))
+            .map(|node| around.found(node))
+            .collect()
+    }
+
+    /// The disks of machines that may be built on something and are not known here.
+    fn unknown_disks(&self, machines: &Machines) -> Vec<PathBuf> {
+        let by_file = |file: FileId| self.by_file(file).is_some();
+        let disks = machines.list().iter().flat_map(|machine| &machine.disks);
+        let disks = disks.filter(|disk| disk.format.as_deref() != Some("raw"));
+        let files = disks.flat_map(|disk| std::iter::once(&disk.file).chain(&disk.pinned));
+        let there = files.filter_map(|named| Some((&named.path, named.file?)));
+        let unknown = there.filter(|(_, file)| !by_file(*file));
+        let unknown: BTreeSet<&PathBuf> = unknown.map(|(path, _)| path).collect();
+        unknown.into_iter().cloned().collect()
     }
 }
 

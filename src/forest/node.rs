@@ -43,7 +43,7 @@ impl ScannedFile {
     /// The files that reading this one reads as well, as far as they are there.
     pub fn reads(&self) -> impl Iterator<Item = FileId> {
         let backing = self.backing.as_deref().and_then(|link| match link.state {
-            BackingState::There(file) => Some(file),
+            BackingState::Present(file) => Some(file),
             BackingState::Missing | BackingState::Unreachable(_) | BackingState::Elsewhere(_) => {
                 None
             }
@@ -141,7 +141,7 @@ impl Backing {
 
     /// Whether the name was followed to a path, whatever is there.
     pub(super) fn leads_to_a_path(&self) -> bool {
-        matches!(self.state, BackingState::There(_) | BackingState::Missing)
+        matches!(self.state, BackingState::Present(_) | BackingState::Missing)
     }
 }
 
@@ -149,7 +149,7 @@ impl Backing {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum BackingState {
     /// This file.
-    There(FileId),
+    Present(FileId),
     /// No such file.
     Missing,
     /// It could not be looked at: why, as a sentence.
@@ -292,9 +292,9 @@ impl Flags {
 impl Node {
     /// The header's facts, if this is a qcow2 image that could be read.
     #[must_use]
-    pub fn facts(&self) -> Option<&ImageInfo> {
+    pub fn info(&self) -> Option<&ImageInfo> {
         match &self.content {
-            Content::Qcow2(facts) => Some(facts),
+            Content::Qcow2(info) => Some(info),
             _ => None,
         }
     }
@@ -302,17 +302,17 @@ impl Node {
     /// Whether its content is encrypted, as its header says.
     #[must_use]
     pub fn is_encrypted(&self) -> bool {
-        self.facts().is_some_and(|facts| facts.encryption.is_some())
+        self.info().is_some_and(|info| info.encryption.is_some())
     }
 
     /// The internal snapshots that are known, and how many there are.
     #[must_use]
     pub fn known_snapshots(&self) -> (&[Snapshot], usize) {
-        let Some(facts) = self.facts() else {
+        let Some(info) = self.info() else {
             return (&[], 0);
         };
-        let all = usize::try_from(facts.snapshots).unwrap_or(usize::MAX);
-        (&facts.first_snapshots, all)
+        let all = usize::try_from(info.snapshots).unwrap_or(usize::MAX);
+        (&info.first_snapshots, all)
     }
 
     /// Whether it lies in the scanned directories and was not looked at yet, the scan being under way.
@@ -357,7 +357,7 @@ impl Node {
     #[must_use]
     pub fn virtual_size(&self) -> Option<u64> {
         match &self.content {
-            Content::Qcow2(facts) => Some(facts.virtual_size),
+            Content::Qcow2(info) => Some(info.virtual_size),
             Content::Raw => self.stat.as_ref().map(|stat| stat.len),
             _ => None,
         }
@@ -417,16 +417,16 @@ impl Node {
                 backing.format().is_none() && backing.is_understood(),
             );
         }
-        if let Some(facts) = self.facts() {
-            flags.set(Flags::DIRTY, facts.dirty);
-            flags.set(Flags::ENCRYPTED, facts.encryption.is_some());
-            flags.set(Flags::SNAPSHOTS, facts.snapshots > 0);
-            flags.insert(if facts.corrupt || facts.truncated.is_some() {
+        if let Some(info) = self.info() {
+            flags.set(Flags::DIRTY, info.dirty);
+            flags.set(Flags::ENCRYPTED, info.encryption.is_some());
+            flags.set(Flags::SNAPSHOTS, info.snapshots > 0);
+            flags.insert(if info.corrupt || info.truncated.is_some() {
                 Flags::CORRUPT
             } else {
                 Flags::empty()
             });
-            flags.set(Flags::UNSUPPORTED, !facts.unknown_features.is_empty());
+            flags.set(Flags::UNSUPPORTED, !info.unknown_features.is_empty());
         }
         flags
     }

@@ -33,29 +33,29 @@ pub(super) fn problems_of(forest: &Forest, id: NodeId) -> ThinVec<Problem> {
     if let Some(text) = written(forest, node, &name) {
         say(ProblemKind::WrittenUnder, text);
     }
-    if let Some(facts) = node.facts() {
-        if let Some(text) = relative_data_file(node, facts, &name) {
+    if let Some(info) = node.info() {
+        if let Some(text) = relative_data_file(node, info, &name) {
             say(ProblemKind::DirectoryDependentDataFile, text);
         }
-        if let Some(text) = missing_data_file(forest, node, facts, &name) {
+        if let Some(text) = missing_data_file(forest, node, info, &name) {
             say(ProblemKind::MissingDataFile, text);
         }
-        if let Some(why) = &facts.truncated {
+        if let Some(why) = &info.truncated {
             say(ProblemKind::Truncated, why.clone());
         }
-        if let Some(why) = &facts.unopenable {
+        if let Some(why) = &info.unopenable {
             say(
                 ProblemKind::Unopenable,
                 format!("{name} {}. QEMU does not open it.", printable(&*why.why)),
             );
         }
-        if facts.corrupt {
+        if info.corrupt {
             say(
                 ProblemKind::CorruptBit,
                 format!("{name} is marked corrupt, so QEMU refuses to write it."),
             );
         }
-        if facts.dirty {
+        if info.dirty {
             say(
                 ProblemKind::DirtyBit,
                 format!(
@@ -64,8 +64,8 @@ pub(super) fn problems_of(forest: &Forest, id: NodeId) -> ThinVec<Problem> {
                 ),
             );
         }
-        if !facts.unknown_features.is_empty() {
-            let features: Vec<String> = facts.unknown_features.iter().map(printable).collect();
+        if !info.unknown_features.is_empty() {
+            let features: Vec<String> = info.unknown_features.iter().map(printable).collect();
             say(
                 ProblemKind::UnknownFeature,
                 format!(
@@ -173,13 +173,8 @@ fn written(forest: &Forest, node: &Node, name: &str) -> Option<String> {
 }
 
 /// Without its data file no program opens an image.
-fn missing_data_file(
-    forest: &Forest,
-    node: &Node,
-    facts: &ImageInfo,
-    name: &str,
-) -> Option<String> {
-    let recorded = facts.data_file.as_deref()?;
+fn missing_data_file(forest: &Forest, node: &Node, info: &ImageInfo, name: &str) -> Option<String> {
+    let recorded = info.data_file.as_deref()?;
     let file = BackingName::interpret(&node.path, recorded);
     let here = file.file()?;
     let mut edges = forest.also_reads(node.id).iter();
@@ -195,8 +190,8 @@ fn missing_data_file(
 
 /// QEMU takes a relative data-file name from where its process is, and not, as a backing name, from where the
 /// image is.
-fn relative_data_file(node: &Node, facts: &ImageInfo, name: &str) -> Option<String> {
-    let recorded = facts.data_file.as_deref()?;
+fn relative_data_file(node: &Node, info: &ImageInfo, name: &str) -> Option<String> {
+    let recorded = info.data_file.as_deref()?;
     let file = BackingName::interpret(&node.path, recorded);
     let here = file.file()?;
     let named = Path::new(recorded);

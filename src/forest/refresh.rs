@@ -126,7 +126,7 @@ fn may_read_more(node: &Node) -> bool {
             || matches!(link.state, BackingState::Elsewhere(_)) && is_described(link.name())
     };
     node.backing.as_deref().is_some_and(is_vague)
-        || node.facts().is_some_and(|facts| facts.data_file.is_some())
+        || node.info().is_some_and(|info| info.data_file.is_some())
 }
 
 /// The files that are not what they were when the forest was looked at: gone, replaced, written, or come

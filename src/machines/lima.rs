@@ -80,7 +80,7 @@ mod tests {
 
     use super::*;
     use crate::machines::places::tests::system;
-    use crate::machines::survey::read_with;
+    use crate::machines::products::read_with;
 
     #[test]
     fn instances_and_their_disks_are_found() {

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `machine` | a machine, its disks, what else of it names files |
 //! | `places` | where is looked |
-//! | `survey`, `found` | the table of products, and asking all of them |
+//! | `products`, `found` | the table of products, and asking all of them |
 //! | `uses` | which machine uses a file, and how |
 //! | `text_file` | files read within bounds |
 //! | `libvirt`, `virsh`, `domain_xml` | libvirt: its service where it answers, its files where not |
@@ -21,10 +21,10 @@ mod multipass;
 mod places;
 mod podman;
 mod processes;
+mod products;
 mod proxmox;
 mod qemu_line;
 mod quickemu;
-mod survey;
 mod text_file;
 mod uses;
 mod utm;
@@ -33,5 +33,5 @@ mod virsh;
 pub use found::Unasked;
 pub use machine::{Disk, Machine, MachineSnapshot, MachineState, NamedFile};
 pub use places::{Home, Places};
-pub use survey::Machines;
+pub use products::Machines;
 pub use uses::{Part, Use};

@@ -59,7 +59,7 @@ mod tests {
 
     use super::*;
     use crate::machines::places::tests::system;
-    use crate::machines::survey::read_with;
+    use crate::machines::products::read_with;
 
     #[test]
     fn each_machine_has_its_image() {

@@ -60,7 +60,7 @@ mod tests {
 
     use super::*;
     use crate::machines::places::tests::system;
-    use crate::machines::survey::read_with;
+    use crate::machines::products::read_with;
 
     #[test]
     fn a_process_of_qemu_is_a_machine_that_runs() {

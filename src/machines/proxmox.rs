@@ -214,7 +214,7 @@ mod tests {
 
     use super::*;
     use crate::machines::places::tests::system;
-    use crate::machines::survey::read_with;
+    use crate::machines::products::read_with;
 
     const STORAGE: &str = "dir: local
 \tpath /var/lib/vz

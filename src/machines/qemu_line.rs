@@ -97,7 +97,7 @@ pub(super) fn disks(program: Program, words: &[&[u8]], folder: &Path) -> Vec<Dis
                 Program::Daemon => false,
             };
             if is_disk {
-                found.file("hda", word, Facts::default());
+                found.file("hda", word, DriveOptions::default());
             }
             may_be_bare = true;
             continue;
@@ -113,11 +113,11 @@ pub(super) fn disks(program: Program, words: &[&[u8]], folder: &Path) -> Vec<Dis
         } else if option == b"blockdev" {
             found.blockdev(value);
         } else if let Some((_, target)) = PLAIN.iter().find(|one| one.0.as_bytes() == option) {
-            let facts = Facts {
+            let drive = DriveOptions {
                 read_only: *target == "cdrom",
-                ..Facts::default()
+                ..DriveOptions::default()
             };
-            found.file(target, value, facts);
+            found.file(target, value, drive);
         }
     }
     found.list
@@ -140,7 +140,7 @@ pub(super) fn uuid(words: &[&[u8]]) -> Option<String> {
 }
 
 #[derive(Debug, Default)]
-struct Facts {
+struct DriveOptions {
     format: Option<String>,
     read_only: bool,
 }
@@ -151,7 +151,7 @@ struct Disks<'a> {
 }
 
 impl Disks<'_> {
-    fn file(&mut self, target: &str, name: &[u8], facts: Facts) {
+    fn file(&mut self, target: &str, name: &[u8], drive: DriveOptions) {
         if let Some(json) = name.strip_prefix(b"json:") {
             return self.json(target, json);
         }
@@ -170,8 +170,8 @@ impl Disks<'_> {
             return;
         }
         let mut disk = Disk::new(target, self.folder.join(path));
-        disk.format = facts.format;
-        disk.read_only = facts.read_only;
+        disk.format = drive.format;
+        disk.read_only = drive.read_only;
         self.list.push(disk);
     }
 
@@ -194,11 +194,11 @@ impl Disks<'_> {
         });
         let is_read = ["readonly", "read-only"];
         let is_read = is_read.iter().any(|key| get(key) == Some(b"on"));
-        let facts = Facts {
+        let drive = DriveOptions {
             format: text("format").or(text("driver")),
             read_only: is_read || get("media") == Some(b"cdrom"),
         };
-        self.file(target.as_deref().unwrap_or("drive"), file, facts);
+        self.file(target.as_deref().unwrap_or("drive"), file, drive);
     }
 
     fn blockdev(&mut self, value: &[u8]) {
@@ -218,11 +218,11 @@ impl Disks<'_> {
             };
             let (key, value) = part.split_at(split);
             if (key == b"filename" || key.ends_with(b".filename")) && at < MAX_DISKS {
-                let facts = Facts {
+                let drive = DriveOptions {
                     format: None,
                     read_only: get("read-only") == Some(b"on"),
                 };
-                self.file(&target, value.get(1..).unwrap_or_default(), facts);
+                self.file(&target, value.get(1..).unwrap_or_default(), drive);
             }
         }
     }
@@ -242,11 +242,11 @@ impl Disks<'_> {
         for (key, value) in fields {
             match value {
                 Value::String(name) if key == "filename" || key.ends_with(".filename") => {
-                    let facts = Facts {
+                    let drive = DriveOptions {
                         format: None,
                         read_only: is_read,
                     };
-                    self.file(target, name.as_bytes(), facts);
+                    self.file(target, name.as_bytes(), drive);
                 }
                 // What lies below it is not written.
                 Value::Object(_) if key != "backing" => self.node(target, value),

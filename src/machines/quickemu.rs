@@ -67,7 +67,7 @@ mod tests {
 
     use super::*;
     use crate::machines::places::tests::system;
-    use crate::machines::survey::read_with;
+    use crate::machines::products::read_with;
 
     #[test]
     fn settings_above_the_disk_are_found_and_no_shell_is_run() {

@@ -79,7 +79,7 @@ mod tests {
 
     use super::*;
     use crate::machines::places::tests::system;
-    use crate::machines::survey::read_with;
+    use crate::machines::products::read_with;
 
     const PLIST: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 <!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">

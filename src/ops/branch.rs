@@ -125,7 +125,7 @@ pub(super) fn plan_branch(plan: &mut Plan, request: &Branch) -> Option<BranchJob
     if let Some(said) = said {
         backing_format::said(plan, node, said)?;
     }
-    let (format, least) = base_facts(plan, forest, node, base, said.as_ref(), wanted)?;
+    let (format, least) = base_info(plan, forest, node, base, said.as_ref(), wanted)?;
     check_secrecy(plan, node, new, image);
     machines::warn_of_owner(plan, node, new);
     let whole = new_file::whole_sectors(plan, wanted.unwrap_or(least));
@@ -202,7 +202,7 @@ pub(super) fn plan_branch(plan: &mut Plan, request: &Branch) -> Option<BranchJob
 
 /// The base's format and the bytes its guest sees, if an overlay on it can work. A base that is said to be raw is,
 /// whatever it begins like: its guest may have written that.
-pub(super) fn base_facts(
+pub(super) fn base_info(
     plan: &mut Plan,
     forest: &Forest,
     node: &Node,
@@ -224,28 +224,28 @@ pub(super) fn base_facts(
     }
     let len = node.stat.as_ref().map_or(0, |stat| stat.len);
     let is_said_raw = said == Some(&Format::Raw);
-    let facts = match &node.content {
+    let info = match &node.content {
         Content::Raw => (Format::Raw, len),
         Content::Qcow2(_) | Content::Opaque(_) | Content::Damaged(_) if is_said_raw => {
             (Format::Raw, len)
         }
-        Content::Qcow2(facts) => {
-            if facts.encryption == Some(Encryption::Aes) {
+        Content::Qcow2(info) => {
+            if info.encryption == Some(Encryption::Aes) {
                 plan.refuse(RefusalKind::Unsupported, format!(
                     "{path} is encrypted (legacy AES), which is not understood here and which no machine runs \
                      on any more"
                 ));
             }
-            if !facts.unknown_features.is_empty() {
+            if !info.unknown_features.is_empty() {
                 plan.refuse(
                     RefusalKind::Unsupported,
                     format!(
                         "{path} needs features that are not known here: {}",
-                        printable(facts.unknown_features.join(", "))
+                        printable(info.unknown_features.join(", "))
                     ),
                 );
             }
-            (Format::Qcow2, facts.virtual_size)
+            (Format::Qcow2, info.virtual_size)
         }
         Content::Opaque(format) => {
             // The size is inside a format whose content stays closed.
@@ -275,11 +275,11 @@ pub(super) fn base_facts(
         }
     };
     // What is raw is built on nothing, whatever a header in it names.
-    if facts.0 != Format::Raw {
+    if info.0 != Format::Raw {
         check_chain(plan, forest, node, &path);
     }
-    plan.require_unchanged(base, watch(&facts.0));
-    Some(facts)
+    plan.require_unchanged(base, watch(&info.0));
+    Some(info)
 }
 
 /// What of a base must not change while an overlay on it is made: a guest may write the rest of one.
@@ -292,8 +292,8 @@ pub(super) fn watch(format: &Format) -> Compare {
 
 /// An overlay and its base may differ in whether they are encrypted; what that means is easily missed.
 fn check_secrecy(plan: &mut Plan, node: &Node, new: &Path, image: &ImageOptions) {
-    let facts = node.facts();
-    let below = facts.is_some_and(|facts| facts.encryption == Some(Encryption::Luks));
+    let info = node.info();
+    let below = info.is_some_and(|info| info.encryption == Some(Encryption::Luks));
     match (below, image.encryption.is_some()) {
         (true, false) => plan.warn(NoteKind::Secrecy, format!(
             "{} is encrypted, and the overlay is not: what its guest writes will lie there for everybody to \
@@ -346,10 +346,10 @@ fn check_chain(plan: &mut Plan, forest: &Forest, node: &Node, path: &str) {
                 ),
             );
         }
-        let Some(facts) = below.facts() else {
+        let Some(info) = below.info() else {
             continue;
         };
-        if let Some(why) = &facts.unopenable {
+        if let Some(why) = &info.unopenable {
             plan.refuse(
                 RefusalKind::Unreadable,
                 format!(
@@ -359,7 +359,7 @@ fn check_chain(plan: &mut Plan, forest: &Forest, node: &Node, path: &str) {
                 ),
             );
         }
-        if facts.corrupt || facts.truncated.is_some() {
+        if info.corrupt || info.truncated.is_some() {
             plan.warn(
                 NoteKind::Damaged,
                 format!(
@@ -367,7 +367,7 @@ fn check_chain(plan: &mut Plan, forest: &Forest, node: &Node, path: &str) {
                     shown(&below.path)
                 ),
             );
-        } else if facts.dirty {
+        } else if info.dirty {
             plan.warn(
                 NoteKind::Damaged,
                 format!(

@@ -128,7 +128,7 @@ fn plan_clone(plan: &mut Plan, image: &Path, new: &Path, reflink: Reflink) {
             format!("{} is not there", shown(image)),
         );
     };
-    if node.facts().is_some_and(|facts| facts.data_file.is_some()) {
+    if node.info().is_some_and(|info| info.data_file.is_some()) {
         plan.refuse(RefusalKind::Unsupported, format!(
             "{} keeps its data in another file, which both would write: flatten it into a new file instead",
             shown(image)

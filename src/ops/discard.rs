@@ -22,7 +22,7 @@ use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Left, Way};
 use super::framework::refusal::Reason;
 use super::framework::request::Name;
-use super::framework::trash::{Batch, Item};
+use super::framework::trash::{Batch, TrashItem};
 use super::framework::{device, resolve};
 use super::{
     CommandLine, EffectKind, Error, NoteKind, Outcome, Phase, Plan, Progress, RefusalKind, Request,
@@ -383,7 +383,7 @@ pub(super) fn add_image(
     names: &[PathBuf],
     why: &str,
     step: usize,
-    items: &mut Vec<Item>,
+    items: &mut Vec<TrashItem>,
 ) {
     let bytes = node.size_on_disk().unwrap_or(0);
     for (index, path) in names.iter().enumerate() {
@@ -394,7 +394,7 @@ pub(super) fn add_image(
             (0, format!("another name of {}", name(&node.path)))
         };
         plan.effect(EffectKind::Trashes, path, Some(bytes), detail);
-        items.push(Item {
+        items.push(TrashItem {
             path: path.clone(),
             why: why.to_owned(),
             bytes,
@@ -455,11 +455,11 @@ pub(super) fn warn_of_losses(plan: &mut Plan, forest: &Forest, node: &Node, name
             ),
         );
     }
-    let Some(facts) = node.facts() else {
+    let Some(info) = node.info() else {
         return;
     };
-    if facts.snapshots > 0 {
-        let snapshots = usize::try_from(facts.snapshots).unwrap_or(usize::MAX);
+    if info.snapshots > 0 {
+        let snapshots = usize::try_from(info.snapshots).unwrap_or(usize::MAX);
         plan.warn(
             NoteKind::Snapshots,
             format!(
@@ -468,7 +468,7 @@ pub(super) fn warn_of_losses(plan: &mut Plan, forest: &Forest, node: &Node, name
             ),
         );
     }
-    if let Some(data_file) = &facts.data_file {
+    if let Some(data_file) = &info.data_file {
         plan.keeps.push(format!(
             "{}, the data file of {path}: it stays where it is",
             printable(data_file)
@@ -534,7 +534,7 @@ fn kept(forest: &Forest, set: &HashSet<NodeId>, goes: &[NodeId]) -> Vec<String> 
 
 #[derive(Debug)]
 struct DiscardJob {
-    items: Vec<Item>,
+    items: Vec<TrashItem>,
     locked: Vec<PathBuf>,
     images: usize,
 }
@@ -552,7 +552,7 @@ impl Job for DiscardJob {
         let batch = Batch::prepare(host, state_dir, plan.reason("discard"), self.items.clone())?;
         let (entry, remarks) = (batch.name().to_owned(), batch.remarks().to_vec());
         progress.enter(Phase::Switch, 0);
-        let touched = batch.carry_out(progress)?;
+        let touched = batch.execute(progress)?;
         let what = match self.items.as_slice() {
             [one] => shown(&one.path),
             _ => count(self.images, "image"),

@@ -376,8 +376,8 @@ fn into_new(
     }
     reparent::say_what_is_read(plan, chain);
     job.files_to_lock.secure(plan);
-    if let Some(facts) = node.facts()
-        && (facts.snapshots > 0 || facts.bitmaps > 0)
+    if let Some(info) = node.info()
+        && (info.snapshots > 0 || info.bitmaps > 0)
     {
         plan.note(
             NoteKind::Snapshots,

@@ -7,7 +7,7 @@ use crate::image::{self, Bitmap, ImageFile, LuksHeader, Snapshot};
 
 /// What an image holds besides its disk. None of these says anything of the others, so that each is there or not.
 #[derive(Debug)]
-pub struct Inside {
+pub struct Inspection {
     /// Its internal snapshots, in the order of their table.
     pub snapshots: image::Result<Vec<Snapshot>>,
     /// Its dirty bitmaps.
@@ -20,10 +20,10 @@ pub struct Inside {
 ///
 /// # Errors
 /// When it cannot be opened, or its header cannot be read.
-pub fn inspect(host: &dyn Host, path: &Path) -> image::Result<Inside> {
+pub fn inspect(host: &dyn Host, path: &Path) -> image::Result<Inspection> {
     let file = ImageFile::open(host, path, Access::Read)?;
     let header = image::read_header(&file)?;
-    Ok(Inside {
+    Ok(Inspection {
         snapshots: image::snapshots(&file, &header),
         bitmaps: image::bitmaps(&file, &header),
         luks: image::luks_header(&file, &header),

@@ -81,7 +81,7 @@ pub use framework::text::{Line, Part, Tone, lines_of_each};
 pub use framework::unlock::is_locked;
 pub use framework::{journal, trash};
 pub use import::Import;
-pub use inspect::{Inside, inspect};
+pub use inspect::{Inspection, inspect};
 pub use key_slot::{ChangeKeySlot, KeySlotAction};
 pub use move_images::MoveImages;
 pub use prune::{Candidate, candidates};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::forest::{Flags, Location, Node, NodeId};
-use crate::host::{Access, FileId, LockProbe, LockSet, during_one_survey};
+use crate::host::{Access, FileId, LockProbe, LockSet, during_one_scan};
 
 use super::Context;
 use super::framework::format::{listed, name};
@@ -32,7 +32,7 @@ pub struct Candidate {
 /// should be known before it goes.
 #[must_use]
 pub fn candidates(context: &Context, older_than: Duration) -> Vec<Candidate> {
-    during_one_survey(|| spare_leaves(context, older_than))
+    during_one_scan(|| spare_leaves(context, older_than))
 }
 
 fn spare_leaves(context: &Context, older_than: Duration) -> Vec<Candidate> {
@@ -84,7 +84,7 @@ fn is_spare_leaf(context: &Context, node: &Node) -> bool {
         | Flags::CORRUPT;
     node.location == Location::Scanned
         && !node.symlink
-        && node.facts().is_some()
+        && node.info().is_some()
         && node.backing.is_some()
         && context.forest.is_leaf(node)
         && context.forest.uses(node).is_empty()

@@ -300,9 +300,7 @@ pub(super) struct RebaseJob {
 impl Job for RebaseJob {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
-        let locks = self
-            .planned
-            .carry_out(&self.files_to_lock, plan, progress)?;
+        let locks = self.planned.execute(&self.files_to_lock, plan, progress)?;
         let host = &LockedHost::new(host, &locks);
         let mut remarks = Vec::new();
         if self.dedupe {

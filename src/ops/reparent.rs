@@ -158,15 +158,15 @@ pub(super) fn plan(
         keys: context.keys.clone(),
     };
     refuse_corrupt(plan, path);
-    let survey = match planned.survey(host) {
-        Ok(survey) => survey,
+    let analysis = match planned.analysis(host) {
+        Ok(analysis) => analysis,
         Err(error) => {
             plan.refuse_unsaid(&error, "this");
             return None;
         }
     };
-    planned.bytes = survey.loss.certain.saturating_add(survey.loss.possible);
-    describe(plan, node, &planned, &survey);
+    planned.bytes = analysis.loss.certain.saturating_add(analysis.loss.possible);
+    describe(plan, node, &planned, &analysis);
     files_to_lock.write(host, path, &Format::Qcow2);
     for below in read {
         files_to_lock.read(host, &below.path, &format_of(below));
@@ -175,14 +175,14 @@ pub(super) fn plan(
 }
 
 /// What an image receives, and how many internal snapshots it has.
-struct Survey {
+struct Analysis {
     loss: Loss,
     snapshots: usize,
 }
 
-fn describe(plan: &mut Plan, node: &Node, planned: &Move, survey: &Survey) {
+fn describe(plan: &mut Plan, node: &Node, planned: &Move, analysis: &Analysis) {
     let path = &node.path;
-    let loss = survey.loss;
+    let loss = analysis.loss;
     if loss.total() > 0 {
         refuse_receiver_elsewhere(plan, path);
         plan.effect(
@@ -202,11 +202,11 @@ fn describe(plan: &mut Plan, node: &Node, planned: &Move, survey: &Survey) {
     };
     plan.effect(EffectKind::Relinks, path, None, text);
     let mut kept = format!("what {} shows", name(path));
-    if survey.snapshots > 0 {
+    if analysis.snapshots > 0 {
         kept.push_str(&format!(
             ", what its {} show{}",
-            count(survey.snapshots, "internal snapshot"),
-            if survey.snapshots == 1 { "s" } else { "" }
+            count(analysis.snapshots, "internal snapshot"),
+            if analysis.snapshots == 1 { "s" } else { "" }
         ));
     }
     match node.children.len() {
@@ -257,7 +257,7 @@ pub(super) fn what_is_received(loss: Loss) -> String {
 
 /// Says how qemu-img does the same to these, or why it cannot.
 pub(super) fn say_commands(plan: &mut Plan, moves: &[(&Node, Option<&NewBase>)]) {
-    let holds = |node: &&Node| node.facts().is_some_and(|facts| facts.snapshots > 0);
+    let holds = |node: &&Node| node.info().is_some_and(|info| info.snapshots > 0);
     let holders = moves.iter().map(|(node, _)| *node).filter(holds);
     let holders: Vec<String> = holders.map(|node| name(&node.path)).collect();
     if !holders.is_empty() {
@@ -330,7 +330,7 @@ pub(super) fn before_the_switch(image: &Path, error: image::Error) -> Error {
 impl Move {
     /// Everything: locks are taken, files compared with what they were, what would be lost is copied, and
     /// the header is switched. The locks are held until what is given back is dropped.
-    pub(super) fn carry_out(
+    pub(super) fn execute(
         &self,
         files_to_lock: &FilesToLock,
         plan: &Plan,
@@ -386,7 +386,7 @@ impl Move {
         Ok((chain, new))
     }
 
-    fn survey(&self, host: &dyn Host) -> image::Result<Survey> {
+    fn analysis(&self, host: &dyn Host) -> image::Result<Analysis> {
         let (chain, new) = self.backing_views(host)?;
         let (old, new) = (BackingView::of(chain.below()), BackingView::of(new));
         let change = BackingChange {
@@ -396,7 +396,7 @@ impl Move {
             keys: &self.keys,
         };
         let Some(top) = chain.layers().first() else {
-            return Ok(Survey {
+            return Ok(Analysis {
                 loss: Loss::default(),
                 snapshots: 0,
             });
@@ -409,7 +409,7 @@ impl Move {
         for (_, _, view) in &snapshots {
             loss = loss.and(view_loss(view, change)?);
         }
-        Ok(Survey {
+        Ok(Analysis {
             loss,
             snapshots: snapshots.len(),
         })

@@ -30,7 +30,7 @@ use super::framework::plan::Job;
 use super::framework::preconditions::{Compare, FileVersion};
 use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
-use super::framework::trash::{Batch, Item};
+use super::framework::trash::{Batch, TrashItem};
 use super::framework::{backing_format, backing_name, may_write, new_image, space};
 use super::restore::say_what_became_of_bases;
 use super::{
@@ -194,7 +194,7 @@ fn plan_anew(plan: &mut Plan, image: &Path) {
             format!("what {} is built on is not known", shown(&node.path)),
         );
     };
-    if branch::base_facts(plan, forest, base, &branch.base, None, branch.size).is_none() {
+    if branch::base_info(plan, forest, base, &branch.base, None, branch.size).is_none() {
         return;
     }
     // As it records it: what the base looks like may be its guest's doing.
@@ -243,7 +243,7 @@ fn plan_anew(plan: &mut Plan, image: &Path) {
 }
 
 /// The node and its way to the trash, if it is a leaf that nothing uses and that may go.
-fn leaf<'f>(plan: &mut Plan, forest: &'f Forest, image: &Path) -> Option<(&'f Node, Item)> {
+fn leaf<'f>(plan: &mut Plan, forest: &'f Forest, image: &Path) -> Option<(&'f Node, TrashItem)> {
     let host = Arc::clone(&plan.context().host);
     let node = match look_up(host.as_ref(), forest, image) {
         Ok(node) => node,
@@ -310,7 +310,7 @@ fn leaf<'f>(plan: &mut Plan, forest: &'f Forest, image: &Path) -> Option<(&'f No
 /// What the leaf is made as, by what it is now.
 fn what_anew(plan: &mut Plan, forest: &Forest, node: &Node) -> Option<Branch> {
     let path = shown(&node.path);
-    let Some(facts) = node.facts() else {
+    let Some(info) = node.info() else {
         plan.refuse(RefusalKind::Unsupported, format!(
             "{path} is no qcow2 image that can be read: discard it, and create a branch of that name"
         ));
@@ -322,13 +322,13 @@ fn what_anew(plan: &mut Plan, forest: &Forest, node: &Node) -> Option<Branch> {
         ));
         return None;
     };
-    if facts.external_data {
+    if info.external_data {
         plan.refuse(RefusalKind::Unsupported, format!(
             "{path} keeps its data in a file of its own: discard it, and create a branch of that name"
         ));
         return None;
     }
-    if !facts.unknown_features.is_empty() || facts.encryption == Some(Encryption::Aes) {
+    if !info.unknown_features.is_empty() || info.encryption == Some(Encryption::Aes) {
         plan.refuse(
             RefusalKind::Unsupported,
             format!(
@@ -342,21 +342,20 @@ fn what_anew(plan: &mut Plan, forest: &Forest, node: &Node) -> Option<Branch> {
         base: base.to_path_buf(),
         new: node.path.clone(),
         format: None,
-        size: Some(facts.virtual_size),
+        size: Some(info.virtual_size),
         style: backing_name::style_of(node.backing.as_ref()?.name()),
         image: ImageOptions {
             format: Qcow2Options {
-                cluster_bits: facts.cluster_size.checked_ilog2()?,
-                refcount_order: facts.refcount_bits.checked_ilog2()?,
-                extended_l2: facts.extended_l2,
-                old_version: facts.version == 2,
-                lazy_refcounts: facts.lazy_refcounts,
-                compression: facts.compression,
+                cluster_bits: info.cluster_size.checked_ilog2()?,
+                refcount_order: info.refcount_bits.checked_ilog2()?,
+                extended_l2: info.extended_l2,
+                old_version: info.version == 2,
+                lazy_refcounts: info.lazy_refcounts,
+                compression: info.compression,
                 preallocation: Preallocation::Off,
             },
             data_file: None,
-            encryption: (facts.encryption == Some(Encryption::Luks))
-                .then(EncryptionOption::default),
+            encryption: (info.encryption == Some(Encryption::Luks)).then(EncryptionOption::default),
         },
     })
 }
@@ -435,7 +434,7 @@ fn plan_back(plan: &mut Plan, image: &Path, entry: &str) {
     plan.beyond_qemu_img("the trash is a folder of this program");
     plan.job = Some(Arc::new(RevertJob {
         item,
-        content: Content::Kept {
+        content: Content::KeptEntry {
             entry: found.clone(),
             at: file.kept_at.clone(),
             file: file.file,
@@ -525,7 +524,7 @@ enum Content {
         below: Vec<PathBuf>,
     },
     /// A file of the trash.
-    Kept {
+    KeptEntry {
         entry: trash::Entry,
         at: PathBuf,
         file: FileId,
@@ -534,7 +533,7 @@ enum Content {
 
 #[derive(Debug)]
 struct RevertJob {
-    item: Item,
+    item: TrashItem,
     content: Content,
 }
 
@@ -554,7 +553,7 @@ impl Job for RevertJob {
                 let held = LockedHost::new(host, &locks).for_copies(below.clone(), false);
                 Next::anew(host, &held, image, image, options, on, progress)?
             }
-            Content::Kept { entry, at, file } => {
+            Content::KeptEntry { entry, at, file } => {
                 entry.require_unchanged(host)?;
                 Next {
                     path: at.clone(),
@@ -597,7 +596,7 @@ impl RevertJob {
                 false
             }
             Ok(Exchange::Impossible) => {
-                batch.carry_out(progress)?;
+                batch.execute(progress)?;
                 if let Err(error) = host.rename_new_of(next.file, &next.path, image) {
                     return Err(take_back(plan, image, &places, &kept, &error));
                 }
@@ -620,7 +619,7 @@ impl RevertJob {
         }
         remarks.extend(next.remarks.iter().cloned());
         let has = match &self.content {
-            Content::Kept { entry, .. } => {
+            Content::KeptEntry { entry, .. } => {
                 if has_moved {
                     entry.clear(host, state_dir);
                 }
@@ -673,7 +672,7 @@ impl RevertJob {
                     }
                 }
             }
-            Content::Kept { entry, .. } => {
+            Content::KeptEntry { entry, .. } => {
                 if let Err(error) = host.exchange(next.file, &next.path, image) {
                     return failed(error);
                 }

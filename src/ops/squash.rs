@@ -20,7 +20,7 @@ use super::framework::plan::Job;
 use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
-use super::framework::trash::{Batch, Item, refuse_foreign};
+use super::framework::trash::{Batch, TrashItem, refuse_foreign};
 use super::framework::{backing_format, resolve};
 use super::reparent::{Move, before_the_switch};
 use super::{
@@ -173,7 +173,7 @@ fn unsquash(half: &Half<'_>, layer: &Path) -> Way {
     let has_moved = |path: &&PathBuf| {
         resolve::named(half.context, path).is_ok_and(|image| {
             image.id != node.id
-                && image.facts().is_some()
+                && image.info().is_some()
                 && image.parent == node.parent
                 && image.backing.is_some() == node.backing.is_some()
         })
@@ -289,8 +289,8 @@ fn plan_squash(plan: &mut Plan, layer: &Path, direction: Option<Direction>) {
             ),
         }
     }
-    if let Some(facts) = node.facts().filter(|facts| facts.snapshots > 0) {
-        let snapshots = usize::try_from(facts.snapshots).unwrap_or(usize::MAX);
+    if let Some(info) = node.info().filter(|info| info.snapshots > 0) {
+        let snapshots = usize::try_from(info.snapshots).unwrap_or(usize::MAX);
         plan.warn(
             NoteKind::Snapshots,
             format!(
@@ -404,7 +404,7 @@ impl Job for Up {
         progress.enter(Phase::Collect, 0);
         let locks = self.files_to_lock.lock(plan)?;
         let host = &LockedHost::new(host, &locks);
-        let item = Item {
+        let item = TrashItem {
             path: self.layer.clone(),
             why: "squashed into what was built on it".to_owned(),
             bytes: self.layer_bytes,
@@ -432,7 +432,7 @@ impl Job for Up {
         let (entry, remarks) = (batch.name().to_owned(), batch.remarks().to_vec());
         let mut touched: Vec<PathBuf> = self.moves.iter().map(|one| one.image.clone()).collect();
         // Nothing needs it any more: it goes whatever was asked meanwhile.
-        touched.extend(batch.carry_out(&Progress::new())?);
+        touched.extend(batch.execute(&Progress::new())?);
         Ok(Outcome {
             summary: format!(
                 "squashed {} up into {}; it is in the trash as {entry}",

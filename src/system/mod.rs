@@ -1,13 +1,13 @@
 //! What the program asks of the operating system beside files and images: its log, the date, memory, the network.
 
+mod allocator;
 mod date;
-mod heap;
 mod local_time;
 mod log_file;
 mod network;
 
+pub use allocator::{give_back_memory, share_memory};
 pub use date::Utc;
-pub use heap::{give_back_memory, share_memory};
 pub use local_time::local_offset;
 pub use log_file::LogFile;
 pub use network::network_filesystem;

@@ -26,7 +26,7 @@ pub enum Group {
     Change,
     /// Everything else.
     Any,
-    /// Inside a dialog.
+    /// ContentKind a dialog.
     Dialog,
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::actions::Action;
 use super::map::MapSeen;
-use super::msg::LiveFacts;
+use super::msg::LiveInfo;
 use super::selected_chain::SelectedChain;
 
 /// What the detail pane shows.
@@ -64,7 +64,7 @@ pub struct DetailPane {
     /// The chain of the selected image.
     pub chain: SelectedChain,
     /// What the disk told of the selected image.
-    pub facts: Option<LiveFacts>,
+    pub info: Option<LiveInfo>,
     /// The image the disk was asked about last.
     pub asked: Option<PathBuf>,
     /// Where the bytes of an image are, or why that cannot be told.

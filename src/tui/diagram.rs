@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 
-use crate::forest::picture::{Charset, Diagram, ToPlace};
+use crate::forest::render::{Charset, Diagram, ToPlace};
 use crate::forest::{Flags, Forest};
 use crate::host::printable;
 use crate::units;

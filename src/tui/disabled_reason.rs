@@ -229,7 +229,7 @@ fn no_base(app: &App) -> Option<String> {
 
 fn no_tables(app: &App) -> Option<String> {
     one_that(app, |node| {
-        let is_other = node.facts().is_none();
+        let is_other = node.info().is_none();
         is_other.then(|| "only qcow2 images can do that".to_owned())
     })
 }
@@ -237,8 +237,8 @@ fn no_tables(app: &App) -> Option<String> {
 fn key_slots(app: &App) -> Option<String> {
     one_that(app, |node| {
         let is_luks = node
-            .facts()
-            .is_some_and(|facts| facts.encryption == Some(Encryption::Luks));
+            .info()
+            .is_some_and(|info| info.encryption == Some(Encryption::Luks));
         (!is_luks).then(|| "it is not encrypted with LUKS".to_owned())
     })
 }
@@ -343,7 +343,7 @@ fn not_all_there(app: &App) -> Option<String> {
 
 /// Whether there are tables to look through.
 pub(super) fn can_be_checked(node: &Node) -> bool {
-    node.location == Location::Scanned && node.facts().is_some()
+    node.location == Location::Scanned && node.info().is_some()
 }
 
 /// The two images to be compared: both marked, or the marked one and the one under the cursor.

@@ -155,7 +155,7 @@ fn checked(lines: &mut Vec<Line>, app: &App, node: &Node) {
             true => "Nothing is known to be wrong. ",
             false => "",
         };
-        if node.facts().is_some() {
+        if node.info().is_some() {
             let check = app.key(Action::Check);
             let text = format!("{nothing}Its tables were not looked through: {check} does.");
             lines.push(line(Severity::Quiet, text).helped_by(again));

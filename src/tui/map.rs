@@ -8,13 +8,13 @@ use crate::image::{MapRun, MapState};
 use crate::ops::{self, ReadOptions};
 
 /// Pieces of the strip.
-pub(crate) const PIECES: usize = 512;
+pub(crate) const SEGMENTS: usize = 512;
 /// Runs kept to be listed; the others are only counted.
 const KEPT: usize = 2000;
 
 /// Bytes of a piece of the disk, by where they come from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Piece {
+pub struct MapSegment {
     /// Data of the image's own.
     pub own: u64,
     /// Data of a layer below.
@@ -31,7 +31,7 @@ pub struct MapSeen {
     /// Bytes of its disk.
     pub size: u64,
     /// The disk in equal pieces.
-    pub strip: Vec<Piece>,
+    pub strip: Vec<MapSegment>,
     /// Bytes of data that each layer gives, the image itself first.
     pub layers: Vec<(PathBuf, u64)>,
     /// The first runs of all.
@@ -67,7 +67,7 @@ impl MapSeen {
         let mut seen = Self {
             path: path.to_path_buf(),
             size,
-            strip: vec![Piece::default(); PIECES],
+            strip: vec![MapSegment::default(); SEGMENTS],
             layers: layers
                 .map(|layer| (layer.path().to_path_buf(), 0))
                 .collect(),
@@ -109,7 +109,7 @@ impl MapSeen {
 
     /// Adds a run to the pieces it lies in.
     fn paint(&mut self, run: MapRun, is_data: bool) {
-        let pieces = u64::try_from(PIECES).unwrap_or(u64::MAX);
+        let pieces = u64::try_from(SEGMENTS).unwrap_or(u64::MAX);
         let each = self.size.div_ceil(pieces).max(1);
         let (first, last) = (run.start / each, run.end().saturating_sub(1) / each);
         for at in first..=last.min(pieces - 1) {
@@ -132,19 +132,19 @@ impl MapSeen {
 
     /// The strip in so many columns: for each, its bytes and how many it stands for.
     #[must_use]
-    pub fn columns(&self, count: usize) -> Vec<(Piece, u64)> {
+    pub fn columns(&self, count: usize) -> Vec<(MapSegment, u64)> {
         let each = self
             .size
-            .div_ceil(u64::try_from(PIECES).unwrap_or(1))
+            .div_ceil(u64::try_from(SEGMENTS).unwrap_or(1))
             .max(1);
         (0..count)
             .map(|column| {
-                let from = column * PIECES / count.max(1);
-                let to = ((column + 1) * PIECES / count.max(1))
+                let from = column * SEGMENTS / count.max(1);
+                let to = ((column + 1) * SEGMENTS / count.max(1))
                     .max(from + 1)
-                    .min(PIECES);
+                    .min(SEGMENTS);
                 let part = self.strip.get(from..to).unwrap_or_default();
-                let mut sum = Piece::default();
+                let mut sum = MapSegment::default();
                 for piece in part {
                     sum.own = sum.own.saturating_add(piece.own);
                     sum.below = sum.below.saturating_add(piece.below);
@@ -172,10 +172,10 @@ mod tests {
     }
 
     fn seen() -> MapSeen {
-        let pieces = u64::try_from(PIECES).unwrap();
+        let pieces = u64::try_from(SEGMENTS).unwrap();
         let mut seen = MapSeen {
             size: pieces * 100,
-            strip: vec![Piece::default(); PIECES],
+            strip: vec![MapSegment::default(); SEGMENTS],
             layers: vec![("top".into(), 0), ("base".into(), 0)],
             ..MapSeen::default()
         };
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn a_run_is_painted_into_the_pieces_it_lies_in() {
         let seen = seen();
-        let piece = |own, below, zeroed| Piece { own, below, zeroed };
+        let piece = |own, below, zeroed| MapSegment { own, below, zeroed };
         assert_eq!(
             seen.strip[..4],
             [

@@ -91,7 +91,7 @@ pub enum Msg {
     /// A job has looked through an image: the file as it was, and what was found or why nothing.
     Checked(u64, PathBuf, Option<Stat>, Box<Result<Check, Error>>),
     /// What the disk tells of the selected image now.
-    Facts(Box<LiveFacts>),
+    Info(Box<LiveInfo>),
     /// Where the bytes of an image are, or why that cannot be told.
     Mapped(PathBuf, Result<Arc<MapSeen>, String>),
     /// Leaves that could be pruned.
@@ -141,7 +141,7 @@ pub struct Interrupted {
 
 /// What is asked of the disk when an image has been selected for a moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LiveFacts {
+pub struct LiveInfo {
     /// The image.
     pub path: PathBuf,
     /// Free space on its filesystem.
@@ -219,7 +219,7 @@ pub enum Effect {
         progress: Progress,
     },
     /// Ask the disk about an image, if it is still the selected one after a moment.
-    Facts(PathBuf),
+    Info(PathBuf),
     /// Find out where the bytes of an image are, if it is still the selected one after a moment.
     Map(PathBuf, Option<Format>),
     /// Use a passphrase for an encrypted image.

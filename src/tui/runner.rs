@@ -208,7 +208,7 @@ impl<S: Surface> Runner<S> {
         }
         self.screen.draw(&self.ui)?;
         let effects = update::start(&mut self.ui);
-        self.carry_out(effects)
+        self.execute(effects)
     }
 
     /// Waits until something happens, takes in all that has happened by then, and draws once. Finds of a
@@ -278,7 +278,7 @@ impl<S: Surface> Runner<S> {
         if !lines.is_empty() {
             self.workers.write_down(lines);
         }
-        self.carry_out(effects)
+        self.execute(effects)
     }
 
     /// Lends the terminal to a program until it ends.
@@ -378,7 +378,7 @@ impl<S: Surface> Runner<S> {
             self.workers.watch();
         }
         let effects = update::start(&mut self.ui);
-        self.carry_out(effects)
+        self.execute(effects)
     }
 
     fn tick(&mut self) -> anyhow::Result<()> {
@@ -391,7 +391,7 @@ impl<S: Surface> Runner<S> {
         self.take(Msg::Progress(views))
     }
 
-    fn carry_out(&mut self, effects: Vec<Effect>) -> anyhow::Result<()> {
+    fn execute(&mut self, effects: Vec<Effect>) -> anyhow::Result<()> {
         for effect in effects {
             match effect {
                 Effect::Quit => self.left = true,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::forest::picture::Charset;
+use crate::forest::render::Charset;
 
 use super::bindings::Keymap;
 use super::config::{Notices, OwnCommand};

@@ -48,8 +48,8 @@ fn watch_by(
     live: Result<RecommendedWatcher, String>,
     roots: &[PathBuf],
     every: Duration,
-    changes_in: Sender<Seen>,
-    (changes, gone): (&Receiver<Seen>, &Receiver<()>),
+    changes_in: Sender<WatchEvent>,
+    (changes, gone): (&Receiver<WatchEvent>, &Receiver<()>),
     answers: &Sender<Msg>,
 ) {
     // Kept until the end: dropped, it would stop watching.
@@ -85,7 +85,7 @@ fn watch_by(
     }
 }
 
-fn live(roots: &[PathBuf], to: Sender<Seen>) -> Result<RecommendedWatcher, String> {
+fn live(roots: &[PathBuf], to: Sender<WatchEvent>) -> Result<RecommendedWatcher, String> {
     let mut watcher = notify::recommended_watcher(move |event| tell(&to, event))
         .map_err(|error| notify_text(&error))?;
     for root in roots {
@@ -109,7 +109,11 @@ fn notify_text(error: &notify::Error) -> String {
     }
 }
 
-fn polling(roots: &[PathBuf], every: Duration, to: Sender<Seen>) -> notify::Result<PollWatcher> {
+fn polling(
+    roots: &[PathBuf],
+    every: Duration,
+    to: Sender<WatchEvent>,
+) -> notify::Result<PollWatcher> {
     let config = Config::default().with_poll_interval(every);
     let mut watcher = PollWatcher::new(move |event| tell(&to, event), config)?;
     for root in roots {
@@ -120,7 +124,7 @@ fn polling(roots: &[PathBuf], every: Duration, to: Sender<Seen>) -> notify::Resu
 
 /// What the system told.
 #[derive(Debug)]
-enum Seen {
+enum WatchEvent {
     /// Bytes of files were written.
     Written(Vec<PathBuf>),
     /// Names came, went or changed.
@@ -129,17 +133,17 @@ enum Seen {
     Lost,
 }
 
-fn tell(to: &Sender<Seen>, event: notify::Result<Event>) {
+fn tell(to: &Sender<WatchEvent>, event: notify::Result<Event>) {
     let seen = match event {
-        Err(_) => Seen::Lost,
-        Ok(event) if event.need_rescan() => Seen::Lost,
+        Err(_) => WatchEvent::Lost,
+        Ok(event) if event.need_rescan() => WatchEvent::Lost,
         Ok(event) => match event.kind {
             EventKind::Access(_) => return,
             EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Metadata(_)) => {
-                Seen::Written(event.paths)
+                WatchEvent::Written(event.paths)
             }
             EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => return,
-            _ => Seen::Named(event.paths),
+            _ => WatchEvent::Named(event.paths),
         },
     };
     // Nobody listening any more is the end of watching.
@@ -155,14 +159,14 @@ struct Changed {
 }
 
 impl Changed {
-    fn add(&mut self, seen: Seen) {
+    fn add(&mut self, seen: WatchEvent) {
         let paths = match seen {
-            Seen::Lost => {
+            WatchEvent::Lost => {
                 self.is_lost = true;
                 return;
             }
-            Seen::Written(paths) => paths,
-            Seen::Named(paths) => {
+            WatchEvent::Written(paths) => paths,
+            WatchEvent::Named(paths) => {
                 self.has_names = true;
                 paths
             }
@@ -228,7 +232,7 @@ fn is_folder(path: &Path) -> bool {
 }
 
 /// Waits for a change, then for a quiet moment; none when nothing will come any more.
-fn gather(changes: &Receiver<Seen>, gone: &Receiver<()>) -> Option<Changed> {
+fn gather(changes: &Receiver<WatchEvent>, gone: &Receiver<()>) -> Option<Changed> {
     let mut changed = Changed::default();
     select! {
         recv(changes) -> seen => changed.add(seen.ok()?),
@@ -262,8 +266,8 @@ mod tests {
 
     use super::*;
 
-    fn named(path: &str) -> Seen {
-        Seen::Named(vec![path.into()])
+    fn named(path: &str) -> WatchEvent {
+        WatchEvent::Named(vec![path.into()])
     }
 
     #[test]
@@ -271,7 +275,7 @@ mod tests {
         let (to, from) = unbounded();
         to.send(named("/nowhere/a.qcow2")).unwrap();
         to.send(named("/nowhere/.qanopy-trash/b.qcow2")).unwrap();
-        to.send(Seen::Written(vec!["/nowhere/c.qcow2".into()]))
+        to.send(WatchEvent::Written(vec!["/nowhere/c.qcow2".into()]))
             .unwrap();
         let changed = gather(&from, &never()).unwrap();
         let told = changed.told();
@@ -289,14 +293,14 @@ mod tests {
     #[test]
     fn what_was_missed_and_a_folder_that_came_make_everything_be_looked_at() {
         let mut changed = Changed::default();
-        changed.add(Seen::Lost);
+        changed.add(WatchEvent::Lost);
         assert!(matches!(changed.told(), Some(Msg::Changed(None))));
         let dir = tempfile::tempdir().unwrap();
         let mut changed = Changed::default();
-        changed.add(Seen::Named(vec![dir.path().to_path_buf()]));
+        changed.add(WatchEvent::Named(vec![dir.path().to_path_buf()]));
         assert!(matches!(changed.told(), Some(Msg::Changed(None))));
         let mut changed = Changed::default();
-        changed.add(Seen::Written(vec![dir.path().to_path_buf()]));
+        changed.add(WatchEvent::Written(vec![dir.path().to_path_buf()]));
         assert!(changed.told().is_none());
     }
 

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use qanopy::forest::picture::{Charset, tree};
+use qanopy::forest::render::{Charset, tree};
 use qanopy::forest::{ScanOptions, scan_all};
 use qanopy::host::RealHost;
 

@@ -55,7 +55,7 @@ fn found(i: usize, base: Option<usize>) -> ScannedFile {
         stat: Some(stat(i)),
         content: Content::Opaque(Format::Qcow2),
         backing: base.map(|base| {
-            let (path, state) = (path(base), BackingState::There(stat(base).id));
+            let (path, state) = (path(base), BackingState::Present(stat(base).id));
             let format = Some(Format::Qcow2);
             Box::new(Backing::new(path.as_os_str(), format, Some(&path), state))
         }),

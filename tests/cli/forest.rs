@@ -9,7 +9,7 @@ use std::path::Path;
 use qanopy::forest::{Forest, Location, Node};
 use support::forests::{self, Described, Reading};
 use support::script::Script;
-use support::{oracle, ours};
+use support::{oracle, own_code};
 
 #[test]
 fn the_sample_forests_are_what_their_tables_say() {
@@ -100,12 +100,12 @@ fn every_sample_is_listed_with_its_parent_state_and_sizes() {
     }
     let dir = tempfile::tempdir().unwrap();
     let samples = forests::all(dir.path());
-    let host = ours::real_host();
-    let whole = ours::scan(&host, dir.path());
+    let host = own_code::real_host();
+    let whole = own_code::scan(&host, dir.path());
     assert_printable(&whole);
     for (folder, rows) in &samples {
         let folder = dir.path().join(folder);
-        let alone = ours::scan(&host, &folder);
+        let alone = own_code::scan(&host, &folder);
         for forest in [&whole, &alone] {
             for row in rows {
                 assert_described(forest, &folder, row);
@@ -137,40 +137,40 @@ fn sizes_are_those_that_qemu_img_info_gives() {
     let dir = tempfile::tempdir().unwrap();
     for (folder, rows) in forests::all(dir.path()) {
         let folder = dir.path().join(folder);
-        let forest = ours::scan(&ours::real_host(), &folder);
+        let forest = own_code::scan(&own_code::real_host(), &folder);
         for row in rows {
             let found = node(&forest, &folder.join(row.path));
-            let (Some(size), Some(info)) =
+            let (Some(size), Some(said)) =
                 (found.virtual_size(), oracle::info(&folder.join(row.path)))
             else {
                 continue;
             };
-            let theirs = info["virtual-size"].as_u64();
+            let theirs = said["virtual-size"].as_u64();
             assert_eq!(theirs, Some(size.next_multiple_of(512)), "{}", row.path);
-            let own = info["actual-size"].as_u64();
+            let own = said["actual-size"].as_u64();
             // QEMU adds an external data file to the image that has it.
             if row.path != "external.qcow2" {
                 assert_eq!(found.size_on_disk(), own, "{}", row.path);
             }
-            let Some(facts) = found.facts() else { continue };
-            let specific = &info["format-specific"]["data"];
-            let compat = if facts.version == 2 { "0.10" } else { "1.1" };
+            let Some(info) = found.info() else { continue };
+            let specific = &said["format-specific"]["data"];
+            let compat = if info.version == 2 { "0.10" } else { "1.1" };
             assert_eq!(specific["compat"].as_str(), Some(compat), "{}", row.path);
-            let cluster = info["cluster-size"].as_u64();
-            assert_eq!(cluster, Some(facts.cluster_size), "{}", row.path);
+            let cluster = said["cluster-size"].as_u64();
+            assert_eq!(cluster, Some(info.cluster_size), "{}", row.path);
             let bits = specific["refcount-bits"].as_u64();
-            assert_eq!(bits, Some(u64::from(facts.refcount_bits)), "{}", row.path);
+            assert_eq!(bits, Some(u64::from(info.refcount_bits)), "{}", row.path);
             let extended = specific["extended-l2"].as_bool().unwrap_or(false);
-            assert_eq!(extended, facts.extended_l2, "{}", row.path);
+            assert_eq!(extended, info.extended_l2, "{}", row.path);
             let lazy = specific["lazy-refcounts"].as_bool().unwrap_or(false);
-            assert_eq!(lazy, facts.lazy_refcounts, "{}", row.path);
+            assert_eq!(lazy, info.lazy_refcounts, "{}", row.path);
             let kind = specific["compression-type"].as_str().unwrap_or("zlib");
-            assert_eq!(kind, facts.compression.name(), "{}", row.path);
-            let snapshots = info["snapshots"].as_array().map_or(0, Vec::len);
-            assert_eq!(snapshots, facts.snapshots as usize, "{}", row.path);
+            assert_eq!(kind, info.compression.name(), "{}", row.path);
+            let snapshots = said["snapshots"].as_array().map_or(0, Vec::len);
+            assert_eq!(snapshots, info.snapshots as usize, "{}", row.path);
             let bitmaps = specific["bitmaps"].as_array().map_or(0, Vec::len);
-            assert_eq!(bitmaps, facts.bitmaps as usize, "{}", row.path);
-            let backing = info["backing-filename"].as_str().map(std::ffi::OsStr::new);
+            assert_eq!(bitmaps, info.bitmaps as usize, "{}", row.path);
+            let backing = said["backing-filename"].as_str().map(std::ffi::OsStr::new);
             let recorded = found.backing.as_ref().map(|link| link.name());
             assert_eq!(backing, recorded, "{}", row.path);
         }
@@ -185,7 +185,7 @@ fn whatever_is_broken_is_a_row_with_a_plain_sentence() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path();
     forests::broken(dir);
-    let forest = ours::scan(&ours::real_host(), dir);
+    let forest = own_code::scan(&own_code::real_host(), dir);
     assert_printable(&forest);
     for (name, word) in [
         ("orphan.qcow2", "gone.qcow2"),
@@ -221,7 +221,7 @@ fn an_overlay_says_where_its_base_went_when_it_was_only_moved() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path();
     forests::broken(dir);
-    let forest = ours::scan(&ours::real_host(), dir);
+    let forest = own_code::scan(&own_code::real_host(), dir);
     let found = node(&forest, &dir.join("lost-its-base.qcow2"));
     let said = &found.problems[0].message;
     assert!(said.contains("moved/here.qcow2"), "{said}");
@@ -240,12 +240,12 @@ fn a_scan_changes_nothing_and_opens_nothing_outside() {
     s.overlay("qcow2", "../outside/base.qcow2", "inside/top.qcow2");
     s.build(dir);
     let before = oracle::Bytes::below(dir);
-    let forest = ours::scan(&ours::real_host(), &dir.join("inside"));
+    let forest = own_code::scan(&own_code::real_host(), &dir.join("inside"));
     before.assert_unchanged(dir, &"a scan");
     let top = node(&forest, &dir.join("inside/top.qcow2"));
     let base = forest.get(top.parent.unwrap()).unwrap();
     assert_eq!(base.location, Location::OutsideScan);
-    assert_eq!(base.facts(), None);
+    assert_eq!(base.info(), None);
     assert!(base.stat.is_some());
     assert_eq!(
         flags(&forest, base),

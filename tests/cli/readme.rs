@@ -315,7 +315,7 @@ fn told(qemu: &Qemu, dir: &Path) -> BTreeMap<String, (Value, u64)> {
                 names.collect::<Vec<_>>()
             });
             let data = &info["format-specific"]["data"];
-            let facts = serde_json::json!({
+            let info = serde_json::json!({
                 "format": info["format"], "size": info["virtual-size"], "on": info["backing-filename"],
                 "compat": data["compat"], "bitmaps": data["bitmaps"], "snapshots": snapshots,
             });
@@ -323,7 +323,7 @@ fn told(qemu: &Qemu, dir: &Path) -> BTreeMap<String, (Value, u64)> {
                 true => 0,
                 false => here.digest(&name),
             };
-            (name, (facts, content))
+            (name, (info, content))
         })
         .collect()
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use qanopy::forest::picture::json;
+use qanopy::forest::render::json;
 use qanopy::forest::{Forest, ScanOptions, changed_since, refreshed, scan_all};
 use qanopy::host::{Host, RealHost};
 use qanopy::ops::{

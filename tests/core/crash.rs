@@ -9,7 +9,7 @@ use std::path::Path;
 
 use qanopy::ops::{Commit, CommittedLayer, Request, Siblings};
 use support::crash_suite::Promise as _;
-use support::trial::{Promise, Trial};
+use support::folder_crash_suite::{Promise, Trial};
 
 const KEEP: CommittedLayer = CommittedLayer::Keep;
 const TRASH: CommittedLayer = CommittedLayer::Trash;

@@ -8,7 +8,7 @@ use qanopy::host::RealHost;
 use qanopy::image::{Chain, Format};
 use support::chains::{Shape, trees};
 use support::forests::{self, Reading};
-use support::{checker, oracle, ours};
+use support::{checker, oracle, own_code};
 
 #[test]
 fn every_sample_that_qemu_reads_reads_the_same_here() {
@@ -23,14 +23,14 @@ fn every_sample_that_qemu_reads_reads_the_same_here() {
             match row.reading {
                 Reading::Both => {
                     let theirs = oracle::guest_view(&image, None).unwrap();
-                    let ours = ours::view(&image, format.or(Some("raw")));
+                    let ours = own_code::view(&image, format.or(Some("raw")));
                     let ours = ours.unwrap_or_else(|why| panic!("{}: {why}", row.path));
                     // A raw file that ends inside a sector: QEMU shows the whole sector.
                     let ours = ours.resized(ours.len.next_multiple_of(512));
                     assert!(ours == theirs, "{}: {}", row.path, ours.explain(&theirs));
                 }
                 Reading::QemuOnly | Reading::Neither if row.format == "qcow2" => {
-                    let refused = ours::view(&image, format);
+                    let refused = own_code::view(&image, format);
                     assert!(refused.is_err(), "{} was read: {refused:?}", row.path);
                 }
                 Reading::QemuOnly | Reading::Neither => {}
@@ -57,7 +57,7 @@ fn a_refusal_to_read_is_one_line_that_names_the_file() {
         "empty.qcow2",
         "dangling.qcow2",
     ] {
-        let said = ours::view(&dir.path().join(name), Some("qcow2")).unwrap_err();
+        let said = own_code::view(&dir.path().join(name), Some("qcow2")).unwrap_err();
         assert!(!said.chars().any(char::is_control), "{name}: {said:?}");
         assert!(said.contains(".qcow2"), "{name}: {said}");
     }
@@ -93,7 +93,7 @@ proptest! {
             let theirs = oracle::guest_view(&image, Some(format));
             prop_assert!(theirs.is_ok(), "{name}: {theirs:?}\n{tree}");
             let theirs = theirs.unwrap();
-            let ours = ours::view(&image, Some(format));
+            let ours = own_code::view(&image, Some(format));
             prop_assert!(ours.is_ok(), "{name}: {ours:?}\n{tree}");
             let ours = ours.unwrap();
             let ours = ours.resized(ours.len.next_multiple_of(512));

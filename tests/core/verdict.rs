@@ -24,7 +24,7 @@ use qanopy::image::{
 use qanopy::qcow2::Version;
 use serde_json::{Value, json};
 use support::script::Script;
-use support::{oracle, ours};
+use support::{oracle, own_code};
 
 /// Memory that what is done to one image may take, in KiB.
 const MEMORY_KIB: u64 = 256 << 10;
@@ -435,7 +435,7 @@ fn the_process_that_judges() {
         assert!(started.elapsed() < PATIENCE, "{number} hangs");
         out.write_all(format!("{verdict}\n").as_bytes()).unwrap();
     }
-    let forest = ours::scan(&ours::real_host(), dir);
+    let forest = own_code::scan(&own_code::real_host(), dir);
     for problem in forest.nodes().flat_map(|node| &node.problems) {
         plain(&problem.message);
     }

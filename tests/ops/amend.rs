@@ -16,10 +16,10 @@ use qanopy::ops::{
 use qanopy::qcow2::extension::Extension;
 use qanopy::qcow2::snapshot::encode_table;
 use qanopy::qcow2::{Autoclear, CompressionType, Header, Incompatible, Version};
+use support::image_crash_suite::{Case, digest, plan, refused_as, run, words};
 use support::oracle::{self, View};
 use support::script::Script;
-use support::survival::{Case, digest, plan, refused_as, run, words};
-use support::{HoldMode, ours};
+use support::{HoldMode, own_code};
 
 fn amend(image: &Path, amendment: &Amendment) -> Request {
     Request::Amend(AmendImage {
@@ -137,7 +137,7 @@ proptest! {
         let Some(qemu) = support::qemu() else { return Ok(()) };
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path();
-        let (qemu, host) = (qemu.within(home), ours::real_host());
+        let (qemu, host) = (qemu.within(home), own_code::real_host());
         let path = home.join("image.qcow2");
         let mut args = vec!["create", "-q", "-f", "qcow2", "-o", &options];
         if backing {
@@ -194,7 +194,7 @@ proptest! {
             prop_assert!(views(&path) == kept);
             std::fs::remove_file(&twin).unwrap();
         }
-        let read = ours::view(&path, Some("qcow2")).unwrap();
+        let read = own_code::view(&path, Some("qcow2")).unwrap();
         prop_assert!(read == View::of(&before));
     }
 }
@@ -308,7 +308,7 @@ fn another_width_survives_every_crash_and_every_failed_call() {
 fn zeros_over_a_base_take_next_to_no_room_in_version_2() {
     let Some(qemu) = support::qemu() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let (home, host) = (dir.path(), ours::real_host());
+    let (home, host) = (dir.path(), own_code::real_host());
     let mut script = Script::default();
     script.create("", "base.qcow2", "36M");
     script.io("qcow2", "base.qcow2", &["write -P 0x11 0 36M"]);
@@ -344,7 +344,7 @@ fn zeros_over_a_base_take_next_to_no_room_in_version_2() {
 fn snapshots_that_do_not_say_how_long_their_disk_is_say_so_in_version_3() {
     let Some(qemu) = support::qemu() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let (home, host) = (dir.path(), ours::real_host());
+    let (home, host) = (dir.path(), own_code::real_host());
     with_zeros("-o compat=0.10").build(home);
     let path = home.join("image.qcow2");
     // As the first QEMU wrote them: without extra data, and with a machine's state.
@@ -376,7 +376,7 @@ fn snapshots_that_do_not_say_how_long_their_disk_is_say_so_in_version_3() {
 fn the_codec_changes_only_where_nothing_is_compressed() {
     let Some(qemu) = support::qemu() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let (home, host) = (dir.path(), ours::real_host());
+    let (home, host) = (dir.path(), own_code::real_host());
     let qemu = qemu.within(home);
     qemu.img(&["create", "-q", "-f", "qcow2", "image.qcow2", "1M"]);
     let path = home.join("image.qcow2");
@@ -411,7 +411,7 @@ fn the_codec_changes_only_where_nothing_is_compressed() {
 fn the_data_file_is_renamed_and_its_promise_taken_back() {
     let Some(qemu) = support::qemu() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let (home, host) = (dir.path(), ours::real_host());
+    let (home, host) = (dir.path(), own_code::real_host());
     let qemu = qemu.within(home);
     qemu.img(&[
         "create",
@@ -461,7 +461,7 @@ fn the_data_file_is_renamed_and_its_promise_taken_back() {
 }
 
 fn refused(dir: &Path, request: &Request, kind: RefusalKind) -> String {
-    refused_as(&plan(&ours::real_host(), dir, request), kind)
+    refused_as(&plan(&own_code::real_host(), dir, request), kind)
 }
 
 #[test]
@@ -548,7 +548,7 @@ fn all_ways(path: &Path) -> Vec<Request> {
 #[test]
 fn unknown_extensions_are_kept_and_unknown_autoclear_bits_cleared_whatever_is_done() {
     let Some(qemu) = support::qemu() else { return };
-    let host = ours::real_host();
+    let host = own_code::real_host();
     for way in 0..4 {
         let dir = tempfile::tempdir().unwrap();
         let (home, path) = (dir.path(), dir.path().join("image.qcow2"));
@@ -627,7 +627,7 @@ fn an_l2_table_that_is_named_twice_is_counted_twice() {
         qemu.img(&["check", "-q", "-r", "all", path.to_str().unwrap()]);
         assert!(oracle::check(&path).is_clean(), "{options}");
         let shown = oracle::guest_view(&path, Some("qcow2")).unwrap();
-        let host = ours::real_host();
+        let host = own_code::real_host();
         run(&host, dir.path(), &amend(&path, &to(Version::V2))).unwrap();
         assert_eq!(oracle::guest_view(&path, Some("qcow2")).unwrap(), shown);
         let verdict = oracle::check(&path);
@@ -650,7 +650,7 @@ fn bytes_behind_the_image_stay_where_they_are() {
     bytes.resize(end, 0);
     bytes.extend(b"not ours");
     std::fs::write(&path, bytes).unwrap();
-    run(&ours::real_host(), dir.path(), &amend(&path, &width(6))).unwrap();
+    run(&own_code::real_host(), dir.path(), &amend(&path, &width(6))).unwrap();
     assert!(oracle::check(&path).is_clean());
     let after = std::fs::read(&path).unwrap();
     assert!(after.ends_with(b"not ours") && after.len() == end + 8);

@@ -2,7 +2,7 @@
 //! to it, and its copies have them too.
 
 use crate::support;
-use crate::support::known;
+use crate::support::planning;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use known::{carry_out_request, context};
+use planning::{context, execute_request};
 use qanopy::host::RealHost;
 use qanopy::image::{Amendment, Format, Preallocation};
 use qanopy::ops::{
@@ -91,7 +91,7 @@ fn all(dir: &Path) -> BTreeMap<PathBuf, Attributes> {
 }
 
 fn run(dir: &Path, request: &Request) -> Outcome {
-    carry_out_request(&context(Arc::new(RealHost), dir), request)
+    execute_request(&context(Arc::new(RealHost), dir), request)
         .unwrap_or_else(|error| panic!("{request:?}: {error}"))
 }
 

@@ -20,9 +20,9 @@ use qanopy::ops::{
 };
 use qanopy::qcow2::bitmap::BitmapFlags;
 use qanopy::qcow2::extension::Extension;
+use support::image_crash_suite::{Case, digest, plan, refused_as, run, words};
 use support::script::Script;
-use support::survival::{Case, digest, plan, refused_as, run, words};
-use support::{HoldMode, Qemu, ours};
+use support::{HoldMode, Qemu, own_code};
 
 fn request(image: &Path, bitmap: &str, action: BitmapAction) -> Request {
     Request::Bitmap(ChangeBitmap {
@@ -164,7 +164,7 @@ proptest! {
         let Some(qemu) = support::qemu() else { return Ok(()) };
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path();
-        let (qemu, host) = (qemu.within(home), ours::real_host());
+        let (qemu, host) = (qemu.within(home), own_code::real_host());
         std::fs::create_dir(home.join("twin")).unwrap();
         let twins = Qemu::within(&qemu, home.join("twin"));
         for one in [&qemu, &twins] {
@@ -270,7 +270,7 @@ fn every_change_of_bitmaps_survives_every_crash_and_every_failed_call() {
 fn the_first_and_the_last_bitmap_come_and_go_without_a_trace() {
     let Some(qemu) = support::qemu() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let (home, host) = (dir.path(), ours::real_host());
+    let (home, host) = (dir.path(), own_code::real_host());
     let mut script = Script::default();
     script.create("", "image.qcow2", "1M");
     script.build(home);
@@ -296,7 +296,7 @@ fn a_place_in_the_header_that_crosses_a_sector_changes_as_well() {
     // The longer the data file's name, the further back the place of the bitmaps.
     for (len, crowded) in (1..8).map(|len| (len, false)).chain([(4, true)]) {
         let dir = tempfile::tempdir().unwrap();
-        let (home, host) = (dir.path(), ours::real_host());
+        let (home, host) = (dir.path(), own_code::real_host());
         let qemu = qemu.within(home);
         let data = "d".repeat(len * 8 - 3);
         let options = format!("data_file={data}");
@@ -341,7 +341,7 @@ fn a_place_in_the_header_that_crosses_a_sector_changes_as_well() {
 fn a_bitmap_of_another_image_is_merged() {
     let Some(qemu) = support::qemu() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let (home, host) = (dir.path(), ours::real_host());
+    let (home, host) = (dir.path(), own_code::real_host());
     let qemu = qemu.within(home);
     with_bitmaps("").build(home);
     let path = home.join("image.qcow2");
@@ -388,7 +388,7 @@ fn a_bitmap_of_another_image_is_merged() {
 }
 
 fn refused(dir: &Path, request: &Request, kind: RefusalKind) -> String {
-    refused_as(&plan(&ours::real_host(), dir, request), kind)
+    refused_as(&plan(&own_code::real_host(), dir, request), kind)
 }
 
 /// As a machine that lost power leaves the first bitmap.
@@ -476,7 +476,7 @@ fn what_cannot_be_done_to_a_bitmap_is_refused_with_the_reason() {
         }
     };
     mark_in_use(&path);
-    let host = ours::real_host();
+    let host = own_code::real_host();
     for action in [
         BitmapAction::Clear,
         BitmapAction::Enable,
@@ -506,7 +506,7 @@ fn what_cannot_be_done_to_a_bitmap_is_refused_with_the_reason() {
 fn every_writer_keeps_bitmaps_right_or_marks_them() {
     let Some(qemu) = support::qemu() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let (home, host) = (dir.path(), ours::real_host());
+    let (home, host) = (dir.path(), own_code::real_host());
     let qemu = qemu.within(home);
     let mut script = Script::default();
     script.create("", "root.qcow2", "1M");
@@ -553,7 +553,7 @@ fn every_writer_keeps_bitmaps_right_or_marks_them() {
     qemu.check_clean(&path);
     // What changes content marks those that record writes.
     let overlay = home.join("child.qcow2");
-    ours::commit(
+    own_code::commit(
         &host,
         home,
         &overlay,
@@ -726,7 +726,7 @@ fn a_bitmap_that_nobody_may_trust_is_not_taken_along() {
     }
     mark_in_use(&dir.join("image.qcow2"));
     refused(dir, &request(all()), RefusalKind::WouldLose);
-    let against = plan(&ours::real_host(), dir, &request(all())).refusals;
+    let against = plan(&own_code::real_host(), dir, &request(all())).refusals;
     let line = against[0].ways_out[0].request.command_line().unwrap();
     let line = line.to_string();
     assert!(line.contains("--skip-broken-bitmaps"), "{line}");
@@ -741,7 +741,7 @@ fn a_bitmap_that_nobody_may_trust_is_not_taken_along() {
     assert!(!outcome.success());
     assert!(!dir.join("new.qcow2").exists());
     let plan = plan(
-        &ours::real_host(),
+        &own_code::real_host(),
         dir,
         &request(conversion(
             dir,

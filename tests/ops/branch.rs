@@ -2,13 +2,13 @@
 //! overwritten, and a crash leaves the new image whole or absent.
 
 use crate::support;
-use crate::support::known;
+use crate::support::planning;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use known::{carry_out, carry_out_request, context, words};
+use planning::{context, execute, execute_request, words};
 use qanopy::host::RealHost;
 use qanopy::image::Format;
 use qanopy::ops::{
@@ -17,8 +17,8 @@ use qanopy::ops::{
     Squash,
 };
 use serde_json::Value;
-use support::survival::{refused_as, warns_of};
-use support::{FaultyHost, HoldMode, Qemu, RecordingHost, ours, qemu};
+use support::image_crash_suite::{refused_as, warns_of};
+use support::{FaultyHost, HoldMode, Qemu, RecordingHost, own_code, qemu};
 
 fn branch(dir: &Path, base: &str, new: &str) -> Request {
     Request::Branch(Branch {
@@ -40,11 +40,11 @@ fn plan(dir: &Path, request: &Request) -> ops::Plan {
 }
 
 fn run(dir: &Path, request: &Request) {
-    carry_out_request(&real(dir), request).unwrap();
+    execute_request(&real(dir), request).unwrap();
 }
 
 /// What qemu-img says of the image, without what differs between any two files.
-fn facts(qemu: &Qemu, name: &str) -> Value {
+fn info(qemu: &Qemu, name: &str) -> Value {
     let text = qemu.img(&["info", "--output=json", name]);
     let mut value: Value = serde_json::from_str(&text).unwrap();
     let object = value.as_object_mut().unwrap();
@@ -93,7 +93,7 @@ fn our_overlay_is_the_one_qemu_img_makes() {
         let before = fs::read(dir.path().join(base)).unwrap();
         run(dir.path(), &branch(dir.path(), base, "ours"));
         here.img(&["create", "-f", "qcow2", "-F", format, "-b", base, "theirs"]);
-        assert_eq!(facts(&here, "ours"), facts(&here, "theirs"), "{base}");
+        assert_eq!(info(&here, "ours"), info(&here, "theirs"), "{base}");
         here.check_clean("ours");
         assert_eq!(here.digest("ours"), here.digest("theirs"), "{base}");
         let len = |name: &str| fs::metadata(dir.path().join(name)).unwrap().len();
@@ -135,7 +135,7 @@ fn relative_names_lead_from_any_directory_to_any_other() {
                 });
                 run(dir.path(), &request);
                 let new = dir.path().join(to);
-                let info = facts(&here, new.to_str().unwrap());
+                let info = info(&here, new.to_str().unwrap());
                 let recorded = Path::new(info["backing-filename"].as_str().unwrap());
                 assert_eq!(recorded.is_absolute(), style == BackingStyle::Absolute);
                 assert_eq!(
@@ -169,7 +169,7 @@ fn a_base_is_what_it_is_said_to_be_or_nothing_is_built_on_it() {
         let request = Request::Branch(request);
         if is_so {
             run(dir, &request);
-            assert_eq!(facts(&here, "new")["backing-filename-format"], said);
+            assert_eq!(info(&here, "new")["backing-filename-format"], said);
             fs::remove_file(dir.join("new")).unwrap();
         } else {
             refused_as(&plan(dir, &request), RefusalKind::BackingFormat);
@@ -204,7 +204,7 @@ fn a_base_that_is_said_to_be_raw_is_read_so_whatever_it_begins_like() {
     run(dir, &request);
     here.img(&["create", "-f", "qcow2", "-F", "raw", "-b", "base", "same"]);
     let of = |name: &str| {
-        let info = facts(&here, name);
+        let info = info(&here, name);
         [
             "virtual-size",
             "backing-filename",
@@ -240,7 +240,7 @@ fn an_existing_file_is_never_overwritten() {
     let refused = plan(dir.path(), &branch(dir.path(), "base", "mine"));
     assert_eq!(refused.danger, Danger::Refused);
     refused_as(&refused, RefusalKind::AlreadyExists);
-    assert!(matches!(carry_out(late), Err(Error::Stale(_))));
+    assert!(matches!(execute(late), Err(Error::Stale(_))));
     assert_eq!(fs::read(&mine).unwrap(), b"mine");
 
     fs::remove_file(&mine).unwrap();
@@ -346,7 +346,7 @@ fn a_size_is_whole_sectors_and_less_than_the_bases_with_a_warning() {
         Danger::Refused
     );
     run(dir.path(), &sized((1 << 20) + 1));
-    assert_eq!(facts(&here, "new")["virtual-size"], (1 << 20) + 512);
+    assert_eq!(info(&here, "new")["virtual-size"], (1 << 20) + 512);
 }
 
 #[test]
@@ -367,7 +367,7 @@ fn the_plan_says_what_depends_on_the_base_and_how_qemu_img_does_it() {
         dir.path().join("one").display()
     );
     assert!(text.contains(&command), "{text}");
-    carry_out(first).unwrap();
+    execute(first).unwrap();
     let second = plan(dir.path(), &branch(dir.path(), "base", "two"));
     assert!(
         words(&second).contains("base then has 2 overlays"),
@@ -397,10 +397,10 @@ fn undoing_a_branch_puts_the_new_file_into_the_trash_by_a_plain_yes() {
     qemu.within(dir.path())
         .img(&["create", "-f", "qcow2", "base", "1M"]);
     let request = branch(dir.path(), "base", "new");
-    let outcome = carry_out_request(&real(dir.path()), &request).unwrap();
+    let outcome = execute_request(&real(dir.path()), &request).unwrap();
     let undo = plan(dir.path(), &outcome.undo.unwrap());
     assert_eq!(undo.confirm, Confirm::Yes);
-    carry_out(undo).unwrap();
+    execute(undo).unwrap();
     assert!(!dir.path().join("new").exists());
 }
 
@@ -417,7 +417,7 @@ fn a_new_image_is_the_one_qemu_img_makes() {
         });
         run(dir.path(), &request);
         here.img(&["create", "-f", "qcow2", "theirs", &size.to_string()]);
-        assert_eq!(facts(&here, "ours"), facts(&here, "theirs"), "{size}");
+        assert_eq!(info(&here, "ours"), info(&here, "theirs"), "{size}");
         here.check_clean("ours");
         fs::remove_file(dir.path().join("ours")).unwrap();
         fs::remove_file(dir.path().join("theirs")).unwrap();
@@ -436,7 +436,7 @@ fn a_crash_at_any_moment_leaves_the_new_image_whole_or_absent() {
     let host = Arc::new(RecordingHost::new(dir.path()));
     let root = fs::canonicalize(dir.path()).unwrap();
     let request = branch(&root, "base", "new");
-    carry_out_request(&context(host.clone(), &root), &request).unwrap();
+    execute_request(&context(host.clone(), &root), &request).unwrap();
     host.mark("done");
     let log = host.log();
     let mut whole = 0;
@@ -481,7 +481,7 @@ fn a_full_disk_leaves_nothing_behind() {
             support::Then::Recover,
         ));
         let request = branch(dir.path(), "base", "new");
-        let result = carry_out_request(&context(host.clone(), dir.path()), &request);
+        let result = execute_request(&context(host.clone(), dir.path()), &request);
         if host.struck().is_none() {
             result.unwrap();
             break;
@@ -555,7 +555,7 @@ fn an_overlay_on_a_base_that_is_not_there_is_what_qemu_img_makes_of_it_and_shows
         assert!(text.contains("warning"), "{text}");
         let command = made.commands[0].clone();
         assert!(command.starts_with("qemu-img create -u "), "{command}");
-        let outcome = carry_out(made).unwrap();
+        let outcome = execute(made).unwrap();
         let recorded = if base == "a:b" { "./a:b" } else { base };
         here.img(&[
             "create",
@@ -569,7 +569,7 @@ fn an_overlay_on_a_base_that_is_not_there_is_what_qemu_img_makes_of_it_and_shows
             "theirs",
             "1M",
         ]);
-        assert_eq!(facts(&here, "new"), facts(&here, "theirs"), "{base}");
+        assert_eq!(info(&here, "new"), info(&here, "theirs"), "{base}");
         if matches!(format, Format::Raw | Format::Qcow2) {
             let there = dir.join(base);
             fs::create_dir_all(there.parent().unwrap()).unwrap();
@@ -607,7 +607,7 @@ fn what_is_not_as_it_is_said_to_be_is_refused_for_an_unchecked_base() {
     // One that came since the plan.
     let late = plan(dir, &unchecked(dir, "late", Format::Raw, "new"));
     fs::write(dir.join("late"), b"x").unwrap();
-    assert!(matches!(carry_out(late), Err(Error::Stale(_))));
+    assert!(matches!(execute(late), Err(Error::Stale(_))));
     assert!(!dir.join("new").exists());
 }
 
@@ -635,7 +635,7 @@ fn shorter(qemu: &Qemu, dir: &Path, base: &str, by_us: bool) {
         assert_eq!(plan.confirm, Confirm::Yes);
         let text = words(&plan);
         assert!(text.contains("does not see the end"), "{text}");
-        carry_out(plan).unwrap();
+        execute(plan).unwrap();
     } else {
         let length = size.to_string();
         here.img(&[
@@ -658,7 +658,7 @@ fn an_overlay_shorter_than_its_base_reads_and_is_committed_as_qemu_does_it() {
         let tools = [qemu.within(mine), qemu.within(theirs)];
         shorter(&qemu, mine, base, true);
         shorter(&qemu, theirs, base, false);
-        assert_eq!(facts(&tools[0], "short"), facts(&tools[1], "short"));
+        assert_eq!(info(&tools[0], "short"), info(&tools[1], "short"));
         for tool in &tools {
             tool.io(
                 "short",
@@ -672,20 +672,23 @@ fn an_overlay_shorter_than_its_base_reads_and_is_committed_as_qemu_does_it() {
         }
         for name in ["short", "long"] {
             assert_eq!(tools[0].digest(name), tools[1].digest(name), "{name}");
-            let seen = ours::view(&mine.join(name), Some("qcow2")).unwrap();
-            assert_eq!(seen, ours::view(&theirs.join(name), Some("qcow2")).unwrap());
+            let seen = own_code::view(&mine.join(name), Some("qcow2")).unwrap();
+            assert_eq!(
+                seen,
+                own_code::view(&theirs.join(name), Some("qcow2")).unwrap()
+            );
         }
         // Without the one above, which would be left on what it is not built on.
         for dir in [mine, theirs] {
             fs::remove_file(dir.join("long")).unwrap();
         }
-        let host = ours::real_host();
+        let host = own_code::real_host();
         let (layer, siblings) = (CommittedLayer::Keep, Siblings::Refuse);
-        ours::commit(&host, mine, &mine.join("short"), layer, siblings).unwrap();
+        own_code::commit(&host, mine, &mine.join("short"), layer, siblings).unwrap();
         tools[1].img(&["commit", "-f", "qcow2", "short"]);
         let format = Some(base);
         let [ours, other] =
-            [mine, theirs].map(|dir| ours::view(&dir.join("base.img"), format).unwrap());
+            [mine, theirs].map(|dir| own_code::view(&dir.join("base.img"), format).unwrap());
         assert_eq!(ours, other, "{base}");
         assert_eq!(ours.len, 1 << 20, "the base keeps its length");
         tools[0].io("short", &["read -P 7 500k 512", "read -P 8 64k 100k"]);
@@ -733,7 +736,7 @@ fn what_is_above_a_short_overlay_shows_the_same_after_the_chain_is_made_another_
                     compress: false,
                 }),
             };
-            ours::run(&ours::real_host(), dir, &request)
+            own_code::run(&own_code::real_host(), dir, &request)
                 .unwrap_or_else(|error| panic!("{act} on {base}: {error}"));
             assert_eq!(here.digest("long"), before, "{act} on {base}");
             here.check_clean("long");

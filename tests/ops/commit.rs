@@ -18,10 +18,10 @@ use qanopy::ops::{
     Remedy, Request, Resize, Siblings, SnapshotAction,
 };
 use support::chains::{Kind, Op, Shape, Tree, trees};
+use support::image_crash_suite::refused_as;
 use support::oracle::{Bytes, View, Views};
 use support::script::{Script, Step, copy_tree, run_in};
-use support::survival::refused_as;
-use support::{checker, forests, oracle, ours};
+use support::{checker, forests, oracle, own_code};
 
 const KEEP: CommittedLayer = CommittedLayer::Keep;
 const TRASH: CommittedLayer = CommittedLayer::Trash;
@@ -103,8 +103,8 @@ proptest! {
         let before = Views::of(&here, &names);
 
         let theirs = run_in(&there, &["qemu-img", "commit", "-q", overlay.as_str()]);
-        let ours = ours::commit(
-            &ours::real_host(), &here, &here.join(&overlay), KEEP, Siblings::Break,
+        let ours = own_code::commit(
+            &own_code::real_host(), &here, &here.join(&overlay), KEEP, Siblings::Break,
         );
         let complaint = String::from_utf8_lossy(&theirs.stderr).into_owned();
         if let Err(why) = &ours {
@@ -162,8 +162,8 @@ proptest! {
         let snapshots = snapshot_views(dir, std::slice::from_ref(&base));
         let bytes = Bytes::below(dir);
 
-        let done = ours::commit(
-            &ours::real_host(), dir, &dir.join(&overlay), TRASH, Siblings::Preserve,
+        let done = own_code::commit(
+            &own_code::real_host(), dir, &dir.join(&overlay), TRASH, Siblings::Preserve,
         );
         if let Err(why) = done {
             prop_assert!(may_be_refused(&tree, Siblings::Preserve), "refused: {why}\n{tree}");
@@ -209,15 +209,15 @@ fn allocated(path: &Path) -> u64 {
 fn assert_refused(dir: &Path, overlay: &str, kind: RefusalKind, image: &str) {
     for layer in [TRASH, KEEP] {
         let before = Bytes::below(dir);
-        let host = ours::real_host();
-        let plan = ours::plan_commit(&host, dir, &dir.join(overlay), layer, Siblings::Refuse);
+        let host = own_code::real_host();
+        let plan = own_code::plan_commit(&host, dir, &dir.join(overlay), layer, Siblings::Refuse);
         let said = refused_as(&plan, kind);
         assert!(said.contains(image), "{overlay}: no {image} in: {said}");
         assert!(
             !said.replace('\n', "").chars().any(char::is_control),
             "{said:?}"
         );
-        assert!(ours::agree(plan).is_err());
+        assert!(own_code::agree(plan).is_err());
         before.assert_unchanged(dir, &overlay);
     }
 }
@@ -248,16 +248,16 @@ fn a_base_that_others_read_is_not_written_by_default() {
     family(dir);
     assert_refused(dir, "one.qcow2", RefusalKind::HasDependants, "two.qcow2");
     // Their number has to be typed to let them break.
-    let host = ours::real_host();
+    let host = own_code::real_host();
     let overlay = dir.join("one.qcow2");
-    let plan = ours::plan_commit(&host, dir, &overlay, TRASH, Siblings::Break);
+    let plan = own_code::plan_commit(&host, dir, &overlay, TRASH, Siblings::Break);
     assert_eq!(plan.confirm, Confirm::Count(1), "{plan:?}");
 }
 
 /// The way out of a refused commit that goes the other way.
 fn upward(dir: &Path, overlay: &str) -> Request {
-    let host = ours::real_host();
-    let plan = ours::plan_commit(&host, dir, &dir.join(overlay), TRASH, Siblings::Refuse);
+    let host = own_code::real_host();
+    let plan = own_code::plan_commit(&host, dir, &dir.join(overlay), TRASH, Siblings::Refuse);
     refused_as(&plan, RefusalKind::HasDependants);
     let ways = plan.refusals.iter().flat_map(|refusal| &refusal.ways_out);
     let is_other = |request: &&Request| !matches!(request, Request::Commit(_));
@@ -291,9 +291,9 @@ fn what_others_forbid_is_merged_upward_and_nobody_else_is_touched() {
         }
         let bytes = |name: &&str| fs::read(dir.join(name)).unwrap();
         let before: Vec<_> = kept.iter().map(bytes).collect();
-        let shown = ours::view(&dir.join(top), Some("qcow2")).unwrap();
-        ours::run(&ours::real_host(), dir, &way).unwrap();
-        assert!(ours::view(&dir.join(top), Some("qcow2")).unwrap() == shown);
+        let shown = own_code::view(&dir.join(top), Some("qcow2")).unwrap();
+        own_code::run(&own_code::real_host(), dir, &way).unwrap();
+        assert!(own_code::view(&dir.join(top), Some("qcow2")).unwrap() == shown);
         assert!(kept.drain(..).map(|name| bytes(&name)).eq(before));
         assert_eq!(dir.join("one.qcow2").exists(), !has_child);
     }
@@ -309,13 +309,13 @@ fn what_misses_its_base_is_led_to_the_file_that_this_may_have_become() {
     family(dir);
     fs::create_dir(dir.join("moved")).unwrap();
     fs::rename(dir.join("base.qcow2"), dir.join("moved/base.qcow2")).unwrap();
-    let host = ours::real_host();
+    let host = own_code::real_host();
     let overlay = dir.join("one.qcow2");
-    let commit = || ours::plan_commit(&host, dir, &overlay, TRASH, Siblings::Refuse);
+    let commit = || own_code::plan_commit(&host, dir, &overlay, TRASH, Siblings::Refuse);
     refused_as(&commit(), RefusalKind::NotFound);
     let way = commit().refusals[0].ways_out[0].request.clone();
-    ours::run(&host, dir, &way).unwrap();
-    assert!(ours::view(&overlay, Some("qcow2")).is_ok());
+    own_code::run(&host, dir, &way).unwrap();
+    assert!(own_code::view(&overlay, Some("qcow2")).is_ok());
     // Where nothing of that name is known, the person is asked.
     fs::rename(dir.join("moved/base.qcow2"), dir.join("moved/other.qcow2")).unwrap();
     let asked = commit();
@@ -343,13 +343,17 @@ fn a_sibling_that_loses_nothing_is_no_reason_to_refuse() {
     s.build(dir);
     let (one, two) = (dir.join("one.qcow2"), dir.join("two.qcow2"));
     let showed = oracle::guest_view(&two, None).unwrap();
-    let host = ours::real_host();
+    let host = own_code::real_host();
     // The other way round something is lost.
     assert_refused(dir, "two.qcow2", RefusalKind::HasDependants, "one.qcow2");
-    let plan = ours::plan_commit(&host, dir, &one, TRASH, Siblings::Refuse);
+    let plan = own_code::plan_commit(&host, dir, &one, TRASH, Siblings::Refuse);
     assert_eq!(plan.confirm, Confirm::Count(1), "{plan:?}");
     assert_eq!(plan.commands.len(), 1, "{plan:?}");
-    qanopy::ops::run(ours::agree(plan).unwrap(), &qanopy::ops::Progress::new()).unwrap();
+    qanopy::ops::run(
+        own_code::agree(plan).unwrap(),
+        &qanopy::ops::Progress::new(),
+    )
+    .unwrap();
     assert!(oracle::guest_view(&two, None).unwrap() == showed);
 }
 
@@ -362,10 +366,10 @@ fn what_qemu_img_cannot_do_is_said_and_no_command_shown() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path();
     family(dir);
-    let host = ours::real_host();
+    let host = own_code::real_host();
     let overlay = dir.join("one.qcow2");
     let notes = |siblings| {
-        let plan = ours::plan_commit(&host, dir, &overlay, TRASH, siblings);
+        let plan = own_code::plan_commit(&host, dir, &overlay, TRASH, siblings);
         let is_beyond = |note: &&qanopy::ops::Note| note.kind == NoteKind::BeyondQemuImg;
         let beyond = plan.notes.iter().filter(is_beyond);
         let beyond: Vec<String> = beyond.map(|note| note.text.clone()).collect();
@@ -504,11 +508,11 @@ fn an_image_changed_after_the_plan_stops_the_run_before_a_byte_is_written() {
     let dir = home.path();
     family(dir);
     fs::remove_file(dir.join("two.qcow2")).unwrap();
-    let host = ours::real_host();
+    let host = own_code::real_host();
     for changed in ["one.qcow2", "base.qcow2"] {
         let overlay = dir.join("one.qcow2");
-        let plan = ours::plan_commit(&host, dir, &overlay, TRASH, Siblings::Refuse);
-        let ready = ours::agree(plan).unwrap();
+        let plan = own_code::plan_commit(&host, dir, &overlay, TRASH, Siblings::Refuse);
+        let ready = own_code::agree(plan).unwrap();
         std::thread::sleep(std::time::Duration::from_millis(20));
         qemu.io(dir.join(changed), &["write -P 0x77 2M 64k"]);
         let before = Bytes::below(dir);
@@ -532,17 +536,17 @@ fn a_cancelled_commit_loses_nothing_and_can_be_run_again() {
     fs::remove_file(dir.join("two.qcow2")).unwrap();
     let names = ["base.qcow2", "one.qcow2"];
     let before = Views::of(dir, names);
-    let host = ours::real_host();
+    let host = own_code::real_host();
     let overlay = dir.join("one.qcow2");
-    let plan = ours::plan_commit(&host, dir, &overlay, KEEP, Siblings::Refuse);
+    let plan = own_code::plan_commit(&host, dir, &overlay, KEEP, Siblings::Refuse);
     let progress = qanopy::ops::Progress::new();
     progress.cancel();
-    let said = qanopy::ops::run(ours::agree(plan).unwrap(), &progress).unwrap_err();
+    let said = qanopy::ops::run(own_code::agree(plan).unwrap(), &progress).unwrap_err();
     assert!(matches!(said, qanopy::ops::Error::Cancelled(_)), "{said}");
     let after = Views::of(dir, names);
     before.assert_same(&after, ["one.qcow2"], &"cancelled");
     oracle::assert_clean(dir, names, &"cancelled");
-    ours::commit(&host, dir, &overlay, KEEP, Siblings::Refuse).unwrap();
+    own_code::commit(&host, dir, &overlay, KEEP, Siblings::Refuse).unwrap();
     let after = Views::of(dir, names);
     assert_eq!(after.get("base.qcow2"), before.get("one.qcow2"));
     assert_eq!(after.get("one.qcow2"), before.get("one.qcow2"));
@@ -553,14 +557,21 @@ fn a_cancelled_commit_loses_nothing_and_can_be_run_again() {
 fn commit_into_a_shorter_base(dir: &Path) {
     let before = Views::of(dir, ["top.qcow2"]);
     let overlay = dir.join("top.qcow2");
-    ours::commit(&ours::real_host(), dir, &overlay, KEEP, Siblings::Refuse).unwrap();
+    own_code::commit(
+        &own_code::real_host(),
+        dir,
+        &overlay,
+        KEEP,
+        Siblings::Refuse,
+    )
+    .unwrap();
     let after = Views::of(dir, ["base.qcow2"]);
     assert_eq!(after.get("base.qcow2"), before.get("top.qcow2"));
     oracle::assert_clean(dir, ["base.qcow2", "top.qcow2"], &"grown");
 }
 
 /// What a base of version 2 writes of zeros while it becomes longer than what it is built on shows is
-/// part of the forecast, which [`ours::commit`] holds against what was taken.
+/// part of the forecast, which [`own_code::commit`] holds against what was taken.
 #[test]
 fn zeros_written_into_a_growing_base_are_forecast() {
     if support::qemu().is_none() {
@@ -623,8 +634,8 @@ fn children_in_other_folders_are_built_on_the_base_by_a_relative_name() {
         "guest-1/Fedora-guest-with-updates-1A.qcow2",
     ];
     let before = Views::of(dir, names);
-    ours::commit(
-        &ours::real_host(),
+    own_code::commit(
+        &own_code::real_host(),
         dir,
         &dir.join("guest-1/Fedora-guest-1.qcow2"),
         TRASH,
@@ -653,8 +664,8 @@ fn owner_mode_and_times_of_untouched_images_stay() {
     }
     let untouched = dir.join("Overlay-2.qcow2");
     let before = oracle::touched_at(&untouched);
-    ours::commit(
-        &ours::real_host(),
+    own_code::commit(
+        &own_code::real_host(),
         dir,
         &dir.join("Overlay-3A.qcow2"),
         TRASH,
@@ -683,14 +694,14 @@ fn the_seeds_first_branch_is_committed_and_its_children_see_what_they_saw() {
         .collect();
     let all: Vec<&str> = rows.iter().map(|row| row.path).collect();
     let before = Views::of(dir, &all);
-    let host: Arc<dyn Host> = ours::real_host();
+    let host: Arc<dyn Host> = own_code::real_host();
     assert_refused(
         dir,
         "Overlay-1.qcow2",
         RefusalKind::HasDependants,
         "Overlay-2.qcow2",
     );
-    ours::commit(
+    own_code::commit(
         &host,
         dir,
         &dir.join("Overlay-1.qcow2"),
@@ -766,7 +777,7 @@ fn taken(path: &Path) -> u64 {
 #[test]
 fn the_room_that_is_promised_comes_free() {
     let Some(qemu) = support::qemu() else { return };
-    let host = ours::real_host();
+    let host = own_code::real_host();
     let snapshot = |image: &Path, action| {
         Request::Snapshot(ChangeSnapshot {
             image: image.to_path_buf(),
@@ -847,13 +858,13 @@ fn the_room_that_is_promised_comes_free() {
             let request = request(&top);
             let context = format!("{what}: {options} {steps:?}");
             let before = taken(&top);
-            let plan = ours::plan(&host, dir, &request);
+            let plan = own_code::plan(&host, dir, &request);
             if plan.danger == Danger::Refused {
                 // No such snapshot, nothing below.
                 continue;
             }
             let promised = plan.frees;
-            ops::run(ours::agree(plan).unwrap(), &Progress::new())
+            ops::run(own_code::agree(plan).unwrap(), &Progress::new())
                 .unwrap_or_else(|why| panic!("{context}: {why}"));
             // What is in the trash comes free once that is emptied.
             let after = if top.exists() { taken(&top) } else { 0 };
@@ -880,9 +891,10 @@ fn hard_links_where_nobody_has_looked_are_told() {
     s.create("", "base.qcow2", "1M");
     s.create("-F qcow2 -b base.qcow2", "top.qcow2", "");
     s.build(&dir);
-    let host = ours::real_host();
+    let host = own_code::real_host();
     let warned = || {
-        let plan = ours::plan_commit(&host, &dir, &dir.join("top.qcow2"), TRASH, Siblings::Refuse);
+        let plan =
+            own_code::plan_commit(&host, &dir, &dir.join("top.qcow2"), TRASH, Siblings::Refuse);
         assert!(plan.refusals.is_empty(), "{:?}", plan.refusals);
         let hard = |note: &&qanopy::ops::Note| note.kind == NoteKind::OtherNames;
         plan.notes.iter().filter(hard).count()

@@ -11,11 +11,11 @@ use qanopy::ops::{
     self, Commit, CommittedLayer, Confirm, Progress, RefusalKind, Request, Siblings,
 };
 use support::chains::{Kind, Shape, Tree, trees};
+use support::folder_crash_suite::Trial;
+use support::image_crash_suite::refused_as;
 use support::oracle::{Bytes, View, Views};
 use support::script::Script;
-use support::survival::refused_as;
-use support::trial::Trial;
-use support::{HoldMode, checker, oracle, ours};
+use support::{HoldMode, checker, oracle, own_code};
 
 const TRASH: CommittedLayer = CommittedLayer::Trash;
 
@@ -89,7 +89,7 @@ fn merged(top: &str, into: &str, gone: &[&str]) {
     chain().build(dir);
     let before = Views::of(dir, CHAIN);
     let request = commit(dir, top, into, TRASH, Siblings::Refuse, None);
-    ours::run(&ours::real_host(), dir, &request).unwrap();
+    own_code::run(&own_code::real_host(), dir, &request).unwrap();
     let left: Vec<&str> = CHAIN
         .into_iter()
         .filter(|name| !gone.contains(name))
@@ -164,12 +164,12 @@ fn the_top_of_a_longer_run_cannot_be_kept() {
     let before = Bytes::below(dir);
     let keep = CommittedLayer::Keep;
     let request = commit(dir, "sn3.qcow2", "base.qcow2", keep, Siblings::Refuse, None);
-    let plan = ours::plan(&ours::real_host(), dir, &request);
+    let plan = own_code::plan(&own_code::real_host(), dir, &request);
     assert_eq!(plan.confirm, Confirm::Impossible, "{plan:?}");
     // The way out does it.
     let way = plan.refusals[0].ways_out[0].request.clone();
     before.assert_unchanged(dir, &"");
-    ours::run(&ours::real_host(), dir, &way).unwrap();
+    own_code::run(&own_code::real_host(), dir, &way).unwrap();
     assert!(!dir.join("sn3.qcow2").exists());
 }
 
@@ -184,7 +184,7 @@ fn only_an_image_of_its_chain_can_receive_a_layer() {
     let before = Bytes::below(dir);
     let refused = |into: &str, kind: RefusalKind| {
         let request = commit(dir, "sn2.qcow2", into, TRASH, Siblings::Preserve, None);
-        refused_as(&ours::plan(&ours::real_host(), dir, &request), kind)
+        refused_as(&own_code::plan(&own_code::real_host(), dir, &request), kind)
     };
     for into in ["stranger.qcow2", "sn3.qcow2", "sn2.qcow2"] {
         refused(into, RefusalKind::NotInChain);
@@ -215,7 +215,7 @@ fn a_commit_that_keeps_what_the_base_showed_can_be_undone() {
         Siblings::Refuse,
         Some("old.qcow2"),
     );
-    let done = ours::run(&ours::real_host(), dir, &request).unwrap();
+    let done = own_code::run(&own_code::real_host(), dir, &request).unwrap();
     let after = Views::of(
         dir,
         ["old.qcow2", "base.qcow2", "sn3.qcow2", "active.qcow2"],
@@ -224,7 +224,7 @@ fn a_commit_that_keeps_what_the_base_showed_can_be_undone() {
     assert_eq!(after.get("base.qcow2"), before.get("sn2.qcow2"));
     before.assert_same(&after, ["sn3.qcow2", "active.qcow2"], &"");
     oracle::assert_clean(dir, ["old.qcow2", "base.qcow2"], &"");
-    ours::run(&ours::real_host(), dir, &done.undo.unwrap()).unwrap();
+    own_code::run(&own_code::real_host(), dir, &done.undo.unwrap()).unwrap();
     let after = Views::of(dir, ["base.qcow2", "sn3.qcow2", "active.qcow2"]);
     before.assert_same(
         &after,
@@ -257,8 +257,8 @@ fn what_keeps_the_old_content_of_a_raw_base_is_proven() {
         Siblings::Refuse,
         Some("old.qcow2"),
     );
-    let plan = ours::plan(&ours::real_host(), dir, &request);
-    let done = ops::run(ours::agree(plan).unwrap().proving(), &Progress::new()).unwrap();
+    let plan = own_code::plan(&own_code::real_host(), dir, &request);
+    let done = ops::run(own_code::agree(plan).unwrap().proving(), &Progress::new()).unwrap();
     let said = format!("{done:?}");
     assert!(
         said.contains("the copy shows what its original showed"),
@@ -323,7 +323,7 @@ proptest! {
         let old = keep_old.then_some("old.qcow2");
         let request = commit(dir, &overlay, &into, TRASH, Siblings::Preserve, old);
         let context = format!("{overlay} into {into}, {old:?}\n{tree}");
-        let plan = ours::plan(&ours::real_host(), dir, &request);
+        let plan = own_code::plan(&own_code::real_host(), dir, &request);
         if !plan.refusals.is_empty() {
             let grows = tree.layers[tree.overlay].size > tree.layers[target].size;
             let v2 = matches!(tree.layers[target].kind, Kind::Qcow2 { v2: true, .. });
@@ -334,7 +334,7 @@ proptest! {
             bytes.assert_unchanged(dir, &context);
             return Ok(());
         }
-        let done = ops::run(ours::agree(plan).unwrap().proving(), &Progress::new());
+        let done = ops::run(own_code::agree(plan).unwrap().proving(), &Progress::new());
         prop_assert!(done.is_ok(), "{done:?}\n{context}");
         let after = Views::of(dir, &left);
         let others = left.iter().filter(|name| **name != into);

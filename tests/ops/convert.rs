@@ -2,7 +2,7 @@
 //! old ones show, to us and to QEMU; it is whole or not there; and the sources keep every byte.
 
 use crate::support;
-use crate::support::known;
+use crate::support::planning;
 
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use known::{carry_out, carry_out_request, words};
+use planning::{execute, execute_request, words};
 use proptest::prelude::*;
 use qanopy::host::{Host, RealHost};
 use qanopy::image::{
@@ -22,14 +22,16 @@ use qanopy::ops::{
     Progress, RefusalKind, Request, SnapshotName,
 };
 use support::chains::{Shape, trees};
-use support::survival::refused_as;
-use support::{Calls, Fault, FaultyHost, Qemu, RecordingHost, Then, checker, oracle, ours, qemu};
+use support::image_crash_suite::refused_as;
+use support::{
+    Calls, Fault, FaultyHost, Qemu, RecordingHost, Then, checker, oracle, own_code, qemu,
+};
 
 /// Everything below `dir`, and no journal: what is in there is counted.
 fn context(host: Arc<dyn Host>, dir: &Path) -> ops::Context {
     ops::Context {
         state_dir: None,
-        ..known::context(host, dir)
+        ..planning::context(host, dir)
     }
 }
 
@@ -85,7 +87,7 @@ fn plan(dir: &Path, wish: Convert) -> ops::Plan {
 fn run(dir: &Path, wish: Convert) {
     let plan = plan(dir, wish);
     assert_ne!(plan.danger, Danger::Refused, "{}", words(&plan));
-    carry_out(plan).unwrap();
+    execute(plan).unwrap();
 }
 
 /// The format of what is made.
@@ -271,7 +273,7 @@ proptest! {
             };
             let plan = ops::plan(&context(host, root), &Request::Convert(wish));
             prop_assert!(plan.danger != Danger::Refused, "{}\n{what}", words(&plan));
-            let made = carry_out(plan);
+            let made = execute(plan);
             prop_assert!(made.is_ok(), "{made:?}\n{what}");
             let kind = format_of(&form);
             assert_same(&here, [format, kind], [&overlay, "new"], &what);
@@ -282,7 +284,7 @@ proptest! {
                 prop_assert!(theirs.is_clean(), "{theirs:?}\n{what}");
             }
             // We read it back as well.
-            let again = ours::view(&root.join("new"), Some(kind)).unwrap();
+            let again = own_code::view(&root.join("new"), Some(kind)).unwrap();
             let first = oracle::guest_view(&root.join(&overlay), Some(format)).unwrap();
             prop_assert!(again == first, "{}\n{what}", again.explain(&first));
             fs::remove_file(root.join("new")).unwrap();
@@ -336,7 +338,7 @@ fn compressed_images_are_no_larger_than_those_of_qemu_img_and_each_reads_the_oth
             here.img(&[
                 "convert", "-c", "-f", "raw", "-O", "qcow2", "-o", &told, "disk.img", "theirs",
             ]);
-            let view = ours::view(&dir.path().join("theirs"), Some("qcow2")).unwrap();
+            let view = own_code::view(&dir.path().join("theirs"), Some("qcow2")).unwrap();
             assert!(view == source, "{what}: {}", view.explain(&source));
             let len = |name: &str| fs::metadata(dir.path().join(name)).unwrap().len();
             sizes.push((what, len("new"), len("theirs")));
@@ -367,7 +369,7 @@ fn blocks_are_shared_where_the_filesystem_can_and_nothing_else_was_asked_for() {
         let host = Arc::new(FaultyHost::counting(Arc::new(RealHost)).sharing());
         let mut wish = wish(root, source, form);
         wish.sparse = sparse;
-        carry_out_request(&context(host.clone(), root), &Request::Convert(wish)).unwrap();
+        execute_request(&context(host.clone(), root), &Request::Convert(wish)).unwrap();
         assert_same(&here, ["qcow2", kind], [source, "new"], kind);
         if kind == "qcow2" {
             assert!(oracle::check(&root.join("new")).is_clean());
@@ -468,7 +470,7 @@ fn what_a_snapshot_shows_can_be_converted() {
         wish.snapshot = Some(SnapshotName::Name("one".into()));
         wish.backing = backing.then(|| dir.path().join("base.qcow2"));
         let plan = plan(dir.path(), wish);
-        carry_out(plan).unwrap();
+        execute(plan).unwrap();
         assert_same(&here, ["raw", kind], ["theirs", "new"], kind);
         fs::remove_file(dir.path().join("new")).unwrap();
     }
@@ -528,7 +530,7 @@ fn a_base_further_down_can_be_kept_without_losing_the_layers_between() {
                 let shown = words(&plan);
                 // qemu-img has no command for the first.
                 assert_eq!(shown.contains("$ qemu-img"), base == "mid.qcow2", "{shown}");
-                carry_out(plan).unwrap();
+                execute(plan).unwrap();
                 let what = format!("{format:?} on {base}");
                 assert_same(&here, ["qcow2", "qcow2"], ["top.qcow2", "new"], &what);
                 here.check_clean("new");
@@ -667,7 +669,7 @@ fn a_source_that_changed_since_it_was_planned_is_not_converted() {
     disk(&dir.path().join("disk.img"), 1 << 20);
     let plan = plan(dir.path(), wish(dir.path(), "disk.img", RAW));
     fs::write(dir.path().join("disk.img"), b"shorter").unwrap();
-    assert!(matches!(carry_out(plan), Err(Error::Stale(_))));
+    assert!(matches!(execute(plan), Err(Error::Stale(_))));
     assert_eq!(names(dir.path()), ["disk.img"]);
 }
 
@@ -689,7 +691,7 @@ fn a_crash_leaves_the_new_image_whole_or_absent() {
         let before = fs::read(root.join("disk.img")).unwrap();
         let host = Arc::new(RecordingHost::new(&root));
         let request = Request::Convert(wish(&root, "disk.img", form.clone()));
-        carry_out_request(&context(host.clone(), &root), &request).unwrap();
+        execute_request(&context(host.clone(), &root), &request).unwrap();
         host.mark("done");
         let whole = fs::read(root.join("new")).unwrap();
         let log = host.log();
@@ -759,7 +761,7 @@ fn whatever_call_fails_nothing_is_left_behind() {
                     assert_eq!(names(dir.path()), before);
                     continue;
                 }
-                let result = carry_out(plan);
+                let result = execute(plan);
                 let Some(struck) = host.struck() else {
                     result.unwrap();
                     fs::remove_file(dir.path().join("new")).unwrap();
@@ -803,7 +805,7 @@ fn a_damaged_stream_ends_it_and_names_the_image() {
             .unwrap();
         file.write_all_at(&[0xff; 512], 5 << 16).unwrap();
         let plan = plan(dir.path(), wish(dir.path(), "source", RAW));
-        match carry_out(plan) {
+        match execute(plan) {
             Err(Error::Failed(text)) => assert!(text.text.contains("source"), "{text}"),
             other => panic!("{other:?}"),
         }
@@ -856,7 +858,7 @@ fn over(dir: &Path, source: &str, target: &str) -> Convert {
 }
 
 /// Facts of a header that no conversion into the image changes.
-fn kept_facts(here: &Qemu, name: &str) -> serde_json::Value {
+fn kept_info(here: &Qemu, name: &str) -> serde_json::Value {
     let text = here.img(&["info", "--output=json", name]);
     let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
     let object = value.as_object_mut().unwrap();
@@ -941,7 +943,7 @@ fn an_image_that_is_there_receives_what_qemu_img_would_write_into_it() {
         make(target, options);
         let theirs = options.replace("new.data", "theirs.data");
         make("theirs", &theirs);
-        let before = kept_facts(&here, target);
+        let before = kept_info(&here, target);
         let inode = fs::metadata(dir.join(target)).unwrap().ino();
         let old = (options == "with a snapshot").then(|| {
             here.img(&["convert", "-l", "before", "-O", "raw", target, "old"]);
@@ -967,7 +969,7 @@ fn an_image_that_is_there_receives_what_qemu_img_would_write_into_it() {
                 .sum()
         };
         let had = taken(dir);
-        carry_out(plan).unwrap();
+        execute(plan).unwrap();
         assert!(
             taken(dir) <= had + room,
             "{options}: {} {had} {room}",
@@ -982,7 +984,7 @@ fn an_image_that_is_there_receives_what_qemu_img_would_write_into_it() {
             here.check_clean(target);
             assert_eq!(here.digest(target), here.digest("theirs"), "{options}");
         }
-        assert_eq!(kept_facts(&here, target), before, "{options}");
+        assert_eq!(kept_info(&here, target), before, "{options}");
         assert_eq!(fs::metadata(dir.join(target)).unwrap().ino(), inode);
         if let Some(old) = old {
             here.img(&["convert", "-l", "before", "-O", "raw", target, "old"]);
@@ -1029,7 +1031,7 @@ fn what_must_not_be_overwritten_is_refused_as_a_target() {
     }
     let refused = plan(dir, over(dir, "top.qcow2", "small.qcow2"));
     let way = refused.refusals[0].ways_out[0].request.clone();
-    carry_out_request(&real(dir), &way).unwrap();
+    execute_request(&real(dir), &way).unwrap();
     let held = qemu.hold_with_nbd(&dir.join("small.qcow2"), support::HoldMode::ReadWrite);
     let busy = plan(dir, over(dir, "top.qcow2", "small.qcow2"));
     refused_as(&busy, RefusalKind::InUse);
@@ -1047,10 +1049,10 @@ fn what_must_not_be_overwritten_is_refused_as_a_target() {
         "free.qcow2",
         "late.qcow2",
     ]);
-    assert!(matches!(carry_out(late), Err(Error::Stale(_))));
+    assert!(matches!(execute(late), Err(Error::Stale(_))));
     // An image in the trash is built on it as well.
     let discard = Request::discard(vec![dir.join("late.qcow2")]);
-    carry_out_request(&real(dir), &discard).unwrap();
+    execute_request(&real(dir), &discard).unwrap();
     let refused = plan(dir, over(dir, "top.qcow2", "free.qcow2"));
     let said = refused_as(&refused, RefusalKind::HasDependants);
     assert!(said.contains("late.qcow2 (in the trash)"), "{said}");
@@ -1063,9 +1065,10 @@ fn what_must_not_be_overwritten_is_refused_as_a_target() {
 #[test]
 fn a_target_that_is_there_survives_crashes_and_failures_with_old_and_new_bytes() {
     for options in ["cluster_size=4k", "cluster_size=64k,extended_l2=on"] {
-        let mut trial = support::trial::Trial::new(&["source", "base", "target"], |dir| {
-            Request::Convert(over(dir, "source", "target"))
-        });
+        let mut trial =
+            support::folder_crash_suite::Trial::new(&["source", "base", "target"], |dir| {
+                Request::Convert(over(dir, "source", "target"))
+            });
         trial.target = Some(("target", "source"));
         let script = &mut trial.script;
         script.create("-o compat=1.1", "source", "1M");
@@ -1180,7 +1183,7 @@ fn salvage(dir: &Path, wish: Convert) -> Vec<std::ops::Range<u64>> {
     let plan = plan(dir, wish);
     assert_ne!(plan.danger, Danger::Refused, "{}", words(&plan));
     let lost = plan.unread().unwrap();
-    let outcome = carry_out(plan).unwrap();
+    let outcome = execute(plan).unwrap();
     assert_eq!(outcome.remarks.is_empty(), lost.bytes() == 0, "{outcome:?}");
     let ranges = lost.ranges();
     let sum: u64 = ranges.iter().map(|range| range.end - range.start).sum();
@@ -1335,7 +1338,7 @@ fn a_read_that_fails_once_is_no_loss_for_who_saves_what_there_is() {
             continue;
         }
         let lost = plan.unread().unwrap();
-        if carry_out(plan).is_ok() {
+        if execute(plan).is_ok() {
             assert_eq!(lost.bytes(), 0);
             assert!(fs::read(dir.path().join("new")).unwrap() == whole, "{nth}");
             fs::remove_file(dir.path().join("new")).unwrap();
@@ -1389,7 +1392,7 @@ fn zeros_are_left_out_from_as_many_on_as_by_qemu_img() {
             let room: u64 = made.space.iter().map(|need| need.needed).sum();
             let command = made.commands[0].clone();
             assert_eq!(command.contains("-S "), size != 4096, "{command}");
-            carry_out(made).unwrap();
+            execute(made).unwrap();
             here.img(&[
                 "convert",
                 "-S",
@@ -1528,7 +1531,7 @@ fn of_an_image_that_was_cut_short_everything_is_read_that_qemu_reads() {
                     continue;
                 }
                 warned += usize::from(words(&plan).contains("was cut short"));
-                let done = carry_out(plan);
+                let done = execute(plan);
                 let Ok(expected) = expected else {
                     // A compressed cluster without its stream is damaged for everybody.
                     assert!(done.is_err(), "{context}");

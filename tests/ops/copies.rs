@@ -1,16 +1,16 @@
 //! Clones, exports and imports: copies that show what the originals show, and stand where they are put.
 
 use crate::support;
-use crate::support::known;
+use crate::support::planning;
 
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use known::{carry_out_request, context, words};
+use planning::{context, execute_request, words};
 use qanopy::host::{Host, RealHost};
 use qanopy::ops::{self, CloneImage, Error, Export, Import, Outcome, Plan, RefusalKind, Request};
-use support::survival::refused_as;
+use support::image_crash_suite::refused_as;
 use support::{Calls, Fault, FaultyHost, HoldMode, Qemu, RecordingHost, Then, qemu};
 
 fn plan(dir: &Path, request: &Request) -> Plan {
@@ -18,7 +18,7 @@ fn plan(dir: &Path, request: &Request) -> Plan {
 }
 
 fn run(dir: &Path, request: &Request) -> Result<Outcome, Error> {
-    carry_out_request(&context(Arc::new(RealHost), dir), request)
+    execute_request(&context(Arc::new(RealHost), dir), request)
 }
 
 /// A chain of three over two folders, with two files of one name and a raw base.
@@ -154,7 +154,7 @@ fn a_crash_leaves_no_copy_of_a_chain_without_what_it_is_built_on() {
         chain: true,
         reflink: ops::Reflink::Auto,
     });
-    carry_out_request(&context(known, dir), &request).unwrap();
+    execute_request(&context(known, dir), &request).unwrap();
     host.mark("done");
     let log = host.log();
     for state in log.crash_states(40, 3) {
@@ -376,7 +376,7 @@ fn whatever_stops_a_copy_leaves_the_originals_and_no_half_of_it() {
                 Then::Recover,
             ));
             let host: Arc<dyn Host> = faulty.clone();
-            let ended = carry_out_request(&context(host, dir), request);
+            let ended = execute_request(&context(host, dir), request);
             assert_eq!(qemu.within(dir).digest("deep/away/disk.qcow2"), want);
             let story = faulty.struck();
             // Only the last step, making the new name stable, comes after there is one.
@@ -409,7 +409,7 @@ fn a_crash_leaves_a_whole_export_or_none() {
         image: dir.join("deep/away/disk.qcow2"),
         dir: dir.join("out"),
     });
-    carry_out_request(&context(known, dir), &request).unwrap();
+    execute_request(&context(known, dir), &request).unwrap();
     host.mark("done");
     let log = host.log();
     for state in log.crash_states(40, 3) {

@@ -2,14 +2,14 @@
 //! refuse. A crash or a full disk leaves no half-made file, be it the image or its data file.
 
 use crate::support;
-use crate::support::known;
+use crate::support::planning;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use known::{carry_out, carry_out_request, words};
+use planning::{execute, execute_request, words};
 use qanopy::host::{Host, RealHost};
 use qanopy::image::{Compression, Preallocation, Qcow2Options};
 use qanopy::ops::{
@@ -17,7 +17,7 @@ use qanopy::ops::{
     Progress, RefusalKind, Request,
 };
 use serde_json::Value;
-use support::survival::refused_as;
+use support::image_crash_suite::refused_as;
 use support::{Calls, Fault, FaultyHost, Qemu, RecordingHost, Then, qemu};
 
 /// `cluster_size=512,data_file=x.raw` as our options; the data file lies in `dir`.
@@ -88,7 +88,7 @@ fn request(dir: &Path, text: &str, size: u64, base: Option<&str>) -> Request {
 fn context(host: Arc<dyn Host>, dir: &Path) -> ops::Context {
     ops::Context {
         state_dir: None,
-        ..known::context(host, dir)
+        ..planning::context(host, dir)
     }
 }
 
@@ -97,7 +97,7 @@ fn real(dir: &Path) -> ops::Context {
 }
 
 /// What qemu-img says of the image, without what differs between any two files.
-fn facts(qemu: &Qemu) -> Value {
+fn info(qemu: &Qemu) -> Value {
     let text = qemu.img(&["info", "--output=json", "new.qcow2"]);
     let mut value: Value = serde_json::from_str(&text).unwrap();
     let object = value.as_object_mut().unwrap();
@@ -140,7 +140,7 @@ fn compare(qemu: &Qemu, text: &str, size: u64, base: Option<&str>) {
     let what = format!("{text} of {size} on {base:?}");
     let plan = ops::plan(&real(&dirs[0]), &request(&dirs[0], text, size, base));
     let command = plan.commands.first().cloned().unwrap_or_default();
-    carry_out(plan).unwrap_or_else(|error| panic!("{what}: {error}"));
+    execute(plan).unwrap_or_else(|error| panic!("{what}: {error}"));
     let mut args = vec!["create", "-f", "qcow2"];
     if let Some(base) = base {
         args.extend(["-F", "qcow2", "-b", base]);
@@ -160,7 +160,7 @@ fn compare(qemu: &Qemu, text: &str, size: u64, base: Option<&str>) {
     }
 
     let [ours, theirs] = &tools;
-    assert_eq!(facts(ours), facts(theirs), "{what}");
+    assert_eq!(info(ours), info(theirs), "{what}");
     ours.check_clean("new.qcow2");
     // Of a raw data file and subclusters QEMU maps none, so that its guest does not see what is in
     // the raw file; we map them all.
@@ -187,7 +187,7 @@ fn compare(qemu: &Qemu, text: &str, size: u64, base: Option<&str>) {
     } else {
         assert!(stat(0, holder).blocks() * 512 <= 24 << 20, "{what}");
     }
-    if let Some(cluster) = facts(ours)["cluster-size"].as_u64() {
+    if let Some(cluster) = info(ours)["cluster-size"].as_u64() {
         let clusters = [0, 1].map(|at| stat(at, "new.qcow2").len().div_ceil(cluster));
         assert!(clusters[0] <= clusters[1] + 1, "{what}: {clusters:?}");
     }
@@ -382,7 +382,7 @@ fn a_data_file_that_exists_or_is_the_image_itself_is_never_touched() {
     let wish = request(dir.path(), "data_file=d", 1 << 20, None);
     let plan = ops::plan(&real(dir.path()), &wish);
     fs::write(dir.path().join("d"), b"theirs").unwrap();
-    assert!(matches!(carry_out(plan), Err(Error::Stale(_))));
+    assert!(matches!(execute(plan), Err(Error::Stale(_))));
     assert_eq!(fs::read(dir.path().join("d")).unwrap(), b"theirs");
     assert_eq!(fs::read(dir.path().join("mine")).unwrap(), b"mine");
 }
@@ -404,7 +404,7 @@ fn a_crash_leaves_the_image_whole_or_absent_and_never_without_its_data_file() {
         let root = fs::canonicalize(dir.path()).unwrap();
         let host = Arc::new(RecordingHost::new(&root));
         let wish = request(&root, text, 1 << 20, base);
-        carry_out_request(&context(host.clone(), &root), &wish).unwrap();
+        execute_request(&context(host.clone(), &root), &wish).unwrap();
         host.mark("done");
         let data = ["new.raw", "sub/new.raw"]
             .into_iter()
@@ -448,7 +448,7 @@ fn whatever_call_fails_nothing_is_left_behind() {
                 Then::Recover,
             ));
             let wish = request(dir.path(), text, 1 << 20, None);
-            let result = carry_out_request(&context(host.clone(), dir.path()), &wish);
+            let result = execute_request(&context(host.clone(), dir.path()), &wish);
             let Some(struck) = host.struck() else {
                 result.unwrap();
                 assert!(nth > 5);
@@ -510,7 +510,7 @@ fn a_raw_image_is_what_qemu_img_makes_of_it() {
         );
         assert_eq!(plan.danger, Danger::Creates);
         let command = plan.commands.first().cloned().unwrap_or_default();
-        carry_out(plan).unwrap();
+        execute(plan).unwrap();
         let option = format!("preallocation={}", preallocation.name());
         assert_eq!(
             command.contains(&option),
@@ -554,13 +554,13 @@ fn a_disk_is_as_large_as_its_clusters_map_and_no_larger() {
         let length = (most + 512).to_string();
         let theirs = here.try_img(&["create", "-f", "qcow2", "-o", text, "theirs", &length]);
         assert!(!theirs.success(), "{text}");
-        carry_out_request(&real(dir.path()), &wish(most)).unwrap();
-        assert_eq!(facts(&here)["virtual-size"].as_u64(), Some(most), "{text}");
+        execute_request(&real(dir.path()), &wish(most)).unwrap();
+        assert_eq!(info(&here)["virtual-size"].as_u64(), Some(most), "{text}");
         fs::remove_file(dir.path().join("new.qcow2")).unwrap();
     }
     // And it can be written to at its end.
     let wish = request(dir.path(), "cluster_size=2097152", 8 << 50, None);
-    carry_out_request(&real(dir.path()), &wish).unwrap();
+    execute_request(&real(dir.path()), &wish).unwrap();
     here.io("new.qcow2", &["write -P 5 9007199254675456 64k"]);
     here.check_clean("new.qcow2");
     let chain = qanopy::image::Chain::open(
@@ -586,7 +586,7 @@ fn a_crash_or_a_failure_leaves_a_raw_image_whole_or_absent() {
         let root = fs::canonicalize(dir.path()).unwrap();
         let host = Arc::new(RecordingHost::new(&root));
         let wish = raw_request(&root, 1 << 20, preallocation);
-        carry_out_request(&context(host.clone(), &root), &wish).unwrap();
+        execute_request(&context(host.clone(), &root), &wish).unwrap();
         host.mark("done");
         let log = host.log();
         for state in log.crash_states(60, 1) {
@@ -607,7 +607,7 @@ fn a_crash_or_a_failure_leaves_a_raw_image_whole_or_absent() {
                 Then::Recover,
             ));
             let wish = raw_request(dir.path(), 1 << 20, preallocation);
-            let result = carry_out_request(&context(host.clone(), dir.path()), &wish);
+            let result = execute_request(&context(host.clone(), dir.path()), &wish);
             let Some(struck) = host.struck() else {
                 result.unwrap();
                 break;

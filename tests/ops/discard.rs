@@ -2,7 +2,7 @@
 //! images stay, nothing is overwritten, and a crash at any moment loses no file.
 
 use crate::support;
-use crate::support::known;
+use crate::support::planning;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use known::{carry_out, carry_out_request, context, words};
+use planning::{context, execute, execute_request, words};
 use qanopy::host::{Host, RealHost};
 use qanopy::image::{Amendment, Format, Preallocation};
 use qanopy::ops::{
@@ -20,10 +20,10 @@ use qanopy::ops::{
     Resize, Restore, Squash, trash,
 };
 use support::crash_suite::{Attempt, CrashSuite, Promise};
+use support::image_crash_suite::{refused_as, warns_of};
 use support::oracle::{self, View};
 use support::script::Script;
-use support::survival::{refused_as, warns_of};
-use support::{HoldMode, Qemu, RecordingHost, checker, ours, qemu};
+use support::{HoldMode, Qemu, RecordingHost, checker, own_code, qemu};
 
 /// `root` with the branches `a` (then `a1`, `a2`) and `b`, a little data in each.
 fn small_forest(qemu: &Qemu) -> tempfile::TempDir {
@@ -57,7 +57,7 @@ fn discard(dir: &Path, names: &[&str]) -> Request {
 }
 
 fn run(context: &ops::Context, request: &Request) -> Outcome {
-    carry_out_request(context, request).unwrap()
+    execute_request(context, request).unwrap()
 }
 
 fn entries(dir: &Path) -> Vec<trash::Entry> {
@@ -100,7 +100,7 @@ fn a_discarded_image_takes_along_what_is_built_on_it_and_all_come_back() {
     assert!(text.contains("root and its other child b"), "{text}");
     assert!(text.contains("looked in"), "{text}");
     assert!(plan.frees > 0);
-    let outcome = carry_out(plan).unwrap();
+    let outcome = execute(plan).unwrap();
     assert_eq!(names(dir.path()), [trash::DIR, "b", "root"]);
     here.check_clean("b");
     let list = entries(dir.path());
@@ -145,7 +145,7 @@ fn a_circle_of_backing_links_is_discarded_whole() {
     here.img(&["rebase", "-u", "-F", "qcow2", "-b", "y", "x"]);
     let plan = ops::plan(&real(dir.path()), &discard(dir.path(), &["y"]));
     assert_eq!(plan.confirm, Confirm::Yes, "{}", words(&plan));
-    let outcome = carry_out(plan).unwrap();
+    let outcome = execute(plan).unwrap();
     assert_eq!(names(dir.path()), [trash::DIR]);
     run(&real(dir.path()), &outcome.undo.unwrap());
     assert_eq!(names(dir.path()), ["x", "y"]);
@@ -175,7 +175,7 @@ fn an_image_taken_into_use_after_planning_stays() {
     let dir = small_forest(&qemu);
     let plan = ops::plan(&real(dir.path()), &discard(dir.path(), &["a"]));
     let _holding = qemu.hold_with_storage_daemon(&dir.path().join("a2"), HoldMode::ReadOnly);
-    assert!(matches!(carry_out(plan), Err(Error::InUse(_))));
+    assert!(matches!(execute(plan), Err(Error::InUse(_))));
     assert_eq!(names(dir.path()), ["a", "a1", "a2", "b", "root"]);
 }
 
@@ -186,7 +186,7 @@ fn an_image_changed_after_planning_stays() {
     let plan = ops::plan(&real(dir.path()), &discard(dir.path(), &["a"]));
     qemu.within(dir.path()).io("a2", &["write -P 8 0 4k"]);
     plan.verify_preconditions().unwrap_err();
-    assert!(matches!(carry_out(plan), Err(Error::Stale(_))));
+    assert!(matches!(execute(plan), Err(Error::Stale(_))));
     assert_eq!(names(dir.path()), ["a", "a1", "a2", "b", "root"]);
 }
 
@@ -207,7 +207,7 @@ fn a_place_that_is_taken_is_never_overwritten_by_a_restore() {
     fs::remove_file(dir.path().join("a1")).unwrap();
     let plan = ops::plan(&real(dir.path()), &undo);
     fs::write(dir.path().join("a1"), "mine").unwrap();
-    assert!(matches!(carry_out(plan), Err(Error::Stale(_))));
+    assert!(matches!(execute(plan), Err(Error::Stale(_))));
     assert_eq!(fs::read(dir.path().join("a1")).unwrap(), b"mine");
     assert_eq!(entries(dir.path())[0].files.len(), 3);
 }
@@ -228,7 +228,7 @@ fn only_emptying_the_trash_deletes_and_it_lists_every_file_first() {
     ));
     assert_eq!(plan.effects.len(), 3);
     assert!(plan.frees > 0);
-    carry_out(plan).unwrap();
+    execute(plan).unwrap();
     assert_eq!(names(dir.path()), ["b", "root"]);
     assert!(entries(dir.path()).is_empty());
     let plan = ops::plan(&real(dir.path()), &request);
@@ -308,7 +308,7 @@ fn links_are_told_from_files() {
         text.contains("link-to-b, which will lead nowhere"),
         "{text}"
     );
-    carry_out(plan).unwrap();
+    execute(plan).unwrap();
     assert!(!dir.path().join("b").exists());
 }
 
@@ -443,7 +443,7 @@ fn an_error_at_any_call_of_a_discard_loses_no_file() {
                 Fault::eio(),
                 then,
             ));
-            let result = carry_out_request(&context(host.clone(), &root), &discard(&root, &["a"]));
+            let result = execute_request(&context(host.clone(), &root), &discard(&root, &["a"]));
             let Some(struck) = host.struck() else {
                 result.unwrap();
                 break;
@@ -551,7 +551,7 @@ fn what_is_in_the_trash_is_a_sibling_that_a_commit_is_refused_for_or_keeps_intac
 
     let plan = restore_all(dir.path());
     assert!(!words(&plan).contains("other content"), "{}", words(&plan));
-    carry_out(plan).unwrap();
+    execute(plan).unwrap();
     for (name, digest) in names.iter().zip(before) {
         assert_eq!(here.digest(name), digest, "{name}");
         here.check_clean(name);
@@ -702,7 +702,7 @@ fn every_operation_on_a_base_keeps_what_the_trash_holds_of_it_or_says_so() {
             assert!(breaks, "{what}: {text}");
             continue;
         }
-        carry_out(plan).unwrap();
+        execute(plan).unwrap();
         let restore = restore_all(dir);
         let said = words(&restore);
         assert!(!said.contains("other content"), "{what}: {said}");
@@ -728,7 +728,7 @@ fn broken_in_the_trash_is_said_by_number_and_told_again_by_the_restore() {
     let request = commit(dir.path(), "Overlay-2", ops::Siblings::Break);
     let plan = ops::plan(&real(dir.path()), &request);
     assert!(matches!(plan.confirm, Confirm::Count(_)));
-    carry_out(plan).unwrap();
+    execute(plan).unwrap();
     let text = words(&restore_all(dir.path()));
     assert!(
         text.contains("RootBase was written after Overlay-3"),
@@ -758,7 +758,7 @@ fn a_restore_says_what_became_of_the_base_and_a_moved_one_is_followed() {
     let plan = restore_all(dir.path());
     assert!(plan.notes.is_empty(), "{}", words(&plan));
     let entry = entries(dir.path()).remove(0).name;
-    carry_out(plan).unwrap();
+    execute(plan).unwrap();
     assert_eq!(here.digest("2A"), before);
 
     // Written by others, replaced, gone to the trash itself, gone.
@@ -792,7 +792,7 @@ fn a_restore_says_what_became_of_the_base_and_a_moved_one_is_followed() {
         "{}",
         words(&plan)
     );
-    carry_out(plan).unwrap();
+    execute(plan).unwrap();
     let text = words(&ops::plan(&real(dir.path()), &request));
     assert!(text.contains("which is not there"), "{text}");
 }
@@ -826,7 +826,7 @@ fn an_entry_that_is_not_what_was_shown_is_neither_restored_nor_deleted() {
             fs::copy(dir.path().join("kept"), folder.join("a")).unwrap();
         }
         for plan in planned {
-            let error = carry_out(plan).unwrap_err();
+            let error = execute(plan).unwrap_err();
             assert!(matches!(error, Error::Stale(_)), "{error}");
         }
         assert_eq!(fs::read(&precious).unwrap(), b"precious");
@@ -904,13 +904,13 @@ struct InTrash {
 impl InTrash {
     /// What the sibling shows once it is restored.
     fn restored(dir: &Path, context: &dyn Display) -> View {
-        let entry = ours::trashed(dir, "sibling.qcow2");
+        let entry = own_code::trashed(dir, "sibling.qcow2");
         let restore = Request::Restore(Restore {
             entries: vec![entry.unwrap_or_else(|| panic!("it is gone\n{context}"))],
         });
-        ours::run(&ours::real_host(), dir, &restore)
+        own_code::run(&own_code::real_host(), dir, &restore)
             .unwrap_or_else(|why| panic!("it cannot be restored: {why}\n{context}"));
-        ours::view(&dir.join("sibling.qcow2"), Some("qcow2")).unwrap()
+        own_code::view(&dir.join("sibling.qcow2"), Some("qcow2")).unwrap()
     }
 }
 
@@ -965,9 +965,9 @@ fn a_sibling_in_the_trash_is_preserved_there_whatever_moment_cuts_it_off() {
             siblings: ops::Siblings::Preserve,
             keep_old: None,
         });
-        let plan = ours::plan(host, dir, &request);
+        let plan = own_code::plan(host, dir, &request);
         let unread = warns_of(&plan, NoteKind::Unseen);
-        let result = ours::agree(plan)
+        let result = own_code::agree(plan)
             .and_then(|ready| ops::run(ready, &Progress::new()).map_err(|e| e.to_string()));
         Attempt { result, unread }
     };
@@ -980,9 +980,9 @@ fn a_sibling_in_the_trash_is_preserved_there_whatever_moment_cuts_it_off() {
         every: 13,
     };
     let promise = |dir: &Path| {
-        let before = ours::view(&dir.join("sibling.qcow2"), Some("qcow2")).unwrap();
+        let before = own_code::view(&dir.join("sibling.qcow2"), Some("qcow2")).unwrap();
         let discard = Request::discard(vec![dir.join("sibling.qcow2")]);
-        ours::run(&ours::real_host(), dir, &discard).unwrap();
+        own_code::run(&own_code::real_host(), dir, &discard).unwrap();
         InTrash { before }
     };
     suite.survives_crashes(promise);

@@ -13,11 +13,11 @@ use qanopy::host::Host;
 use qanopy::image::{Compression, CompressionLevel};
 use qanopy::ops::{Compress, Flatten, NoteKind, RefusalKind, Request};
 use support::chains::{Shape, Tree, trees};
+use support::folder_crash_suite::Trial;
+use support::image_crash_suite::refused_as;
 use support::oracle::{Bytes, View, Views};
 use support::script::Script;
-use support::survival::refused_as;
-use support::trial::Trial;
-use support::{FaultyHost, HoldMode, checker, oracle, ours};
+use support::{FaultyHost, HoldMode, checker, oracle, own_code};
 
 fn config() -> ProptestConfig {
     let asked = std::env::var("PROPTEST_CASES").ok();
@@ -83,8 +83,8 @@ proptest! {
         let bytes = Bytes::below(dir);
         let context = format!("onto {onto:?}\n{tree}");
 
-        let done = ours::run(
-            &ours::real_host(), dir, &flatten(dir, &image, onto.as_deref(), Some("new.qcow2")),
+        let done = own_code::run(
+            &own_code::real_host(), dir, &flatten(dir, &image, onto.as_deref(), Some("new.qcow2")),
         );
         prop_assert!(done.is_ok(), "{done:?}\n{context}");
         let new = Views::of(dir, ["new.qcow2"]);
@@ -100,7 +100,7 @@ proptest! {
             new: Some(dir.join("packed.qcow2")),
             compress: Some(Compress { kind: Compression::Zlib, level: CompressionLevel::Default }),
         });
-        let done = ours::run(&ours::real_host(), dir, &request);
+        let done = own_code::run(&own_code::real_host(), dir, &request);
         prop_assert!(done.is_ok(), "{done:?}\n{context}");
         let packed = Views::of(dir, ["packed.qcow2"]);
         let (a, b) = (packed.get("packed.qcow2"), before.get(&image));
@@ -112,8 +112,8 @@ proptest! {
         prop_assert_eq!(info["backing-filename"].as_str(), onto.as_deref());
 
         let directly = onto.as_deref() == Some(tree.name(tree.base()).as_str());
-        let done = ours::run(
-            &ours::real_host(), dir, &flatten(dir, &image, onto.as_deref(), None),
+        let done = own_code::run(
+            &own_code::real_host(), dir, &flatten(dir, &image, onto.as_deref(), None),
         );
         prop_assert_eq!(done.is_err(), directly, "{:?}\n{}", done, context);
         let after = Views::of(dir, &names);
@@ -256,7 +256,7 @@ fn what_is_compressed_is_smaller_and_of_the_kind_asked_for() {
                 level: CompressionLevel::Default,
             }),
         });
-        let plan = ours::plan(&ours::real_host(), dir, &request);
+        let plan = own_code::plan(&own_code::real_host(), dir, &request);
         assert!(plan.notes.iter().any(|note| note.kind == NoteKind::Space));
         // The command said to do the same does the same.
         let command = plan.commands[0].clone();
@@ -265,7 +265,7 @@ fn what_is_compressed_is_smaller_and_of_the_kind_asked_for() {
             .args(["-c", &theirs])
             .status();
         assert!(ran.unwrap().success(), "{theirs}");
-        ours::run(&ours::real_host(), dir, &request).unwrap();
+        own_code::run(&own_code::real_host(), dir, &request).unwrap();
         let info = oracle::info(&dir.join(&new)).unwrap();
         assert_eq!(info["format-specific"]["data"]["compression-type"], name);
         assert!(info["backing-filename"].is_null());
@@ -288,7 +288,7 @@ fn a_compression_that_cannot_be_had_is_refused() {
     let dir = home.path();
     script().build(dir);
     let said = |request: &Request| {
-        let plan = ours::plan(&ours::real_host(), dir, request);
+        let plan = own_code::plan(&own_code::real_host(), dir, request);
         refused_as(&plan, RefusalKind::Invalid)
     };
     let zlib = Compression::Zlib;
@@ -314,16 +314,16 @@ fn a_format_that_nobody_records_is_not_guessed() {
     let before = Bytes::below(dir);
     for new in [None, Some("new.qcow2")] {
         let request = flatten(dir, "top.qcow2", Some("root.qcow2"), new);
-        let plan = ours::plan(&ours::real_host(), dir, &request);
+        let plan = own_code::plan(&own_code::real_host(), dir, &request);
         refused_as(&plan, RefusalKind::BackingFormat);
     }
     before.assert_unchanged(dir, &"");
     // The way out that is offered makes it possible.
     let request = flatten(dir, "top.qcow2", Some("root.qcow2"), None);
-    let plan = ours::plan(&ours::real_host(), dir, &request);
+    let plan = own_code::plan(&own_code::real_host(), dir, &request);
     let way = plan.refusals[0].ways_out[0].request.clone();
-    ours::run(&ours::real_host(), dir, &way).unwrap();
-    ours::run(&ours::real_host(), dir, &request).unwrap();
+    own_code::run(&own_code::real_host(), dir, &way).unwrap();
+    own_code::run(&own_code::real_host(), dir, &request).unwrap();
     qemu.within(dir).check_clean("top.qcow2");
 }
 
@@ -356,12 +356,13 @@ fn room_is_forecast_in_clusters_and_refused_when_it_is_short() {
         for new in [None, Some("new.qcow2")] {
             let request = flatten(dir, image, None, new);
             let short: Arc<dyn Host> =
-                Arc::new(FaultyHost::with_free(ours::real_host(), clusters - 1));
-            let plan = ours::plan(&short, dir, &request);
+                Arc::new(FaultyHost::with_free(own_code::real_host(), clusters - 1));
+            let plan = own_code::plan(&short, dir, &request);
             refused_as(&plan, RefusalKind::NoSpace);
             let enough = clusters + (12 << 21);
-            let roomy: Arc<dyn Host> = Arc::new(FaultyHost::with_free(ours::real_host(), enough));
-            let plan = ours::plan(&roomy, dir, &request);
+            let roomy: Arc<dyn Host> =
+                Arc::new(FaultyHost::with_free(own_code::real_host(), enough));
+            let plan = own_code::plan(&roomy, dir, &request);
             assert!(plan.refusals.is_empty(), "{image} {new:?}: {plan:?}");
         }
     }
@@ -387,8 +388,8 @@ fn zeros_take_no_room() {
     s.overlay("qcow2", "base.qcow2", "one.qcow2");
     s.overlay("qcow2", "base.qcow2", "two.qcow2");
     s.build(dir);
-    ours::run(
-        &ours::real_host(),
+    own_code::run(
+        &own_code::real_host(),
         dir,
         &flatten(dir, "one.qcow2", None, None),
     )
@@ -411,9 +412,9 @@ fn what_cannot_be_flattened_is_refused_and_no_byte_changes() {
     fs::write(dir.join("there.qcow2"), "something").unwrap();
     let before = Bytes::below(dir);
     let refused = |request: &Request, kind: RefusalKind| {
-        let plan = ours::plan(&ours::real_host(), dir, request);
+        let plan = own_code::plan(&own_code::real_host(), dir, request);
         let said = refused_as(&plan, kind);
-        assert!(ours::agree(plan).is_err());
+        assert!(own_code::agree(plan).is_err());
         said
     };
     refused(

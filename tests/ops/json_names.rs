@@ -10,7 +10,7 @@ use std::process::Command;
 use qanopy::forest::{BackingState, Flags, Location, ProblemKind, Reads};
 use qanopy::image::{Format, ImageFile};
 use qanopy::ops::{Commit, MoveImages, RefusalKind, Relocation, Request, Resize};
-use support::{Qemu, ours};
+use support::{Qemu, own_code};
 
 /// A base with content, and an overlay named `over` that names it so.
 fn overlay(qemu: &Qemu, dir: &Path, name: &str, format: Option<&str>) {
@@ -96,7 +96,7 @@ fn a_description_of_a_plain_file_leads_where_the_real_tool_finds_it() {
             path.to_str().unwrap(),
             dir.join("raw").to_str().unwrap(),
         ]);
-        let ours = ours::view(&path, Some("qcow2"));
+        let ours = own_code::view(&path, Some("qcow2"));
         assert_eq!(
             ours.is_ok(),
             theirs.success(),
@@ -138,7 +138,7 @@ fn what_is_no_plain_file_is_shown_and_left_alone() {
             &Format::Raw,
         )
         .unwrap();
-        let forest = ours::scan(&ours::real_host(), dir);
+        let forest = own_code::scan(&own_code::real_host(), dir);
         let node = forest.by_path(&over).unwrap();
         let backing = node.backing.as_ref().unwrap();
         assert_eq!(backing.state, BackingState::Elsewhere(what.into()));
@@ -147,7 +147,7 @@ fn what_is_no_plain_file_is_shown_and_left_alone() {
             forest.get(node.parent.unwrap()).unwrap().location,
             Location::Elsewhere
         );
-        let error = ours::view(&over, Some("qcow2")).unwrap_err();
+        let error = own_code::view(&over, Some("qcow2")).unwrap_err();
         assert!(error.contains("not a local file but json: "), "{error}");
         for words in [["info"].as_slice(), &["info", "--json"], &["tree"]] {
             let mut command = Command::new(env!("CARGO_BIN_EXE_qanopy"));
@@ -222,7 +222,7 @@ fn nothing_is_done_to_a_file_that_is_read_in_a_way_not_understood() {
     let dir = home.path();
     let at = |name: &str| dir.join(name);
     let text = |name: &str| at(name).to_str().unwrap().to_owned();
-    let host = ours::real_host();
+    let host = own_code::real_host();
     overlay(&qemu, dir, "base", Some("qcow2"));
     qemu.img(&["create", "-q", "-f", "qcow2", &text("more"), "1M"]);
     qemu.img(&[
@@ -244,7 +244,7 @@ fn nothing_is_done_to_a_file_that_is_read_in_a_way_not_understood() {
         let file = ImageFile::open(&*host, &at("over"), qanopy::host::Access::ReadWrite).unwrap();
         let format = Format::from_name(format);
         qanopy::image::relink(&file, name.as_ref(), &format).unwrap();
-        let forest = ours::scan(&host, dir);
+        let forest = own_code::scan(&host, dir);
         let over = forest.by_path(&at("over")).unwrap();
         let base = forest.by_path(&at("base")).unwrap();
         let is_reader = |file: &qanopy::forest::Node| {
@@ -258,7 +258,7 @@ fn nothing_is_done_to_a_file_that_is_read_in_a_way_not_understood() {
         // In the tree it stands below what it reads.
         let parent = forest.get(over.parent.unwrap()).unwrap();
         assert!(parent.id == base.id || name.contains("more"), "{name}");
-        let note = qanopy::forest::picture::note(&forest, over.id).unwrap();
+        let note = qanopy::forest::render::note(&forest, over.id).unwrap();
         assert!(note.contains("not understood"), "{name}: {note}");
         assert!(!forest.flags(base.id).contains(Flags::ACTIVE), "{name}");
 
@@ -287,20 +287,20 @@ fn nothing_is_done_to_a_file_that_is_read_in_a_way_not_understood() {
                 dependants: qanopy::ops::Dependants::Break,
             }),
         ] {
-            let plan = ours::plan(&host, dir, &request);
+            let plan = own_code::plan(&host, dir, &request);
             let told = plan.refusals.iter().any(|refusal| {
                 refusal.kind == RefusalKind::Unsupported && refusal.text.contains("over")
             });
             assert!(told, "{name}: {request:?}: {:?}", plan.refusals);
         }
         // Nothing is read through it either, and both may go together.
-        let error = ours::view(&at("over"), Some("qcow2")).unwrap_err();
+        let error = own_code::view(&at("over"), Some("qcow2")).unwrap_err();
         assert!(
             error.contains("understood") || error.contains("no format"),
             "{name}: {error}"
         );
         let images = vec![at("base"), at("over"), at("more")];
-        let plan = ours::plan(&host, dir, &Request::discard(images));
+        let plan = own_code::plan(&host, dir, &Request::discard(images));
         assert!(plan.refusals.is_empty(), "{name}: {:?}", plan.refusals);
     }
 }
@@ -313,14 +313,14 @@ fn options_that_only_tune_how_a_file_is_read_leave_a_plain_overlay() {
     let base = dir.join("base").to_str().unwrap().to_owned();
     let name = r#"json:{"driver":"qcow2","l2-cache-size":1048576,"cache-clean-interval":3,"file":{"filename":"BASE"}}"#;
     overlay(&qemu, dir, &name.replace("BASE", &base), Some("qcow2"));
-    let forest = ours::scan(&ours::real_host(), dir);
+    let forest = own_code::scan(&own_code::real_host(), dir);
     let over = forest.by_path(&dir.join("over")).unwrap();
     assert!(over.backing.as_ref().unwrap().is_understood());
     assert_eq!(
         over.parent,
         forest.by_path(&dir.join("base")).map(|node| node.id)
     );
-    assert!(ours::view(&dir.join("over"), Some("qcow2")).is_ok());
+    assert!(own_code::view(&dir.join("over"), Some("qcow2")).is_ok());
 }
 
 #[test]
@@ -350,7 +350,7 @@ fn a_relative_name_in_a_description_goes_by_the_current_directory_and_is_a_probl
         assert_eq!(!shown.contains("missing-backing"), there, "{shown}");
     }
     // It says how to mend it, and that does.
-    let forest = ours::scan(&ours::real_host(), &dir);
+    let forest = own_code::scan(&own_code::real_host(), &dir);
     let node = forest.by_path(&dir.join("over")).unwrap();
     let kinds: Vec<ProblemKind> = node.problems.iter().map(|problem| problem.kind).collect();
     assert!(
@@ -362,7 +362,7 @@ fn a_relative_name_in_a_description_goes_by_the_current_directory_and_is_a_probl
     command.args(["relink", "--yes", "over", "--to", "base"]);
     let outcome = qemu.within(&dir).run(&mut command);
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
-    let forest = ours::scan(&ours::real_host(), &dir);
+    let forest = own_code::scan(&own_code::real_host(), &dir);
     let node = forest.by_path(&dir.join("over")).unwrap();
     assert_eq!(node.backing.as_ref().unwrap().name(), "base");
     assert!(node.problems.is_empty(), "{:?}", node.problems);
@@ -382,7 +382,7 @@ fn a_described_file_outside_the_folders_is_never_opened_and_a_name_is_kept_as_it
         format!(r#"json:{{"driver": "qcow2", "file": {{"driver": "file", "filename": "{file}"}}}}"#)
     };
     overlay(&qemu, &dir, &describe(&outside), Some("qcow2"));
-    let forest = ours::scan(&ours::real_host(), &dir);
+    let forest = own_code::scan(&own_code::real_host(), &dir);
     let parent = forest.by_path(&dir.join("over")).unwrap().parent.unwrap();
     assert_eq!(forest.get(parent).unwrap().location, Location::OutsideScan);
     assert!(forest.get(parent).unwrap().format().is_none());
@@ -397,10 +397,10 @@ fn a_described_file_outside_the_folders_is_never_opened_and_a_name_is_kept_as_it
         qanopy::ops::CommittedLayer::Keep,
         qanopy::ops::Siblings::Refuse,
     );
-    ours::commit(&ours::real_host(), &dir, &over, keep, refuse).unwrap();
+    own_code::commit(&own_code::real_host(), &dir, &over, keep, refuse).unwrap();
     assert_eq!(qemu.digest(&over), shown);
     assert_eq!(qemu.digest(dir.join("base")), shown);
-    let forest = ours::scan(&ours::real_host(), &dir);
+    let forest = own_code::scan(&own_code::real_host(), &dir);
     let node = forest.by_path(&over).unwrap();
     assert_eq!(node.backing.as_ref().unwrap().name(), name.as_str());
 }
@@ -428,7 +428,7 @@ fn a_described_relative_name_may_mean_the_file_beside_the_image() {
         overlay(&qemu, dir, "base", Some("qcow2"));
         fs::rename(dir.join("over"), dir.join("top")).unwrap();
         overlay(&qemu, dir, name, format);
-        let host = ours::real_host();
+        let host = own_code::real_host();
         for request in [
             Request::Commit(Commit {
                 overlay: dir.join("top"),
@@ -446,7 +446,7 @@ fn a_described_relative_name_may_mean_the_file_beside_the_image() {
                 subtree: false,
             }),
         ] {
-            let plan = ours::plan(&host, dir, &request);
+            let plan = own_code::plan(&host, dir, &request);
             let is_told = plan.refusals.iter().any(|refusal| {
                 refusal.kind == RefusalKind::Unsupported && refusal.text.contains("over")
             });

@@ -18,8 +18,8 @@ use qanopy::ops::{
 };
 use support::RecordingHost;
 use support::encrypted::{self, Kind, ours, theirs};
+use support::image_crash_suite::warns_of;
 use support::script::noise;
-use support::survival::warns_of;
 
 /// Where the LUKS header of an image is.
 fn luks_offset(image: &Path) -> usize {
@@ -181,7 +181,7 @@ fn a_key_is_derived_once() {
 
 /// What planning looks at, with the passphrase of every image.
 fn context(host: &Arc<dyn Host>, dir: &Path, keys: &Keys) -> ops::Context {
-    let mut context = support::ours::context(host, dir);
+    let mut context = support::own_code::context(host, dir);
     context.keys = keys.clone();
     context
 }
@@ -199,7 +199,7 @@ fn plan_commit(host: &Arc<dyn Host>, overlay: &Path, siblings: Siblings, keys: &
 
 fn commit(host: &Arc<dyn Host>, overlay: &Path, siblings: Siblings, keys: &Keys) {
     let plan = plan_commit(host, overlay, siblings, keys);
-    let ready = support::ours::agree(plan).unwrap();
+    let ready = support::own_code::agree(plan).unwrap();
     ops::run(ready, &Progress::new()).unwrap();
 }
 
@@ -338,7 +338,7 @@ fn a_commit_between_encrypted_and_plain_images_shows_what_was_shown() {
         let [overlay, below] = family(&qemu, home.path(), base, top);
         let chain = [(overlay.as_path(), top), (below.as_path(), base)];
         let before = theirs(&qemu, &chain);
-        let host = support::ours::real_host();
+        let host = support::own_code::real_host();
         let plan = plan_commit(&host, &overlay, Siblings::Refuse, &encrypted::keys());
         let warned = warns_of(&plan, NoteKind::Secrecy);
         assert_eq!(warned, top == Kind::Luks && base != Kind::Luks);
@@ -361,10 +361,10 @@ fn without_the_passphrases_a_commit_is_refused_before_anything_is_written() {
     let home = tempfile::tempdir().unwrap();
     let [overlay, below] = family(&qemu, home.path(), Kind::Luks, Kind::Luks);
     let before = support::recorder::digest_tree(home.path());
-    let host = support::ours::real_host();
+    let host = support::own_code::real_host();
     let said = |keys: &Keys, kind: RefusalKind| {
         let plan = plan_commit(&host, &overlay, Siblings::Refuse, keys);
-        support::survival::refused_as(&plan, kind)
+        support::image_crash_suite::refused_as(&plan, kind)
     };
     assert!(said(&Keys::none(), RefusalKind::PassphraseNeeded).contains("one.qcow2"));
 
@@ -423,7 +423,7 @@ fn an_encrypted_sibling_receives_what_it_would_lose() {
     ];
     encrypted::io(&qemu, &chain, &["write -P 7 70k 1k"]);
     let before = theirs(&qemu, &chain);
-    let host = support::ours::real_host();
+    let host = support::own_code::real_host();
     let plan = plan_commit(&host, &overlay, Siblings::Preserve, &Keys::none());
     let text = &plan.refusals[0].text;
     assert!(
@@ -446,7 +446,7 @@ fn a_commit_says_where_what_was_encrypted_will_lie_in_the_clear() {
     qemu.img(&[
         "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", below, name,
     ]);
-    let host = support::ours::real_host();
+    let host = support::own_code::real_host();
     let plan = |siblings, keep_old: Option<PathBuf>| {
         let request = Request::Commit(Commit {
             overlay: overlay.clone(),
@@ -456,7 +456,7 @@ fn a_commit_says_where_what_was_encrypted_will_lie_in_the_clear() {
             siblings,
         });
         let context = context(&host, home.path(), &encrypted::keys());
-        support::survival::words(&ops::plan(&context, &request))
+        support::image_crash_suite::words(&ops::plan(&context, &request))
     };
     let text = plan(Siblings::Preserve, Some(home.path().join("old.qcow2")));
     let told =
@@ -475,14 +475,14 @@ fn snapshots_of_an_encrypted_image_need_a_key_only_to_be_copied_out() {
     let kind = [(image.as_path(), Kind::Luks)];
     encrypted::io(&qemu, &kind, &["write -P 1 0 300k"]);
     let was = theirs(&qemu, &kind);
-    let host = support::ours::real_host();
+    let host = support::own_code::real_host();
     let act = |action: SnapshotAction, keys: &Keys| {
         let request = Request::Snapshot(ChangeSnapshot {
             image: image.clone(),
             action,
         });
         let plan = ops::plan(&context(&host, home.path(), keys), &request);
-        let ready = support::ours::agree(plan)?;
+        let ready = support::own_code::agree(plan)?;
         ops::run(ready, &Progress::new()).map_err(|error| error.to_string())
     };
     let named = || SnapshotName::Name("s".into());
@@ -543,7 +543,7 @@ fn a_commit_into_an_encrypted_base_survives_every_crash() {
         if number % 30 == 0 {
             let overlay = after.path().join(overlay.file_name().unwrap());
             commit(
-                &support::ours::real_host(),
+                &support::own_code::real_host(),
                 &overlay,
                 Siblings::Refuse,
                 &keys,
@@ -642,10 +642,10 @@ fn forged_luks_headers_are_refused_as_the_real_tool_refuses_them_and_never_hang(
         // What it says of itself can be shown on any terminal.
         let file = RealHost.open(&image, Access::Read).unwrap();
         let head = qanopy::image::read_header(&ImageFile::new(&image, file.clone())).unwrap();
-        let facts = qanopy::image::luks_header(&ImageFile::new(&image, file.clone()), &head);
+        let info = qanopy::image::luks_header(&ImageFile::new(&image, file.clone()), &head);
         for said in [
             read.as_ref().err().cloned(),
-            facts.err().map(|error| error.to_string()),
+            info.err().map(|error| error.to_string()),
         ] {
             assert!(!said.unwrap_or_default().chars().any(char::is_control));
         }

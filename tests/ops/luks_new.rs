@@ -3,7 +3,7 @@
 #![allow(clippy::cast_possible_truncation)] // Helpers of tests: what they say and cast is known.
 
 use crate::support;
-use crate::support::known;
+use crate::support::planning;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,9 +22,9 @@ use qanopy::ops::{
 use serde_json::Value;
 use support::chains::{Shape, trees};
 use support::encrypted::{self, Kind, our_view, ours, theirs};
+use support::image_crash_suite::refused_as;
 use support::oracle::{self, View};
 use support::script::noise;
-use support::survival::refused_as;
 use support::{Qemu, RecordingHost, checker};
 
 /// The cheapest there is.
@@ -34,7 +34,7 @@ const CHEAP: EncryptionOption = EncryptionOption { iter_time_ms: 1 };
 const SIZE: u64 = 5 << 20;
 
 fn context(host: &Arc<dyn Host>, dir: &Path) -> ops::Context {
-    let mut context = known::context(host.clone(), dir);
+    let mut context = planning::context(host.clone(), dir);
     context.keys = encrypted::keys();
     context
 }
@@ -46,7 +46,7 @@ fn real() -> Arc<dyn Host> {
 /// Carries a request out, or says why not.
 fn act(host: &Arc<dyn Host>, dir: &Path, request: &Request) -> Result<ops::Outcome, String> {
     let plan = ops::plan(&context(host, dir), request);
-    let ready = support::ours::agree(plan)?;
+    let ready = support::own_code::agree(plan)?;
     ops::run(ready, &Progress::new()).map_err(|error| error.to_string())
 }
 
@@ -128,7 +128,7 @@ fn convert(source: &Path, new: &Path, image: ImageOptions) -> Convert {
 }
 
 /// What `qemu-img info` says of an image, but for what differs from one to the next.
-fn facts(qemu: &Qemu, image: &Path) -> Value {
+fn info(qemu: &Qemu, image: &Path) -> Value {
     let outcome = qemu.try_img(&["info", "--output=json", image.to_str().unwrap()]);
     assert!(outcome.success(), "{}", outcome.stderr);
     let mut all: Value = serde_json::from_str(&outcome.text()).unwrap();
@@ -228,7 +228,7 @@ fn a_new_image_is_laid_out_as_that_of_the_real_tool_and_opens_with_its_passphras
     }
     act(&real(), dir, &request).unwrap();
     encrypted::one(&qemu, &other);
-    assert_eq!(facts(&qemu, &image), facts(&qemu, &other));
+    assert_eq!(info(&qemu, &image), info(&qemu, &other));
     let len = |path: &Path| fs::metadata(path).unwrap().len();
     assert_eq!(len(&image), len(&other));
 
@@ -288,13 +288,13 @@ fn encrypted_and_plain_layers_are_built_on_each_other() {
     let more = "extended_l2=on,preallocation=metadata";
     let sealed = branch(dir, &base, "one.qcow2", options(dir, more));
     let plan = ops::plan(&context(&real(), dir), &sealed);
-    let warned = known::words(&plan);
+    let warned = planning::words(&plan);
     assert!(warned.contains("base.img is not encrypted"), "{warned}");
     act(&real(), dir, &sealed).unwrap();
     let plain = ImageOptions::default();
     let open = branch(dir, &at("one.qcow2"), "plain.qcow2", plain);
     let plan = ops::plan(&context(&real(), dir), &open);
-    let warned = known::words(&plan);
+    let warned = planning::words(&plan);
     assert!(warned.contains("the overlay is not"), "{warned}");
     act(&real(), dir, &open).unwrap();
     let old = options(dir, "cluster_size=512,compat=0.10");
@@ -961,11 +961,11 @@ fn slots(
     keys: Keys,
     action: KeySlotAction,
 ) -> Result<ops::Outcome, String> {
-    let mut context = known::context(host.clone(), image.parent().unwrap());
+    let mut context = planning::context(host.clone(), image.parent().unwrap());
     context.keys = keys;
     let image = image.to_path_buf();
     let plan = ops::plan(&context, &Request::KeySlot(ChangeKeySlot { image, action }));
-    let ready = support::ours::agree(plan)?;
+    let ready = support::own_code::agree(plan)?;
     ops::run(ready, &Progress::new()).map_err(|error| error.to_string())
 }
 
@@ -1167,7 +1167,7 @@ fn what_is_encrypted_is_converted_into_data_files_and_into_images_that_are_there
         let new = dir.join("one.qcow2");
         let wish = Request::Convert(convert(&source, &new, image));
         let plan = ops::plan(&context(&real(), dir), &wish);
-        let warned = known::words(&plan);
+        let warned = planning::words(&plan);
         assert!(
             warned.contains("and one.qcow2 is not: what is copied there"),
             "{warned}"
@@ -1218,7 +1218,7 @@ fn what_is_encrypted_is_converted_into_data_files_and_into_images_that_are_there
     wish.salvage = true;
     let plan = ops::plan(&context(&real(), dir), &Request::Convert(wish));
     let lost = plan.unread().unwrap();
-    ops::run(support::ours::agree(plan).unwrap(), &Progress::new()).unwrap();
+    ops::run(support::own_code::agree(plan).unwrap(), &Progress::new()).unwrap();
     assert_eq!(lost.bytes(), 0);
     assert!(theirs(&qemu, &[(new.as_path(), Kind::Luks)]) == shown);
     let stored = std::os::unix::fs::MetadataExt::blocks(&fs::metadata(&new).unwrap()) * 512;

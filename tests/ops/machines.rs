@@ -17,7 +17,7 @@ use qanopy::ops::{
     Squash,
 };
 
-use crate::support::known::{carry_out, carry_out_request, context, words};
+use crate::support::planning::{context, execute, execute_request, words};
 use crate::support::{Qemu, qemu};
 
 /// `root`, on it `a`, on that `a1` and `a2`.
@@ -63,7 +63,7 @@ fn known(dir: &Path, machines: Vec<Machine>) -> Context {
 
 fn knowing(dir: &Path, machines: Machines) -> Context {
     let mut context = context(Arc::new(RealHost), dir);
-    Arc::make_mut(&mut context.forest).note_machines(Arc::new(machines));
+    context.know_machines(Arc::new(machines));
     context
 }
 
@@ -167,10 +167,10 @@ fn a_disk_is_not_taken_from_a_machine_but_by_number() {
         (despite.confirm, despite.danger),
         (Confirm::Count(1), Danger::Loses)
     );
-    let outcome = carry_out(despite).unwrap();
+    let outcome = execute(despite).unwrap();
     assert!(!at("a1").exists());
     let undo = outcome.undo.unwrap();
-    carry_out_request(&known(dir.path(), vec![web(&at("a1"))]), &undo).unwrap();
+    execute_request(&known(dir.path(), vec![web(&at("a1"))]), &undo).unwrap();
     assert!(at("a1").exists());
 }
 
@@ -376,17 +376,69 @@ fn a_machine_that_was_defined_meanwhile_makes_the_plan_stale() {
     let plan = |name: &str| ops::plan(&context, &discard(at(name)));
     let (first, second) = (plan("a1"), plan("a2"));
     define(places.path(), "late", &at("a1"));
-    match carry_out(first) {
+    match execute(first) {
         Err(Error::Stale(report)) => assert!(report.text.contains("late"), "{}", report.text),
         other => panic!("{other:?}"),
     }
     assert!(at("a1").exists());
-    carry_out(second).unwrap();
+    execute(second).unwrap();
     // Who agreed to harm that machine is not held up by it.
     let despite = Request::despite_machines(discard(at("a1")));
     std::thread::sleep(Duration::from_millis(1100));
-    carry_out_request(&context, &despite).unwrap();
+    execute_request(&context, &despite).unwrap();
     assert!(!at("a1").exists());
+}
+
+#[test]
+fn a_disk_of_a_machine_elsewhere_that_is_built_on_it_is_a_dependant() {
+    let Some(qemu) = qemu() else { return };
+    let dir = small_forest(&qemu);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let disk = built_elsewhere(&qemu, &dir.path().join("a1"), elsewhere.path());
+    let places = tempfile::tempdir().unwrap();
+    fs::create_dir_all(places.path().join("proc")).unwrap();
+    define(places.path(), "far", &disk);
+    let context = knowing(dir.path(), Machines::ask(system(places.path())));
+    let plan = ops::plan(&context, &commit(dir.path().join("a1")).into());
+    assert!(words(&plan).contains("between"), "{}", words(&plan));
+    let plan = ops::plan(&context, &discard(dir.path().join("a1")));
+    assert!(is_refused_for_machine(&plan), "{}", words(&plan));
+    // What is built on nothing here is none of ours.
+    let other = known(dir.path(), vec![web(&dir.path().join("none"))]);
+    assert_eq!(other.forest.len(), 4);
+    assert_eq!(context.forest.len(), 6, "and the layer between");
+}
+
+#[test]
+fn a_disk_elsewhere_of_a_machine_that_was_defined_meanwhile_makes_the_plan_stale() {
+    let Some(qemu) = qemu() else { return };
+    let dir = small_forest(&qemu);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let places = tempfile::tempdir().unwrap();
+    fs::create_dir_all(places.path().join("proc")).unwrap();
+    let context = knowing(dir.path(), Machines::ask(system(places.path())));
+    let plan = ops::plan(&context, &discard(dir.path().join("a1")));
+    assert_eq!(plan.refusals, []);
+    let disk = built_elsewhere(&qemu, &dir.path().join("a1"), elsewhere.path());
+    define(places.path(), "far", &disk);
+    match execute(plan) {
+        Err(Error::Stale(report)) => assert!(report.text.contains("built on"), "{}", report.text),
+        other => panic!("{other:?}"),
+    }
+    assert!(dir.path().join("a1").exists());
+}
+
+/// `top` in that folder, on `between`, on this image.
+fn built_elsewhere(qemu: &Qemu, image: &Path, folder: &Path) -> PathBuf {
+    let there = qemu.within(folder);
+    let base = image.to_str().unwrap();
+    there.img(&[
+        "create", "-f", "qcow2", "-F", "qcow2", "-b", base, "between",
+    ]);
+    there.img(&[
+        "create", "-f", "qcow2", "-F", "qcow2", "-b", "between", "top",
+    ]);
+    folder.join("top")
 }
 
 #[test]

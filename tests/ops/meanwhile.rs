@@ -20,7 +20,7 @@ use qanopy::ops::{
 };
 use support::oracle::View;
 use support::script::{Script, copy_tree, files_below};
-use support::{Calls, FaultyHost, ours};
+use support::{Calls, FaultyHost, own_code};
 
 /// So many places are tried at which one of two stands still.
 const PLACES: usize = 4;
@@ -242,12 +242,12 @@ fn operations() -> Vec<Op> {
         }),
         op("delete what is in the trash", None, |dir| {
             Request::EmptyTrash(EmptyTrash {
-                entries: vec![ours::trashed(dir, "gone").unwrap()],
+                entries: vec![own_code::trashed(dir, "gone").unwrap()],
             })
         }),
         op("restore", None, |dir| {
             Request::Restore(Restore {
-                entries: vec![ours::trashed(dir, "gone").unwrap()],
+                entries: vec![own_code::trashed(dir, "gone").unwrap()],
             })
         }),
     ]
@@ -270,7 +270,7 @@ fn family(dir: &Path) {
     s.build(dir);
     leak(&dir.join("alone"));
     let discard = Request::discard(vec![dir.join("gone")]);
-    ours::run(&ours::real_host(), dir, &discard).unwrap();
+    own_code::run(&own_code::real_host(), dir, &discard).unwrap();
 }
 
 /// Adds a cluster that is counted and that nothing refers to. Clusters are of 64 KiB, and their counts lie in
@@ -292,7 +292,7 @@ fn number(path: &Path) -> u64 {
 fn seen(dir: &Path, host: Arc<dyn Host>) -> Context {
     Context {
         host,
-        ..ours::context(&ours::real_host(), dir)
+        ..own_code::context(&own_code::real_host(), dir)
     }
 }
 
@@ -306,7 +306,7 @@ fn consent(plan: &ops::Plan) -> Consent {
     }
 }
 
-fn carry_out(plan: ops::Plan) -> Result<(), String> {
+fn execute(plan: ops::Plan) -> Result<(), String> {
     let consent = consent(&plan);
     let ready = plan.agree(consent).map_err(|denied| denied.to_string())?;
     let done = ops::run(ready, &Progress::new());
@@ -323,7 +323,7 @@ fn views(dir: &Path) -> BTreeMap<u64, (PathBuf, Result<View, String>)> {
         .map(|path| {
             (
                 number(&path),
-                (path.clone(), ours::view(&path, Some("qcow2"))),
+                (path.clone(), own_code::view(&path, Some("qcow2"))),
             )
         })
         .collect()
@@ -346,21 +346,21 @@ impl Case<'_> {
         let between = Arc::new(Mutex::new(None));
         let host = {
             let (dir, between, request) = (dir.clone(), Arc::clone(&between), self.runs.request);
-            FaultyHost::telling(ours::real_host(), Calls::All, nth, move || {
-                let plan = ops::plan(&seen(&dir, ours::real_host()), &request(&dir));
-                let done = carry_out(plan);
+            FaultyHost::telling(own_code::real_host(), Calls::All, nth, move || {
+                let plan = ops::plan(&seen(&dir, own_code::real_host()), &request(&dir));
+                let done = execute(plan);
                 let newcomer = dir.join("newcomer");
                 let shows = (done.is_ok() && newcomer.exists()).then(|| {
                     (
                         number(&newcomer),
-                        ours::view(&newcomer, Some("qcow2")).unwrap(),
+                        own_code::view(&newcomer, Some("qcow2")).unwrap(),
                     )
                 });
                 *between.lock().unwrap() = Some((done, shows));
             })
         };
         let plan = ops::plan(&seen(&dir, Arc::new(host)), &(self.stands.request)(&dir));
-        let stood = carry_out(plan);
+        let stood = execute(plan);
         // How often a host is called depends on the time a little: the last calls may not come.
         let Some((ran, newcomer)) = between.lock().unwrap().take() else {
             return;
@@ -408,11 +408,11 @@ fn places(template: &Path, op: &Op) -> Vec<usize> {
     let home = tempfile::tempdir().unwrap();
     let dir = &home.path().join("images");
     copy_tree(template, dir);
-    let host = Arc::new(FaultyHost::counting(ours::real_host()));
+    let host = Arc::new(FaultyHost::counting(own_code::real_host()));
     let context = seen(dir, Arc::clone(&host) as Arc<dyn Host>);
     let plan = ops::plan(&context, &(op.request)(dir));
     let planned = host.count(Calls::All);
-    carry_out(plan).unwrap_or_else(|error| panic!("{}: {error}", op.name));
+    execute(plan).unwrap_or_else(|error| panic!("{}: {error}", op.name));
     let calls = host.count(Calls::All) - planned;
     let mut places: Vec<usize> = (0..PLACES)
         .map(|part| planned + calls * part / PLACES)
@@ -460,7 +460,7 @@ fn a_base_that_a_process_writes_is_built_on_only_by_number() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path();
     family(dir);
-    let plan = |request: &Request| ops::plan(&seen(dir, ours::real_host()), request);
+    let plan = |request: &Request| ops::plan(&seen(dir, own_code::real_host()), request);
     let requests = || {
         let clone = Request::Clone(CloneImage {
             image: dir.join("top"),
@@ -477,7 +477,7 @@ fn a_base_that_a_process_writes_is_built_on_only_by_number() {
     let early = requests().map(|request| plan(&request));
     let holding = qemu.hold_with_io(&dir.join("mid"), support::HoldMode::ReadWrite);
     for plan in early {
-        let error = carry_out(plan).unwrap_err();
+        let error = execute(plan).unwrap_err();
         assert!(error.contains("in use"), "{error}");
     }
     for request in requests() {
@@ -516,7 +516,7 @@ fn a_plan_opens_no_image_that_is_remembered_and_built_on_something_else() {
         fs::copy(far.join("over-0"), far.join(format!("over-{number}"))).unwrap();
     }
     let around = |of: &Path| {
-        let host = Arc::new(FaultyHost::counting(ours::real_host()));
+        let host = Arc::new(FaultyHost::counting(own_code::real_host()));
         let seen = Arc::clone(&host) as Arc<dyn Host>;
         let looked = Context::around(seen, Some(state.clone()), &[of.to_path_buf()], &[]);
         let context = looked.unwrap().context;

@@ -2,14 +2,14 @@
 //! where it led, relative or absolute as it was.
 
 use crate::support;
-use crate::support::known;
+use crate::support::planning;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use known::{carry_out_request, context, words};
+use planning::{context, execute_request, words};
 use qanopy::host::{Host, RealHost};
 use qanopy::ops::journal::{Journal, Standing};
 use qanopy::ops::{
@@ -17,7 +17,7 @@ use qanopy::ops::{
     RefusalKind, Relocation, Request, UndoEntry,
 };
 use serde_json::Value;
-use support::survival::refused_as;
+use support::image_crash_suite::refused_as;
 use support::{Calls, Fault, FaultyHost, HoldMode, Qemu, RecordingHost, Then, qemu};
 
 fn moving(dir: &Path, from: &str, to: &str, subtree: bool) -> Request {
@@ -36,7 +36,7 @@ fn plan(dir: &Path, request: &Request) -> Plan {
 }
 
 fn run(dir: &Path, request: &Request) -> Outcome {
-    carry_out_request(&context(Arc::new(RealHost), dir), request).unwrap()
+    execute_request(&context(Arc::new(RealHost), dir), request).unwrap()
 }
 
 /// A base with a relative child, an absolute one in another folder, and a grandchild without a
@@ -252,7 +252,7 @@ fn a_move_to_another_filesystem_that_was_cut_off_is_finished_or_rolled_back() {
             Then::KeepFailing,
         ));
         let known: Arc<dyn Host> = faulty.clone();
-        drop(carry_out_request(&context(known, &root), &request));
+        drop(execute_request(&context(known, &root), &request));
         let story = format!("{way:?}, {:?}", faulty.struck());
         // Half-made files bear the number of the process that made them: here it is the same one.
         for dir in [root.as_path(), away.path()] {
@@ -280,7 +280,7 @@ fn a_move_to_another_filesystem_that_was_cut_off_is_finished_or_rolled_back() {
         let known = context_of(&[&root, away.path()], &root.join("state"));
         let asked = ops::plan(&known, &Request::Recover(RecoverEntry { entry: 1, way }));
         assert!(asked.refusals.is_empty(), "{}\n{story}", words(&asked));
-        known::carry_out(asked).unwrap_or_else(|error| panic!("{error}\n{story}"));
+        planning::execute(asked).unwrap_or_else(|error| panic!("{error}\n{story}"));
         let there = middle(way);
         let gone = both.iter().find(|path| **path != there).unwrap();
         assert!(there.exists() && !gone.exists(), "{story}");
@@ -333,7 +333,7 @@ fn what_is_no_copy_of_an_interrupted_move_is_in_its_way() {
     let asked = asked(&moved);
     assert!(asked.refusals.is_empty(), "{}", words(&asked));
     assert_eq!(asked.copies, 0, "{}", words(&asked));
-    known::carry_out(asked).unwrap();
+    planning::execute(asked).unwrap();
     assert!(moved.exists() && !far.exists());
     qemu.check_clean(moved.to_str().unwrap());
 }
@@ -451,7 +451,7 @@ fn a_crash_at_any_moment_breaks_no_link_and_can_be_finished_or_rolled_back() {
     let host = Arc::new(RecordingHost::new(&dir));
     let request = moving(&dir, "near.qcow2", "place/renamed.qcow2", false);
     let known: Arc<dyn Host> = host.clone();
-    carry_out_request(&context(known, &dir), &request).unwrap();
+    execute_request(&context(known, &dir), &request).unwrap();
     host.mark("done");
     let begun = fs::read_to_string(dir.join("state/journal.jsonl")).unwrap();
     let begun = begun.lines().next().unwrap().to_owned();
@@ -542,7 +542,7 @@ fn a_subtree_that_was_cut_off_half_way_is_finished_or_rolled_back() {
     let before = seen(&qemu, &dir, &names);
     let host = Arc::new(RecordingHost::new(&dir));
     let known: Arc<dyn Host> = host.clone();
-    carry_out_request(
+    execute_request(
         &context(known, &dir),
         &moving(&dir, "base.qcow2", "place", true),
     )
@@ -631,7 +631,7 @@ fn a_failing_call_leaves_every_image_readable_and_the_move_can_be_repeated() {
                 Then::KeepFailing,
             ));
             let known: Arc<dyn Host> = faulty.clone();
-            let ended = carry_out_request(&context(known, root), &request);
+            let ended = execute_request(&context(known, root), &request);
             let story = faulty.struck();
             assert_eq!(guests(&qemu, root), want, "{story:?}");
             if story.is_none() {
@@ -752,14 +752,14 @@ fn a_move_that_an_error_cuts_off_is_interrupted_and_the_same_command_does_the_re
         support::script::copy_tree(&pristine, &dir);
         let request = moving(&dir, "base.qcow2", "place", true);
         let faulty = Arc::new(FaultyHost::failing(
-            support::ours::real_host(),
+            support::own_code::real_host(),
             Calls::Mutating,
             nth,
             Fault::eio(),
             Then::Recover,
         ));
         let known: Arc<dyn Host> = faulty.clone();
-        let ended = carry_out_request(&context(known, &dir), &request);
+        let ended = execute_request(&context(known, &dir), &request);
         let story = faulty.struck();
         if story.is_none() {
             ended.unwrap();

@@ -11,11 +11,11 @@ use proptest::prelude::*;
 use qanopy::image::Format;
 use qanopy::ops::{self, Progress, Rebase, RefusalKind, Request};
 use support::chains::{Kind, Shape, Tree, trees};
+use support::folder_crash_suite::Trial;
+use support::image_crash_suite::refused_as;
 use support::oracle::{Bytes, View, Views};
 use support::script::Script;
-use support::survival::refused_as;
-use support::trial::Trial;
-use support::{HoldMode, checker, forests, oracle, ours};
+use support::{HoldMode, checker, forests, oracle, own_code};
 
 /// `PROPTEST_CASES` asks for more.
 fn config() -> ProptestConfig {
@@ -124,14 +124,14 @@ proptest! {
         let request = if dedupe { deduping(request) } else { request };
         let is_apart = matches!(tree.layers[tree.overlay].kind, Kind::Qcow2 { data_file: true, .. });
         let request = if compress && !is_apart { compressing(request) } else { request };
-        let plan = ours::plan(&ours::real_host(), dir, &request);
+        let plan = own_code::plan(&own_code::real_host(), dir, &request);
         if !dedupe && plan.refusals.iter().any(|refusal| refusal.kind == RefusalKind::AlreadySo) {
             // It is built on that one: nothing is to be done.
             return Ok(());
         }
         prop_assert!(plan.refusals.is_empty(), "{:?}\n{tree}", plan.refusals);
         let copies = plan.copies;
-        let done = ours::agree(plan).map(|ready| ops::run(ready.proving(), &Progress::new()));
+        let done = own_code::agree(plan).map(|ready| ops::run(ready.proving(), &Progress::new()));
         let done = done.unwrap();
         prop_assert!(done.is_ok(), "{done:?}\n{tree}");
         let after = Views::of(dir, &names);
@@ -154,7 +154,7 @@ proptest! {
         if let Kind::Qcow2 { data_file: false, .. } = tree.layers[tree.overlay].kind {
             // Back again: what was copied is given up.
             let back = tree.name(tree.base());
-            let done = ours::run(&ours::real_host(), dir, &deduping(rebase(dir, &image, &back)));
+            let done = own_code::run(&own_code::real_host(), dir, &deduping(rebase(dir, &image, &back)));
             prop_assert!(done.is_ok(), "{done:?}\n{tree}");
             let after = Views::of(dir, &names);
             before.assert_same(&after, &names, &format!("{image} back to {back}\n{tree}"));
@@ -171,12 +171,12 @@ fn allocated(path: &Path) -> u64 {
 /// Plans it and expects a refusal of this kind that changes nothing; what is said.
 fn assert_refused(dir: &Path, request: &Request, kind: RefusalKind) -> String {
     let before = Bytes::below(dir);
-    let plan = ours::plan(&ours::real_host(), dir, request);
+    let plan = own_code::plan(&own_code::real_host(), dir, request);
     refused_as(&plan, kind);
     let said: Vec<String> = plan.refusals.iter().map(|r| r.text.clone()).collect();
     let said = said.join(" ");
     assert!(!said.chars().any(char::is_control), "{said:?}");
-    assert!(ours::agree(plan).is_err());
+    assert!(own_code::agree(plan).is_err());
     before.assert_unchanged(dir, &said);
     said
 }
@@ -218,8 +218,9 @@ fn what_cannot_be_rebased_is_refused_and_no_byte_changes() {
         compress: false,
     });
     assert_refused(&seed, &guess, RefusalKind::BackingFormat);
-    let way_out = ours::plan(&ours::real_host(), &seed, &guess).refusals[0].ways_out[0].clone();
-    let said = ours::plan(&ours::real_host(), &seed, &way_out.request);
+    let way_out =
+        own_code::plan(&own_code::real_host(), &seed, &guess).refusals[0].ways_out[0].clone();
+    let said = own_code::plan(&own_code::real_host(), &seed, &way_out.request);
     assert!(said.refusals.is_empty(), "{said:?}");
     // What has to be read is not there or closed.
     assert_refused(
@@ -255,11 +256,11 @@ fn layers_that_both_chains_end_in_are_never_read() {
     s.overlay("qcow2", "old.qcow2", "top.qcow2");
     s.build(dir);
     // Guest data of the root where neither holds anything is gone: reading it would be an error or show.
-    let host: Arc<dyn qanopy::host::Host> = ours::real_host();
-    let plan = ours::plan(&host, dir, &rebase(dir, "top.qcow2", "new.qcow2"));
+    let host: Arc<dyn qanopy::host::Host> = own_code::real_host();
+    let plan = own_code::plan(&host, dir, &rebase(dir, "top.qcow2", "new.qcow2"));
     assert_eq!(plan.copies, 128 << 10, "{plan:?}");
     let before = Views::of(dir, ["top.qcow2"]);
-    ops::run(ours::agree(plan).unwrap(), &Progress::new()).unwrap();
+    ops::run(own_code::agree(plan).unwrap(), &Progress::new()).unwrap();
     let after = Views::of(dir, ["top.qcow2"]);
     before.assert_same(&after, ["top.qcow2"], &"");
     // Exactly the two places are there now.
@@ -297,8 +298,8 @@ fn the_proof_reads_an_image_that_keeps_its_data_in_another_file() {
     s.io("qcow2", "new.qcow2", &["write -P 0x22 64k 64k"]);
     s.overlay("qcow2", "old.qcow2", "top.qcow2");
     s.build(dir);
-    let done = ours::run(
-        &ours::real_host(),
+    let done = own_code::run(
+        &own_code::real_host(),
         dir,
         &rebase(dir, "top.qcow2", "new.qcow2"),
     );
@@ -330,7 +331,7 @@ fn clusters_that_equal_the_new_base_are_given_up_when_asked() {
     let before = Views::of(dir, names);
     let was = allocated(&dir.join("guest.qcow2"));
     let request = deduping(rebase(dir, "guest.qcow2", "template.qcow2"));
-    ours::run(&ours::real_host(), dir, &request).unwrap();
+    own_code::run(&own_code::real_host(), dir, &request).unwrap();
     before.assert_same(&Views::of(dir, names), names, &"");
     oracle::assert_clean(dir, names, &"");
     let is = allocated(&dir.join("guest.qcow2"));
@@ -356,13 +357,13 @@ fn the_tables_that_giving_up_writes_beside_a_snapshot_are_forecast() {
     s.build(dir);
     let was = allocated(&dir.join("guest.qcow2"));
     let request = deduping(rebase(dir, "guest.qcow2", "template.qcow2"));
-    let plan = ours::plan(&ours::real_host(), dir, &request);
+    let plan = own_code::plan(&own_code::real_host(), dir, &request);
     let forecast: u64 = plan
         .space
         .iter()
         .map(|need| need.needed + need.possible)
         .sum();
-    ours::run(&ours::real_host(), dir, &request).unwrap();
+    own_code::run(&own_code::real_host(), dir, &request).unwrap();
     let took = allocated(&dir.join("guest.qcow2")) - was;
     // One for each of the three tables that the snapshot goes on to use.
     assert!(
@@ -396,7 +397,7 @@ fn a_new_base_that_is_shorter_or_longer_changes_no_byte() {
         s.build(&dir);
         let before = Views::of(&dir, ["top.qcow2"]);
         for to in ["long.qcow2", "short.qcow2"] {
-            ours::run(&ours::real_host(), &dir, &rebase(&dir, "top.qcow2", to)).unwrap();
+            own_code::run(&own_code::real_host(), &dir, &rebase(&dir, "top.qcow2", to)).unwrap();
             before.assert_same(&Views::of(&dir, ["top.qcow2"]), ["top.qcow2"], &to);
             oracle::assert_clean(&dir, ["top.qcow2"], &to);
         }
@@ -515,18 +516,18 @@ fn a_cancelled_rebase_shows_the_same_and_goes_on_when_asked_again() {
     let dir = home.path();
     chains(dir);
     let before = Views::of(dir, CHAINS);
-    let plan = ours::plan(
-        &ours::real_host(),
+    let plan = own_code::plan(
+        &own_code::real_host(),
         dir,
         &rebase(dir, "top.qcow2", "new.qcow2"),
     );
     let progress = Progress::new();
     progress.cancel();
-    let said = ops::run(ours::agree(plan).unwrap(), &progress).unwrap_err();
+    let said = ops::run(own_code::agree(plan).unwrap(), &progress).unwrap_err();
     assert!(matches!(said, ops::Error::Cancelled(_)), "{said}");
     before.assert_same(&Views::of(dir, CHAINS), CHAINS, &"cancelled");
-    ours::run(
-        &ours::real_host(),
+    own_code::run(
+        &own_code::real_host(),
         dir,
         &rebase(dir, "top.qcow2", "new.qcow2"),
     )
@@ -581,13 +582,13 @@ fn what_a_rebase_copies_is_compressed_as_by_qemu_img() {
         let [ours, theirs] = &tools;
         let before = ours.digest("top.qcow2");
         let request = compressing(rebase(&dirs[0], "top.qcow2", "new.qcow2"));
-        let plan = ours::plan(&ours::real_host(), &dirs[0], &request);
+        let plan = own_code::plan(&own_code::real_host(), &dirs[0], &request);
         assert!(
             plan.commands[0].contains("rebase -c "),
             "{:?}",
             plan.commands
         );
-        ours::run(&ours::real_host(), &dirs[0], &request).unwrap();
+        own_code::run(&own_code::real_host(), &dirs[0], &request).unwrap();
         let line = [
             "rebase",
             "-c",
@@ -634,7 +635,7 @@ fn what_a_rebase_copies_is_compressed_as_by_qemu_img() {
         ours.io("top.qcow2", &["write -P 8 6M 1000"]);
         let now = ours.digest("top.qcow2");
         let back = deduping(rebase(&dirs[0], "top.qcow2", "old.qcow2"));
-        ours::run(&ours::real_host(), &dirs[0], &back).unwrap();
+        own_code::run(&own_code::real_host(), &dirs[0], &back).unwrap();
         assert_eq!(ours.digest("top.qcow2"), now, "{options}");
         ours.check_clean("top.qcow2");
     }

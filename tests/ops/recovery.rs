@@ -2,14 +2,14 @@
 //! there then is what a whole run leaves, or what was there before. Where nothing is left to do that is said.
 
 use crate::support;
-use crate::support::known;
+use crate::support::planning;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use known::{carry_out, carry_out_request, context, words};
+use planning::{context, execute, execute_request, words};
 use qanopy::host::{Access, Host, RealHost};
 use qanopy::image::{
     Amendment, CarriedBitmaps, Format, ImageFile, NoProgress, Preallocation, SparseSize,
@@ -24,16 +24,16 @@ use qanopy::ops::{
 };
 use serde_json::Value;
 use support::faults::{Calls, Fault, FaultyHost, Then};
+use support::image_crash_suite::refused_as;
 use support::script::Script;
-use support::survival::refused_as;
-use support::{Log, RecordingHost, ours};
+use support::{Log, RecordingHost, own_code};
 
 /// States looked at in each case.
 const STATES: usize = 8;
 
 /// What each image shows, and what its header says, by its name. Half-made files are none.
 fn images(dir: &Path) -> BTreeMap<String, String> {
-    let forest = ours::scan(&ours::real_host(), dir);
+    let forest = own_code::scan(&own_code::real_host(), dir);
     let there = forest
         .nodes()
         .filter(|node| node.path.exists() && !node.is_in_trash());
@@ -41,15 +41,15 @@ fn images(dir: &Path) -> BTreeMap<String, String> {
         .map(|node| {
             let name = node.path.file_name().unwrap().to_str().unwrap().to_owned();
             // One that cannot be read says so with its place, which is another one each time.
-            let view = ours::view(&node.path, None).map_err(|_| "unreadable");
-            let header = node.facts().map(|facts| {
+            let view = own_code::view(&node.path, None).map_err(|_| "unreadable");
+            let header = node.info().map(|info| {
                 let backing = node
                     .backing
                     .as_ref()
                     .map(|link| format!("{:?}", link.recorded));
-                let snapshots: Vec<_> = facts.first_snapshots.iter().map(|s| &s.name).collect();
-                let size = facts.virtual_size;
-                let (counts, bitmaps) = (facts.refcount_bits, facts.bitmaps);
+                let snapshots: Vec<_> = info.first_snapshots.iter().map(|s| &s.name).collect();
+                let size = info.virtual_size;
+                let (counts, bitmaps) = (info.refcount_bits, info.bitmaps);
                 format!("{size} {counts} bits {backing:?} {snapshots:?} {bitmaps} bitmaps")
             });
             (name, format!("{view:?} {header:?}"))
@@ -130,7 +130,7 @@ fn prove(name: &str, case: &Case<'_>) {
             ];
             let is_told = told.iter().any(|word| said.contains(word));
             assert!(!through || is_told || repeats(&asked), "{said}\n{story}");
-            let done = carry_out(asked).unwrap_or_else(|error| panic!("{error}\n{story}"));
+            let done = execute(asked).unwrap_or_else(|error| panic!("{error}\n{story}"));
             let now = images(&root);
             match (way, case.back) {
                 (Recovery::Finish, _) => assert_eq!(now, after, "{done:?}\n{story}"),
@@ -157,7 +157,7 @@ fn prove(name: &str, case: &Case<'_>) {
 fn record(dir: &Path, request: &Request) -> (Log, String) {
     let recorder = Arc::new(RecordingHost::new(dir));
     let host: Arc<dyn Host> = recorder.clone();
-    carry_out_request(&context(host, dir), request).unwrap();
+    execute_request(&context(host, dir), request).unwrap();
     recorder.mark("done");
     let journal = fs::read_to_string(dir.join("state/journal.jsonl")).unwrap();
     (recorder.log(), journal.lines().next().unwrap().to_owned())
@@ -266,7 +266,7 @@ fn an_import_of_which_a_part_has_its_names_is_taken_back() {
             image: dir.join("top.qcow2"),
             dir: dir.join("out"),
         });
-        carry_out_request(&context(Arc::new(RealHost), dir), &request).unwrap();
+        execute_request(&context(Arc::new(RealHost), dir), &request).unwrap();
         for name in ["top", "high", "low", "root", "other"] {
             fs::remove_file(dir.join(format!("{name}.qcow2"))).unwrap();
         }
@@ -282,7 +282,7 @@ fn an_import_of_which_a_part_has_its_names_is_taken_back() {
         dir: dir.join("out"),
         to: dir.join("to"),
     });
-    carry_out_request(&context(Arc::new(RealHost), &dir), &request).unwrap();
+    execute_request(&context(Arc::new(RealHost), &dir), &request).unwrap();
     let begun = fs::read_to_string(dir.join("state/journal.jsonl")).unwrap();
     let begun = begun.lines().next().unwrap().to_owned();
     // The base had its name already, and nothing else.
@@ -295,9 +295,9 @@ fn an_import_of_which_a_part_has_its_names_is_taken_back() {
     assert!(asked.refusals.is_empty(), "{}", words(&asked));
     assert!(words(&asked).contains("there already"), "{}", words(&asked));
     let back = recover(Recovery::RollBack);
-    carry_out(plan(&dir, &back)).unwrap();
+    execute(plan(&dir, &back)).unwrap();
     assert!(!dir.join("to/root.qcow2").exists());
-    carry_out_request(&context(Arc::new(RealHost), &dir), &request).unwrap();
+    execute_request(&context(Arc::new(RealHost), &dir), &request).unwrap();
 }
 
 #[test]
@@ -320,7 +320,7 @@ fn what_goes_to_the_trash_and_comes_back_goes_or_comes_as_a_whole() {
     };
     let discarded = |dir: &Path| {
         chain(dir);
-        carry_out_request(&context(Arc::new(RealHost), dir), &discard(dir)).unwrap();
+        execute_request(&context(Arc::new(RealHost), dir), &discard(dir)).unwrap();
     };
     prove(
         "restore",
@@ -345,7 +345,7 @@ fn what_goes_to_the_trash_and_comes_back_goes_or_comes_as_a_whole() {
     );
     let reverted = |dir: &Path| {
         chain(dir);
-        carry_out_request(&context(Arc::new(RealHost), dir), &revert(dir)).unwrap();
+        execute_request(&context(Arc::new(RealHost), dir), &revert(dir)).unwrap();
     };
     prove(
         "revert to what was before",
@@ -457,7 +457,7 @@ fn a_squash_cut_off_between_two_images_is_taken_back_for_the_one_that_moved() {
     s.build(&dir);
     let before = images(&dir);
     let low_is = |dir: &Path| {
-        let forest = ours::scan(&ours::real_host(), dir);
+        let forest = own_code::scan(&own_code::real_host(), dir);
         let low = forest
             .by_path(&dir.join("low.qcow2"))
             .map(|low| low.children.len());
@@ -477,7 +477,7 @@ fn a_squash_cut_off_between_two_images_is_taken_back_for_the_one_that_moved() {
         let way = Recovery::RollBack;
         let asked = plan(&root, &Request::Recover(RecoverEntry { entry: 1, way }));
         assert!(asked.refusals.is_empty(), "{}", words(&asked));
-        carry_out(asked).unwrap();
+        execute(asked).unwrap();
         assert_eq!(images(&root), before);
     }
     assert!(seen[0] > 0 && seen[1] > 0, "{seen:?}");
@@ -815,7 +815,7 @@ fn what_was_half_made_is_no_image_and_is_removed_once_its_process_has_ended() {
         }),
     );
     assert_eq!(asked.confirm, Confirm::Count(1), "{}", words(&asked));
-    carry_out(asked).unwrap();
+    execute(asked).unwrap();
     assert!(!ended.exists() && running.exists());
     assert_eq!(images(&dir), before);
 }
@@ -838,13 +838,13 @@ fn redo() -> Request {
 fn run(dir: &Path, request: &Request) -> ops::Outcome {
     let asked = plan(dir, request);
     assert!(asked.refusals.is_empty(), "{request:?}\n{}", words(&asked));
-    carry_out(asked).unwrap()
+    execute(asked).unwrap()
 }
 
 /// Every image's path, view and header, and what the trash holds but for what undo put aside there.
 fn everything(dir: &Path) -> (BTreeMap<String, String>, Vec<String>) {
     let here = |path: &Path| path.strip_prefix(dir).unwrap().display().to_string();
-    let forest = ours::scan(&ours::real_host(), dir);
+    let forest = own_code::scan(&own_code::real_host(), dir);
     let mut seen = BTreeMap::new();
     for (name, view) in images(dir) {
         let mut nodes = forest.nodes();
@@ -928,7 +928,7 @@ fn undo_is_as_deep_as_the_journal_and_redo_goes_the_same_way_forth() {
 #[test]
 fn what_a_revert_brought_back_is_found_again_by_undo_and_redo() {
     let Some((_home, dir)) = home() else { return };
-    let held = |dir: &Path| ours::view(&dir.join("top.qcow2"), Some("qcow2")).unwrap();
+    let held = |dir: &Path| own_code::view(&dir.join("top.qcow2"), Some("qcow2")).unwrap();
     let old = held(&dir);
     let first = run(&dir, &Request::Revert(Revert::anew(dir.join("top.qcow2"))));
     let anew = held(&dir);
@@ -1015,7 +1015,7 @@ fn undoing_a_commit_that_kept_the_old_content_restores_the_shape() {
 /// The trash's entry that holds the image of this name.
 fn restore_of(dir: &Path, image: &str) -> Request {
     Request::Restore(Restore {
-        entries: vec![ours::trashed(dir, image).unwrap()],
+        entries: vec![own_code::trashed(dir, image).unwrap()],
     })
 }
 
@@ -1080,7 +1080,7 @@ fn an_undo_takes_nothing_away_but_what_was_made() {
     drop(made);
     // By somebody who keeps no journal.
     let above = branch(&dir, "new.qcow2", "above.qcow2");
-    carry_out(ours::plan(&ours::real_host(), &dir, &above)).unwrap();
+    execute(own_code::plan(&own_code::real_host(), &dir, &above)).unwrap();
     let asked = plan(&dir, &undo());
     let said = refused_as(&asked, RefusalKind::HasDependants);
     assert!(said.contains("above.qcow2"), "{said}");
@@ -1114,7 +1114,7 @@ fn undoing_a_restore_leaves_what_stood_without_its_base_before() {
         style: BackingStyle::Relative,
         image: ImageOptions::default(),
     });
-    ours::run(&ours::real_host(), &dir, &branch).unwrap();
+    own_code::run(&own_code::real_host(), &dir, &branch).unwrap();
     let asked = plan(&dir, &undo());
     let said = refused_as(&asked, RefusalKind::HasDependants);
     assert!(said.contains("since.qcow2"), "{said}");
@@ -1166,14 +1166,14 @@ fn an_import_and_a_chain_that_an_error_cuts_off_are_finished_or_taken_back() {
             support::script::copy_tree(&pristine, &dir);
             fs::create_dir(dir.join("to")).unwrap();
             let faulty = Arc::new(FaultyHost::failing(
-                ours::real_host(),
+                own_code::real_host(),
                 Calls::Syncing,
                 nth,
                 Fault::eio(),
                 Then::Recover,
             ));
             let known: Arc<dyn Host> = faulty.clone();
-            let ended = carry_out_request(&context(known, &dir), &request(&dir));
+            let ended = execute_request(&context(known, &dir), &request(&dir));
             let Some(story) = faulty.struck() else { break };
             let journal = Journal::at(&dir.join("state"));
             let Some(entry) = journal.interrupted().unwrap().pop() else {
@@ -1243,7 +1243,7 @@ fn a_folder_that_an_import_makes_is_there_with_all_its_images_or_not_at_all() {
             entry: 1,
             way: Recovery::RollBack,
         });
-        carry_out(plan(&root, &back)).unwrap_or_else(|why| panic!("{why}\n{story}"));
+        execute(plan(&root, &back)).unwrap_or_else(|why| panic!("{why}\n{story}"));
         assert!(!new.exists() || names() == [trash::DIR], "{story}");
     }
     assert!(there > 0 && not > 0, "{there} {not}");
@@ -1270,7 +1270,7 @@ fn forgetting_is_a_plan_that_says_what_stays_half_done() {
         1,
         "a plan settles nothing"
     );
-    carry_out(asked).unwrap();
+    execute(asked).unwrap();
     assert!(journal.interrupted().unwrap().is_empty());
 }
 
@@ -1322,7 +1322,7 @@ fn a_disk_is_not_made_larger_twice() {
         assert_eq!(asked.confirm, Confirm::Impossible, "{}", words(&asked));
         let finish = asked.refusals[0].ways_out[0].request.clone();
         run(&root, &finish);
-        let forest = ours::scan(&ours::real_host(), &root);
+        let forest = own_code::scan(&own_code::real_host(), &root);
         let size = forest
             .by_path(&root.join("top.qcow2"))
             .unwrap()
@@ -1364,7 +1364,7 @@ fn clusters_that_an_interrupted_run_has_leaked_are_freed_both_ways() {
             "{}",
             words(&asked)
         );
-        carry_out(asked).unwrap();
+        execute(asked).unwrap();
         assert_eq!(leaks(&root), 0, "{way:?} after {cut}");
     }
     assert!(leaking > 1, "{leaking}");
@@ -1402,7 +1402,7 @@ fn a_putting_back_that_is_cut_off_at_any_moment_is_finished() {
             }),
         );
         assert!(asked.refusals.is_empty(), "{}\n{story}", words(&asked));
-        carry_out(asked).unwrap();
+        execute(asked).unwrap();
         let now = fs::read(root.join("top.qcow2")).unwrap();
         assert!(now.starts_with(&want[..4096]), "{story}");
         assert_eq!(now, want, "{story}");
@@ -1417,7 +1417,7 @@ fn below(seed: &mut u64, most: usize) -> usize {
 
 /// One of the things that can be done with what is there now.
 fn some_request(dir: &Path, seed: &mut u64) -> Request {
-    let forest = ours::scan(&ours::real_host(), dir);
+    let forest = own_code::scan(&own_code::real_host(), dir);
     let is_there = |node: &&qanopy::forest::Node| node.path.exists() && !node.is_in_trash();
     let mut there: Vec<_> = forest.nodes().filter(is_there).collect();
     there.sort_by_key(|node| node.path.clone());
@@ -1502,12 +1502,12 @@ fn some_request(dir: &Path, seed: &mut u64) -> Request {
 
 /// What each image shows, by its path.
 fn views(dir: &Path) -> BTreeMap<std::path::PathBuf, String> {
-    let forest = ours::scan(&ours::real_host(), dir);
+    let forest = own_code::scan(&own_code::real_host(), dir);
     let there = forest
         .nodes()
         .filter(|node| node.path.exists() && !node.is_in_trash());
     // One whose base is in the trash shows nothing.
-    let view = |node: &qanopy::forest::Node| format!("{:?}", ours::view(&node.path, None).ok());
+    let view = |node: &qanopy::forest::Node| format!("{:?}", own_code::view(&node.path, None).ok());
     there.map(|node| (node.path.clone(), view(node))).collect()
 }
 
@@ -1547,7 +1547,7 @@ fn whatever_was_done_undo_leads_back_to_the_start() {
             let asked = plan(&dir, &request);
             let can = asked.refusals.is_empty() && matches!(asked.undo, ops::Undo::Possible(_));
             let here = views(&dir);
-            if can && carry_out(asked).is_ok() {
+            if can && execute(asked).is_ok() {
                 sequence.push(request);
                 states.push(here);
             }
@@ -1572,7 +1572,7 @@ fn whatever_was_done_undo_leads_back_to_the_start() {
                 words(&asked),
                 story()
             );
-            carry_out(asked).unwrap_or_else(|error| panic!("at {left}: {error}\n{}", story()));
+            execute(asked).unwrap_or_else(|error| panic!("at {left}: {error}\n{}", story()));
             let now = views(&dir);
             assert_eq!(now, states[left], "at {left}\n{}", story());
         }

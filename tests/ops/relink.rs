@@ -1,20 +1,20 @@
 //! Relink: a header names its backing file anew, and no guest byte changes that was not named.
 
 use crate::support;
-use crate::support::known;
+use crate::support::planning;
 
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use known::{carry_out_request, context, words};
+use planning::{context, execute_request, words};
 use qanopy::host::{Host, RealHost};
 use qanopy::image::Format;
 use qanopy::ops::{
     self, BackingStyle, ChangeSnapshot, Confirm, Error, Plan, RefusalKind, Relink, Request, Unlink,
 };
 use serde_json::Value;
-use support::survival::refused_as;
+use support::image_crash_suite::refused_as;
 use support::{HoldMode, Qemu, RecordingHost, forests, qemu};
 
 fn relink(dir: &Path, image: &str, to: Option<&str>, format: Option<Format>) -> Request {
@@ -31,7 +31,7 @@ fn plan(dir: &Path, request: &Request) -> Plan {
 }
 
 fn run(dir: &Path, request: &Request) -> Result<ops::Outcome, Error> {
-    carry_out_request(&context(Arc::new(RealHost), dir), request)
+    execute_request(&context(Arc::new(RealHost), dir), request)
 }
 
 fn recorded(qemu: &Qemu, name: &str) -> (String, String) {
@@ -325,7 +325,7 @@ fn a_crash_leaves_the_old_link_or_the_new_one() {
     let root = dir.to_path_buf();
     let asked = relink(&root, "centos-overlay-2.qcow2", None, Some(Format::Qcow2));
     let known: Arc<dyn Host> = host.clone();
-    carry_out_request(&context(known, &root), &asked).unwrap();
+    execute_request(&context(known, &root), &asked).unwrap();
     host.mark("done");
     let log = host.log();
     for state in log.crash_states(60, 1) {

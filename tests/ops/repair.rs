@@ -16,7 +16,7 @@ use qanopy::image::{
 use qanopy::ops::{self, Outcome, Progress, RefusalKind, RepairAction, RepairImage, Request};
 use support::fields::samples;
 use support::script::{self, Script};
-use support::{Calls, Fault, FaultyHost, HoldMode, RecordingHost, Then, oracle, ours};
+use support::{Calls, Fault, FaultyHost, HoldMode, RecordingHost, Then, oracle, own_code};
 
 fn opened(path: &Path) -> ImageFile {
     ImageFile::open(&RealHost, path, Access::ReadWrite).unwrap()
@@ -162,7 +162,7 @@ fn request(image: &Path, action: RepairAction) -> Request {
 }
 
 fn run(host: &Arc<dyn Host>, dir: &Path, request: &Request) -> Result<Outcome, String> {
-    let ready = ours::agree(ours::plan(host, dir, request))?;
+    let ready = own_code::agree(own_code::plan(host, dir, request))?;
     ops::run(ready, &Progress::new()).map_err(|error| error.to_string())
 }
 
@@ -325,7 +325,7 @@ const TOO_MUCH_EXTRA: [usize; 3] = [1025, 2024, 70_000];
 #[test]
 fn a_snapshot_table_that_keeps_qemu_from_opening_an_image_is_mended_with_every_snapshot() {
     let Some(qemu) = support::qemu() else { return };
-    let host = ours::real_host();
+    let host = own_code::real_host();
     let home = tempfile::tempdir().unwrap();
     let dir = home.path();
     let (path, pristine) = with_two_snapshots(dir);
@@ -392,7 +392,7 @@ fn mending_a_snapshot_table_survives_every_crash() {
             assert!(!state.passed("done"), "{}", context());
             olds += 1;
             if number % 5 == 0 {
-                let host = ours::real_host();
+                let host = own_code::real_host();
                 run(&host, replayed.path(), &request(&path, RepairAction::All))
                     .unwrap_or_else(|why| panic!("{why}\n{}", context()));
                 assert_eq!(changed(&before, &parts(&path).unwrap()), None);
@@ -420,7 +420,7 @@ const LOST_SNAPSHOTS: [Lost; 4] = [
 #[test]
 fn a_snapshot_that_cannot_be_read_is_left_whole_and_the_rest_is_repaired() {
     let Some(qemu) = support::qemu() else { return };
-    let host = ours::real_host();
+    let host = own_code::real_host();
     let home = tempfile::tempdir().unwrap();
     let dir = home.path();
     let (path, pristine) = with_two_snapshots(dir);
@@ -546,7 +546,7 @@ const EVERY_DAMAGE: [Damage; 7] = [
 #[test]
 fn whatever_the_kind_of_image_its_repair_is_clean_and_can_be_taken_back() {
     let Some(qemu) = support::qemu() else { return };
-    let host = ours::real_host();
+    let host = own_code::real_host();
     let options = [
         "-o cluster_size=64k",
         "-o cluster_size=512,refcount_bits=2",
@@ -657,7 +657,7 @@ fn survives(options: &str, how: Damage) {
         }
         if number % 9 == 0 {
             if !is_new {
-                let host = ours::real_host();
+                let host = own_code::real_host();
                 run(&host, replayed.path(), &request(&path, RepairAction::All))
                     .unwrap_or_else(|why| panic!("{why}\n{}", context()));
             }
@@ -688,7 +688,7 @@ fn taking_a_repair_back_survives_every_crash() {
     let dir = home.path();
     let path = build("-o cluster_size=4k", dir, Damage::Entries);
     let before = parts(&path).unwrap();
-    let real = ours::real_host();
+    let real = own_code::real_host();
     let outcome = run(&real, dir, &request(&path, RepairAction::All)).unwrap();
     let recorder = Arc::new(RecordingHost::new(dir));
     let host: Arc<dyn Host> = recorder.clone();
@@ -753,7 +753,7 @@ fn a_repair_that_fails_anywhere_can_be_run_again() {
             let now = image::check(&opened(&path), &NoProgress).unwrap();
             if now.verdict() != Verdict::Clean || now.trailing_bytes() > 0 {
                 run(
-                    &ours::real_host(),
+                    &own_code::real_host(),
                     dir.path(),
                     &request(&path, RepairAction::All),
                 )
@@ -792,7 +792,7 @@ fn an_image_in_use_and_leaks_beside_damage_are_refused_before_anything_is_writte
     let Some(qemu) = support::qemu() else { return };
     let home = tempfile::tempdir().unwrap();
     let dir = home.path();
-    let host = ours::real_host();
+    let host = own_code::real_host();
     let path = build("-o cluster_size=4k", dir, Damage::Leak);
     {
         let _held = qemu.hold_with_nbd(&path, HoldMode::ReadOnly);
@@ -800,7 +800,7 @@ fn an_image_in_use_and_leaks_beside_damage_are_refused_before_anything_is_writte
         assert!(why.contains("in use by qemu-nbd"), "{why}");
     }
     let plan = ops::plan(
-        &ours::context(&host, dir),
+        &own_code::context(&host, dir),
         &request(&path, RepairAction::Leaks),
     );
     assert!(plan.refusals.is_empty(), "{:?}", plan.refusals);
@@ -808,7 +808,7 @@ fn an_image_in_use_and_leaks_beside_damage_are_refused_before_anything_is_writte
     damage(&mut bytes, Damage::Entries);
     fs::write(&path, &bytes).unwrap();
     let plan = ops::plan(
-        &ours::context(&host, dir),
+        &own_code::context(&host, dir),
         &request(&path, RepairAction::Leaks),
     );
     assert_eq!(plan.refusals[0].kind, RefusalKind::Damaged, "{plan:?}");
@@ -836,7 +836,12 @@ fn an_image_whose_backing_file_is_missing_is_repaired() {
     let mut bytes = fs::read(&path).unwrap();
     damage(&mut bytes, Damage::WildRefcounts);
     fs::write(&path, bytes).unwrap();
-    run(&ours::real_host(), dir, &request(&path, RepairAction::All)).unwrap();
+    run(
+        &own_code::real_host(),
+        dir,
+        &request(&path, RepairAction::All),
+    )
+    .unwrap();
     let now = image::check(&opened(&path), &NoProgress).unwrap();
     assert_eq!(now.verdict(), Verdict::Clean, "{now:?}");
 }
@@ -909,7 +914,7 @@ fn the_command_line_reports_plans_repairs_and_puts_back() {
 fn zero_clusters_of_version_2_and_counts_too_narrow_have_a_way_out() {
     let Some(qemu) = support::qemu() else { return };
     let home = tempfile::tempdir().unwrap();
-    let (dir, host) = (home.path(), ours::real_host());
+    let (dir, host) = (home.path(), own_code::real_host());
     let path = dir.join("image.qcow2");
     let name = path.to_str().unwrap();
     let make = |options: &str, forge: &Forge| {
@@ -926,7 +931,7 @@ fn zero_clusters_of_version_2_and_counts_too_narrow_have_a_way_out() {
     };
     let (meant, forged) = make("compat=1.1", &|bytes| bytes[7] = 2);
     let plan = ops::plan(
-        &ours::context(&host, dir),
+        &own_code::context(&host, dir),
         &request(&path, RepairAction::All),
     );
     assert!(
@@ -962,7 +967,7 @@ type Forge = dyn Fn(&mut Vec<u8>);
 fn leaks_beside_a_table_that_lost_its_entries_are_suspects_and_keep_their_bytes() {
     let Some(qemu) = support::qemu() else { return };
     let home = tempfile::tempdir().unwrap();
-    let (dir, host) = (home.path(), ours::real_host());
+    let (dir, host) = (home.path(), own_code::real_host());
     let path = dir.join("image.qcow2");
     let losses: [(&Forge, &str); 2] = [
         (
@@ -987,7 +992,7 @@ fn leaks_beside_a_table_that_lost_its_entries_are_suspects_and_keep_their_bytes(
         lose(&mut bytes);
         fs::write(&path, &bytes).unwrap();
         let wish = request(&path, RepairAction::Leaks);
-        let plan = ops::plan(&ours::context(&host, dir), &wish);
+        let plan = ops::plan(&own_code::context(&host, dir), &wish);
         assert!(
             plan.notes.iter().any(|note| note.text.contains(sentence)),
             "{plan:?}"

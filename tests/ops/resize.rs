@@ -10,10 +10,10 @@ use proptest::prelude::*;
 use qanopy::host::{Access, Host, RealHost};
 use qanopy::image::{ImageFile, Preallocation, bitmaps, dirty, read_header};
 use qanopy::ops::{Confirm, Dependants, NewSize, RefusalKind, Request, Resize};
+use support::image_crash_suite::{Case, digest, plan, refused_as, run, words};
 use support::oracle::{self, View};
 use support::script::Script;
-use support::survival::{Case, digest, plan, refused_as, run, words};
-use support::{HoldMode, ours};
+use support::{HoldMode, own_code};
 
 fn to(image: &Path, size: u64) -> Request {
     Request::Resize(Resize {
@@ -117,7 +117,7 @@ proptest! {
         let Some(qemu) = support::qemu() else { return Ok(()) };
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path();
-        let (qemu, host) = (qemu.within(home), ours::real_host());
+        let (qemu, host) = (qemu.within(home), own_code::real_host());
         let path = home.join("image.qcow2");
         let mut size = 900 * KIB;
         let mut args = vec!["create", "-q", "-f", "qcow2", "-o", &image.options];
@@ -181,7 +181,7 @@ proptest! {
             let found = qemu.raw_bytes("image.qcow2");
             prop_assert!(found == model, "{}", View::of(&found).explain(&View::of(&model)));
         }
-        let read = ours::view(&path, Some("qcow2")).unwrap();
+        let read = own_code::view(&path, Some("qcow2")).unwrap();
         prop_assert!(read == View::of(&model), "as we read it: {}", read.explain(&View::of(&model)));
         for (name, was) in kept {
             // The real tool shows a snapshot with the length that the disk has now.
@@ -303,7 +303,7 @@ fn shrinking_survives_every_crash_and_every_failed_call_and_leaks_nothing() {
 fn a_shorter_disk_gives_the_end_of_its_file_back_as_with_qemu() {
     use std::os::unix::fs::MetadataExt;
     let Some(qemu) = support::qemu() else { return };
-    let host = ours::real_host();
+    let host = own_code::real_host();
     let in_order = ["write -P 1 0 2M", "write -P 2 10M 4M"];
     let mixed = [
         "write -P 1 0 1M",
@@ -410,7 +410,7 @@ fn a_raw_disk_grows_with_its_space_set_aside() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("image.img");
     std::fs::write(&path, vec![7; 5000]).unwrap();
-    let host = ours::real_host();
+    let host = own_code::real_host();
     for (more, preallocation) in [
         (1 << 20, Preallocation::Falloc),
         (2 << 20, Preallocation::Full),
@@ -458,7 +458,7 @@ fn the_state_of_a_machine_behind_the_end_never_becomes_part_of_the_disk() {
     let file = RealHost.open(&path, Access::ReadWrite).unwrap();
     file.write_at(&(100 * KIB).to_be_bytes(), 24).unwrap();
     drop(file);
-    run(&ours::real_host(), dir.path(), &to(&path, 2 << 20)).unwrap();
+    run(&own_code::real_host(), dir.path(), &to(&path, 2 << 20)).unwrap();
     let bytes = qemu.raw_bytes("image.qcow2");
     assert!(
         bytes[..102_400].iter().all(|b| *b == 0x11) && bytes[102_400..].iter().all(|b| *b == 0)
@@ -467,7 +467,7 @@ fn the_state_of_a_machine_behind_the_end_never_becomes_part_of_the_disk() {
 }
 
 fn refused(dir: &Path, request: &Request, kind: RefusalKind) -> String {
-    refused_as(&plan(&ours::real_host(), dir, request), kind)
+    refused_as(&plan(&own_code::real_host(), dir, request), kind)
 }
 
 #[test]
@@ -530,17 +530,17 @@ fn what_cannot_or_should_not_be_done_is_refused_with_the_reason() {
     );
     // Each refusal of the two has its way out, and both together are a plan.
     let planned = plan(
-        &ours::real_host(),
+        &own_code::real_host(),
         home,
         &ask(NewSize::To(100 * KIB), true, off, refuse),
     );
     let way_out = &planned.refusals[0].ways_out[0].request;
-    let agreed = plan(&ours::real_host(), home, way_out);
+    let agreed = plan(&own_code::real_host(), home, way_out);
     assert_eq!(agreed.confirm, Confirm::Count(1), "{}", words(&agreed));
     // Cut off where nothing but zeros is, nobody who reads it is harmed.
     qemu.img(&["resize", "-q", "image.qcow2", "4M"]);
     let harmless = plan(
-        &ours::real_host(),
+        &own_code::real_host(),
         home,
         &ask(NewSize::To(3 << 20), true, off, refuse),
     );
@@ -638,7 +638,7 @@ fn a_disk_is_not_cut_off_in_the_middle_of_a_partition() {
     qemu.io("image.qcow2", &["write -s mbr 0 512"]);
     let said = refused(home, &to(&path, (5 << 20) - 512), RefusalKind::WouldLose);
     assert!(said.contains("partition 1"), "{said}");
-    let fits = plan(&ours::real_host(), home, &to(&path, 5 << 20));
+    let fits = plan(&own_code::real_host(), home, &to(&path, 5 << 20));
     assert_eq!(fits.confirm, Confirm::Yes, "{}", words(&fits));
     // The same as a GPT: the first entry at sector 2.
     let mut gpt = vec![0u8; 1536];
@@ -655,7 +655,7 @@ fn a_disk_is_not_cut_off_in_the_middle_of_a_partition() {
     qemu.io("image.qcow2", &["write -s gpt 0 1536"]);
     let said = refused(home, &to(&path, (5 << 20) - 512), RefusalKind::WouldLose);
     assert!(said.contains("partition 1"), "{said}");
-    let fits = plan(&ours::real_host(), home, &to(&path, 5 << 20));
+    let fits = plan(&own_code::real_host(), home, &to(&path, 5 << 20));
     assert!(words(&fits).contains("sgdisk"), "{}", words(&fits));
     assert_eq!(fits.confirm, Confirm::Yes);
 }

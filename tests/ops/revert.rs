@@ -17,7 +17,7 @@ use qanopy::ops::{
 use support::crash_suite::{Attempt, CrashSuite, Promise};
 use support::oracle::{Bytes, View};
 use support::script::{Script, copy_tree};
-use support::{Calls, Fault, FaultyHost, HoldMode, Then, checker, encrypted, oracle, ours};
+use support::{Calls, Fault, FaultyHost, HoldMode, Then, checker, encrypted, oracle, own_code};
 
 const LEAF: &str = "leaf.qcow2";
 
@@ -49,12 +49,12 @@ fn family() -> Script {
 }
 
 fn view(dir: &Path) -> View {
-    ours::view(&dir.join(LEAF), Some("qcow2")).unwrap()
+    own_code::view(&dir.join(LEAF), Some("qcow2")).unwrap()
 }
 
 /// What it shows once it is anew.
 fn anew(dir: &Path) -> View {
-    let base = ours::view(&dir.join("base.qcow2"), Some("qcow2")).unwrap();
+    let base = own_code::view(&dir.join("base.qcow2"), Some("qcow2")).unwrap();
     base.resized(320 << 10)
 }
 
@@ -66,11 +66,11 @@ fn a_leaf_starts_anew_and_what_it_held_comes_back() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path();
     family().build(dir);
-    let host = ours::real_host();
+    let host = own_code::real_host();
     let (old, bytes) = (view(dir), fs::read(dir.join(LEAF)).unwrap());
     let others = || ["base.qcow2", "sibling.qcow2"].map(|name| fs::read(dir.join(name)).unwrap());
     let before = others();
-    let done = ours::run(&host, dir, &revert(dir)).unwrap();
+    let done = own_code::run(&host, dir, &revert(dir)).unwrap();
     assert!(view(dir) == anew(dir), "{}", view(dir).explain(&anew(dir)));
     assert!(oracle::check(&dir.join(LEAF)).is_clean());
     assert!(checker::check(&dir.join(LEAF)).is_clean());
@@ -83,26 +83,29 @@ fn a_leaf_starts_anew_and_what_it_held_comes_back() {
         "320k",
     );
     same.build(dir);
-    let facts = |name: &str| {
+    let info = |name: &str| {
         let info = oracle::info(&dir.join(name)).unwrap();
         let keys = ["format-specific", "virtual-size", "cluster-size"];
         let names = ["backing-filename", "backing-filename-format"];
         let of = keys.iter().chain(&names).map(|key| info[key].clone());
         of.collect::<Vec<_>>()
     };
-    assert_eq!(facts(LEAF), facts("same.qcow2"));
+    assert_eq!(info(LEAF), info("same.qcow2"));
     fs::remove_file(dir.join("same.qcow2")).unwrap();
 
-    let undone = ours::run(&host, dir, &done.undo.unwrap()).unwrap();
+    let undone = own_code::run(&host, dir, &done.undo.unwrap()).unwrap();
     assert!(view(dir) == old);
     assert_eq!(
         fs::read(dir.join(LEAF)).unwrap(),
         bytes,
         "the very same file"
     );
-    ours::run(&host, dir, &undone.undo.unwrap()).unwrap();
+    own_code::run(&host, dir, &undone.undo.unwrap()).unwrap();
     assert!(view(dir) == anew(dir));
-    assert!(ours::trashed(dir, LEAF).is_some(), "nothing is lost by it");
+    assert!(
+        own_code::trashed(dir, LEAF).is_some(),
+        "nothing is lost by it"
+    );
 }
 
 /// Half-made files bear the number of the process that made them: here it is the same one.
@@ -193,15 +196,15 @@ impl Promise for OldOrAnew {
     fn finish(&self, dir: &Path, context: &dyn Display) {
         remove_half_made(dir);
         if !dir.join(LEAF).exists() {
-            let entry = ours::trashed(dir, LEAF).unwrap();
+            let entry = own_code::trashed(dir, LEAF).unwrap();
             let restore = Request::Restore(qanopy::ops::Restore {
                 entries: vec![entry],
             });
-            let done = ours::run(&ours::real_host(), dir, &restore);
+            let done = own_code::run(&own_code::real_host(), dir, &restore);
             done.unwrap_or_else(|why| panic!("{why}\n{context}"));
             assert!(view(dir) == self.old, "{context}");
         }
-        let done = ours::run(&ours::real_host(), dir, &revert(dir));
+        let done = own_code::run(&own_code::real_host(), dir, &revert(dir));
         done.unwrap_or_else(|why| panic!("{why}\n{context}"));
         assert!(view(dir) == anew(dir), "{context}");
     }
@@ -247,7 +250,7 @@ fn whatever_cuts_a_revert_off_the_old_content_is_there() {
             continue;
         }
         let attempt = |host: &Arc<dyn Host>, dir: &Path| Attempt {
-            result: ours::run(&limited(host, swaps), dir, &revert(dir)),
+            result: own_code::run(&limited(host, swaps), dir, &revert(dir)),
             unread: false,
         };
         let suite = CrashSuite {
@@ -303,8 +306,8 @@ fn whatever_cuts_the_way_back_off_the_old_content_is_there() {
         }
         let attempt = |host: &Arc<dyn Host>, dir: &Path| {
             let host = limited(host, swaps);
-            let result = ours::run(&host, dir, &revert(dir));
-            let result = result.and_then(|done| ours::run(&host, dir, &done.undo.unwrap()));
+            let result = own_code::run(&host, dir, &revert(dir));
+            let result = result.and_then(|done| own_code::run(&host, dir, &done.undo.unwrap()));
             Attempt {
                 result,
                 unread: false,
@@ -336,10 +339,10 @@ fn whoever_depends_on_the_image_is_asked_before_it_and_nothing_changes() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path();
     family().build(dir);
-    let host = ours::real_host();
+    let host = own_code::real_host();
     let refused = |kind: RefusalKind| {
         let before = Bytes::below(dir);
-        let plan = ours::plan(&host, dir, &revert(dir));
+        let plan = own_code::plan(&host, dir, &revert(dir));
         assert_eq!(plan.confirm, Confirm::Impossible, "{plan:?}");
         let kinds: Vec<RefusalKind> = plan.refusals.iter().map(|r| r.kind).collect();
         assert_eq!(kinds, [kind], "{plan:?}");
@@ -354,7 +357,7 @@ fn whoever_depends_on_the_image_is_asked_before_it_and_nothing_changes() {
             assert!(plan.refusals[0].text.contains(&pid), "{plan:?}");
         } else {
             // A base that something writes is said, as by a branch: what is built on it is worth nothing.
-            let plan = ours::plan(&host, dir, &revert(dir));
+            let plan = own_code::plan(&host, dir, &revert(dir));
             let breaks = |effect: &&qanopy::ops::Effect| effect.kind == EffectKind::Breaks;
             assert!(
                 plan.effects.iter().any(|effect| breaks(&effect)),
@@ -362,9 +365,9 @@ fn whoever_depends_on_the_image_is_asked_before_it_and_nothing_changes() {
             );
         }
     }
-    let planned = ours::plan(&host, dir, &revert(dir));
+    let planned = own_code::plan(&host, dir, &revert(dir));
     let holding = qemu.hold_with_nbd(&dir.join(LEAF), HoldMode::ReadWrite);
-    let ready = ours::agree(planned).unwrap();
+    let ready = own_code::agree(planned).unwrap();
     let error = qanopy::ops::run(ready, &qanopy::ops::Progress::new()).unwrap_err();
     assert!(
         error.to_string().contains(&holding.pid().to_string()),
@@ -377,7 +380,7 @@ fn whoever_depends_on_the_image_is_asked_before_it_and_nothing_changes() {
     child.build(dir);
     refused(RefusalKind::HasDependants);
     // Also where that is in the trash.
-    ours::run(&host, dir, &Request::discard(vec![dir.join("child.qcow2")])).unwrap();
+    own_code::run(&host, dir, &Request::discard(vec![dir.join("child.qcow2")])).unwrap();
     refused(RefusalKind::HasDependants);
 }
 
@@ -386,7 +389,7 @@ fn what_cannot_start_anew_is_told_apart() {
     if support::qemu().is_none() {
         return;
     }
-    let host = ours::real_host();
+    let host = own_code::real_host();
     for (options, more, kind) in [
         ("-o cluster_size=64k", "256k", RefusalKind::NotInChain),
         (
@@ -402,7 +405,7 @@ fn what_cannot_start_anew_is_told_apart() {
         s.create(options, LEAF, more);
         s.build(dir);
         let before = Bytes::below(dir);
-        let plan = ours::plan(&host, dir, &revert(dir));
+        let plan = own_code::plan(&host, dir, &revert(dir));
         assert_eq!(plan.refusals[0].kind, kind, "{plan:?}");
         before.assert_unchanged(dir, &kind.name());
     }
@@ -413,7 +416,7 @@ fn what_cannot_start_anew_is_told_apart() {
     let mut s = Script::default();
     s.run("qemu-img rebase -q -u -F raw -b base.qcow2 leaf.qcow2");
     s.build(dir);
-    let plan = ours::plan(&host, dir, &revert(dir));
+    let plan = own_code::plan(&host, dir, &revert(dir));
     assert_eq!(
         plan.refusals[0].kind,
         RefusalKind::BackingFormat,
@@ -426,32 +429,32 @@ fn what_cannot_start_anew_is_told_apart() {
     let mut bytes = fs::read(dir.join(LEAF)).unwrap();
     bytes[32..36].copy_from_slice(&1_u32.to_be_bytes());
     fs::write(dir.join(LEAF), bytes).unwrap();
-    let plan = ours::plan(&host, dir, &revert(dir));
+    let plan = own_code::plan(&host, dir, &revert(dir));
     assert_eq!(plan.refusals[0].kind, RefusalKind::Unsupported, "{plan:?}");
     // The format it would be given is nobody's guess.
     let home = tempfile::tempdir().unwrap();
     let dir = home.path();
     family().build(dir);
     support::fields::forget_format(&dir.join(LEAF));
-    let plan = ours::plan(&host, dir, &revert(dir));
+    let plan = own_code::plan(&host, dir, &revert(dir));
     assert_eq!(plan.refusals[0].kind, RefusalKind::BackingFormat);
     let way = &plan.refusals[0].ways_out[0].request;
     assert!(matches!(way, Request::Relink(_)), "{plan:?}");
-    ours::run(&host, dir, way).unwrap();
-    ours::run(&host, dir, &revert(dir)).unwrap();
+    own_code::run(&host, dir, way).unwrap();
+    own_code::run(&host, dir, &revert(dir)).unwrap();
     // An entry of another image, or of several, is none of this one.
     let home = tempfile::tempdir().unwrap();
     let dir = home.path();
     family().build(dir);
-    ours::run(
+    own_code::run(
         &host,
         dir,
         &Request::discard(vec![dir.join("sibling.qcow2")]),
     )
     .unwrap();
-    let entry = ours::trashed(dir, "sibling.qcow2").unwrap();
+    let entry = own_code::trashed(dir, "sibling.qcow2").unwrap();
     for entry in [entry.as_str(), "no-such-entry"] {
-        let plan = ours::plan(&host, dir, &back_to(dir, entry));
+        let plan = own_code::plan(&host, dir, &back_to(dir, entry));
         assert_eq!(plan.confirm, Confirm::Impossible, "{plan:?}");
     }
 }
@@ -464,9 +467,9 @@ fn an_encrypted_leaf_stays_encrypted_and_a_hard_link_keeps_the_old_content() {
     family().build(dir);
     fs::hard_link(dir.join(LEAF), dir.join("other-name.qcow2")).unwrap();
     let old = view(dir);
-    let host = ours::real_host();
-    ours::run(&host, dir, &revert(dir)).unwrap();
-    let other = ours::view(&dir.join("other-name.qcow2"), Some("qcow2")).unwrap();
+    let host = own_code::real_host();
+    own_code::run(&host, dir, &revert(dir)).unwrap();
+    let other = own_code::view(&dir.join("other-name.qcow2"), Some("qcow2")).unwrap();
     assert!(other == old && view(dir) == anew(dir));
     // Nobody gave the passphrase that the new image is to have.
     let secret = home.path().join("secret");
@@ -476,13 +479,13 @@ fn an_encrypted_leaf_stays_encrypted_and_a_hard_link_keeps_the_old_content() {
     base.build(&secret);
     encrypted::one(&qemu, &secret.join(LEAF));
     encrypted::build_on(&secret.join(LEAF), "base.qcow2", "qcow2");
-    let plan = ours::plan(&host, &secret, &revert(&secret));
+    let plan = own_code::plan(&host, &secret, &revert(&secret));
     assert_eq!(plan.refusals[0].kind, RefusalKind::PassphraseNeeded);
-    let mut context = ours::context(&host, &secret);
+    let mut context = own_code::context(&host, &secret);
     context.keys = encrypted::keys();
     let plan = qanopy::ops::plan(&context, &revert(&secret));
     assert!(plan.refusals.is_empty(), "{:?}", plan.refusals);
-    let ready = ours::agree(plan).unwrap();
+    let ready = own_code::agree(plan).unwrap();
     qanopy::ops::run(ready, &qanopy::ops::Progress::new()).unwrap();
     let info = oracle::info(&secret.join(LEAF)).unwrap();
     assert_eq!(info["encrypted"], true, "{info}");
@@ -493,9 +496,9 @@ fn an_encrypted_leaf_stays_encrypted_and_a_hard_link_keeps_the_old_content() {
         chain: false,
         reflink: Reflink::Auto,
     });
-    ours::run(&host, dir, &clone).unwrap();
+    own_code::run(&host, dir, &clone).unwrap();
     let revert = Request::Revert(Revert::anew(dir.join("copy.qcow2")));
-    ours::run(&host, dir, &revert).unwrap();
+    own_code::run(&host, dir, &revert).unwrap();
 }
 
 #[test]
@@ -507,24 +510,24 @@ fn a_base_that_changes_meanwhile_costs_nothing_of_what_the_leaf_held() {
     let pristine = home.path().join("pristine");
     family().build(&pristine);
     let bytes = fs::read(pristine.join(LEAF)).unwrap();
-    let counted = Arc::new(FaultyHost::counting(ours::real_host()));
+    let counted = Arc::new(FaultyHost::counting(own_code::real_host()));
     let dir = home.path().join("dir");
     copy_tree(&pristine, &dir);
     let host: Arc<dyn Host> = counted.clone();
-    ours::run(&host, &dir, &revert(&dir)).unwrap();
+    own_code::run(&host, &dir, &revert(&dir)).unwrap();
     fs::remove_dir_all(&dir).unwrap();
     let mut refused = 0;
     for nth in (0..counted.count(Calls::All)).step_by(3) {
         copy_tree(&pristine, &dir);
         let base = dir.join("base.qcow2");
-        let host = FaultyHost::telling(ours::real_host(), Calls::All, nth, move || {
+        let host = FaultyHost::telling(own_code::real_host(), Calls::All, nth, move || {
             // Somebody marks the base dirty, as a machine does that begins to write it.
             let mut header = fs::read(&base).unwrap();
             header[79] |= 1;
             fs::write(&base, header).unwrap();
         });
         let host: Arc<dyn Host> = Arc::new(host);
-        let result = ours::run(&host, &dir, &revert(&dir));
+        let result = own_code::run(&host, &dir, &revert(&dir));
         refused += usize::from(result.is_err());
         let entries = trash::list(&qanopy::host::RealHost, None, std::slice::from_ref(&dir));
         let kept = entries.iter().flat_map(|entry| &entry.files);
@@ -555,7 +558,7 @@ fn a_leaf_that_starts_anew_is_read_by_whoever_read_it() {
         (stat.mode(), stat.uid(), stat.gid())
     };
     let before = stat();
-    ours::run(&ours::real_host(), dir, &revert(dir)).unwrap();
+    own_code::run(&own_code::real_host(), dir, &revert(dir)).unwrap();
     assert_eq!(stat(), before);
 }
 
@@ -568,26 +571,26 @@ fn what_is_finished_after_an_interruption_is_read_by_whoever_read_the_old_one() 
     let home = tempfile::tempdir().unwrap();
     let pristine = home.path().join("pristine");
     family().build(&pristine);
-    let counted = Arc::new(FaultyHost::counting(ours::real_host()).without_exchange());
+    let counted = Arc::new(FaultyHost::counting(own_code::real_host()).without_exchange());
     let dir = home.path().join("dir");
     copy_tree(&pristine, &dir);
     let host: Arc<dyn Host> = counted.clone();
-    ours::run(&host, &dir, &revert(&dir)).unwrap();
+    own_code::run(&host, &dir, &revert(&dir)).unwrap();
     fs::remove_dir_all(&dir).unwrap();
     let mut finished = 0;
     for nth in 0..counted.count(Calls::Mutating) {
         copy_tree(&pristine, &dir);
         fs::set_permissions(dir.join(LEAF), fs::Permissions::from_mode(0o640)).unwrap();
         let (class, fault) = (Calls::Mutating, Fault::eio());
-        let host = FaultyHost::failing(ours::real_host(), class, nth, fault, Then::KeepFailing);
+        let host = FaultyHost::failing(own_code::real_host(), class, nth, fault, Then::KeepFailing);
         let host: Arc<dyn Host> = Arc::new(host.without_exchange());
         let state = home.path().join(format!("state-{nth}"));
         let context = |host: &Arc<dyn Host>| qanopy::ops::Context {
             state_dir: Some(state.clone()),
-            ..ours::context(host, &dir)
+            ..own_code::context(host, &dir)
         };
         let run = |host: &Arc<dyn Host>, request: &Request| {
-            let ready = ours::agree(qanopy::ops::plan(&context(host), request))?;
+            let ready = own_code::agree(qanopy::ops::plan(&context(host), request))?;
             let done = qanopy::ops::run(ready, &qanopy::ops::Progress::new());
             done.map_err(|error| error.to_string())
         };
@@ -599,7 +602,7 @@ fn what_is_finished_after_an_interruption_is_read_by_whoever_read_the_old_one() 
                 entry: 1,
                 way: Recovery::Finish,
             });
-            let done = run(&ours::real_host(), &finish);
+            let done = run(&own_code::real_host(), &finish);
             done.unwrap_or_else(|why| panic!("{why}, after {cut_off:?}"));
             assert!(view(&dir) == anew(&dir));
             let mode = fs::metadata(dir.join(LEAF)).unwrap().permissions().mode();
@@ -624,15 +627,15 @@ fn what_is_cut_off_while_it_is_finished_has_its_owner_and_mode_when_it_has_its_n
     let run = |host: &Arc<dyn Host>, request: &Request| {
         let context = qanopy::ops::Context {
             state_dir: Some(state.clone()),
-            ..ours::context(host, &dir)
+            ..own_code::context(host, &dir)
         };
-        let ready = ours::agree(qanopy::ops::plan(&context, request))?;
+        let ready = own_code::agree(qanopy::ops::plan(&context, request))?;
         let done = qanopy::ops::run(ready, &qanopy::ops::Progress::new());
         done.map_err(|error| error.to_string())
     };
     let failing = |nth| {
         let (class, fault) = (Calls::Mutating, Fault::eio());
-        let host = FaultyHost::failing(ours::real_host(), class, nth, fault, Then::KeepFailing);
+        let host = FaultyHost::failing(own_code::real_host(), class, nth, fault, Then::KeepFailing);
         Arc::new(host.without_exchange())
     };
     // Cut off when the old image is in the trash and nothing has its name.

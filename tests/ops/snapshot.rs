@@ -21,10 +21,10 @@ use qanopy::ops::{
 };
 use qanopy::qcow2::Snapshot;
 use qanopy::qcow2::snapshot::encode_table;
+use support::image_crash_suite::refused_as;
 use support::oracle::{self, View};
 use support::script::Script;
-use support::survival::refused_as;
-use support::{HoldMode, Qemu, RecordingHost, checker, ours};
+use support::{HoldMode, Qemu, RecordingHost, checker, own_code};
 
 fn opened(path: &Path) -> ImageFile {
     ImageFile::open(&RealHost, path, Access::ReadWrite).unwrap()
@@ -223,7 +223,7 @@ proptest! {
             prop_assert_eq!(name, expected);
             prop_assert!(view == was, "{}: {}", name, view.explain(was));
         }
-        let read = ours::view(&path, Some("qcow2")).unwrap();
+        let read = own_code::view(&path, Some("qcow2")).unwrap();
         prop_assert!(read == active, "as we read it: {}", read.explain(&active));
     }
 }
@@ -240,8 +240,8 @@ fn named(name: &str) -> SnapshotName {
 }
 
 fn run(host: &Arc<dyn Host>, dir: &Path, request: &Request) -> Result<Outcome, String> {
-    let plan = ops::plan(&ours::context(host, dir), request);
-    let ready = ours::agree(plan)?;
+    let plan = ops::plan(&own_code::context(host, dir), request);
+    let ready = own_code::agree(plan)?;
     ops::run(ready, &Progress::new()).map_err(|error| error.to_string())
 }
 
@@ -320,7 +320,7 @@ fn survives(script: &Script, action: &SnapshotAction) {
             let verdict = oracle::check(&image);
             assert!(verdict.is_clean(), "{verdict:?}\n{}", context());
             if now == before {
-                let host = ours::real_host();
+                let host = own_code::real_host();
                 run(&host, replayed.path(), &request(&image, action.clone()))
                     .unwrap_or_else(|why| panic!("cannot be run again: {why}\n{}", context()));
                 assert_eq!(shown(&image), after, "run again\n{}", context());
@@ -532,7 +532,7 @@ fn a_snapshot_is_copied_out_whole_or_not_at_all_whenever_it_is_cut_off() {
 fn a_snapshot_taken_and_deleted_again_leaves_the_image_as_it_was() {
     let Some(qemu) = support::qemu() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let host = ours::real_host();
+    let host = own_code::real_host();
     let path = dir.path().join("image.qcow2");
     with_snapshots("").build(dir.path());
     let before = shown(&path);
@@ -608,7 +608,7 @@ fn what_a_machine_left_in_a_snapshot_is_kept_byte_for_byte() {
 fn a_snapshot_copied_out_shows_what_the_real_tool_copies_out() {
     let Some(qemu) = support::qemu() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let (home, host) = (dir.path(), ours::real_host());
+    let (home, host) = (dir.path(), own_code::real_host());
     let mut script = Script::default();
     script.create("", "base.qcow2", "700k");
     script.io("qcow2", "base.qcow2", &["write -P 0x09 0 700k"]);
@@ -667,7 +667,7 @@ fn what_is_built_on_an_image_stands_in_the_way_of_applying_and_of_nothing_else()
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let (home, host) = (dir.path(), ours::real_host());
+    let (home, host) = (dir.path(), own_code::real_host());
     let mut script = with_snapshots("");
     script.overlay("qcow2", "image.qcow2", "child.qcow2");
     script.overlay("qcow2", "child.qcow2", "grandchild.qcow2");
@@ -677,7 +677,7 @@ fn what_is_built_on_an_image_stands_in_the_way_of_applying_and_of_nothing_else()
         snapshot: named("first"),
         dependants,
     };
-    let context = ours::context(&host, home);
+    let context = own_code::context(&host, home);
     let plan = ops::plan(&context, &request(&path, apply(Dependants::Refuse)));
     assert_eq!(plan.confirm, Confirm::Impossible);
     let text = words(&plan);
@@ -704,7 +704,7 @@ fn what_is_built_on_an_image_stands_in_the_way_of_applying_and_of_nothing_else()
 fn what_cannot_be_done_is_refused_with_the_reason_and_nothing_is_written() {
     let Some(qemu) = support::qemu() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let (home, host) = (dir.path(), ours::real_host());
+    let (home, host) = (dir.path(), own_code::real_host());
     let qemu = qemu.within(home);
     qemu.img(&[
         "create",
@@ -760,7 +760,7 @@ fn what_cannot_be_done_is_refused_with_the_reason_and_nothing_is_written() {
     ] {
         let path = home.join(image);
         let before = std::fs::read(&path).unwrap();
-        let mut context = ours::context(&host, home);
+        let mut context = own_code::context(&host, home);
         if image.ends_with(".img") {
             let options = qanopy::forest::ScanOptions {
                 roots: vec![path.clone()],
@@ -804,7 +804,7 @@ fn bitmaps_that_miss_the_change_are_marked_when_a_snapshot_is_applied() {
 fn an_image_that_a_process_writes_is_refused() {
     let Some(qemu) = support::qemu() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let host = ours::real_host();
+    let host = own_code::real_host();
     with_snapshots("").build(dir.path());
     let path = dir.path().join("image.qcow2");
     let _held = qemu.hold_with_io(&path, HoldMode::ReadWrite);
@@ -814,7 +814,10 @@ fn an_image_that_a_process_writes_is_refused() {
             snapshot: named("first"),
         },
     ] {
-        let plan = ops::plan(&ours::context(&host, dir.path()), &request(&path, action));
+        let plan = ops::plan(
+            &own_code::context(&host, dir.path()),
+            &request(&path, action),
+        );
         refused_as(&plan, RefusalKind::InUse);
     }
 }

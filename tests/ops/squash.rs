@@ -8,11 +8,11 @@ use std::path::Path;
 use proptest::prelude::*;
 use qanopy::ops::{Direction, RefusalKind, Request, Squash};
 use support::chains::{Kind, Shape, trees};
+use support::folder_crash_suite::Trial;
+use support::image_crash_suite::refused_as;
 use support::oracle::{Bytes, Views};
 use support::script::Script;
-use support::survival::refused_as;
-use support::trial::Trial;
-use support::{HoldMode, checker, oracle, ours};
+use support::{HoldMode, checker, oracle, own_code};
 
 fn config() -> ProptestConfig {
     let asked = std::env::var("PROPTEST_CASES").ok();
@@ -59,7 +59,7 @@ proptest! {
         let before = Views::of(dir, &names);
         let bytes = Bytes::below(dir);
         let context = format!("{squashed} {direction:?}\n{tree}");
-        let done = ours::run(&ours::real_host(), dir, &squash(dir, &squashed, direction));
+        let done = own_code::run(&own_code::real_host(), dir, &squash(dir, &squashed, direction));
         if let Err(why) = done {
             // A root cannot go down, and a short base of version 2 with snapshots cannot grow.
             let down = direction == Some(Direction::Down);
@@ -152,13 +152,17 @@ fn the_cheaper_way_is_taken_and_both_are_told() {
     // Two children against one sibling that would have to receive the same: the sibling reads all of it.
     let dir = home.path().join("many-children");
     family("write -P 0x21 16k 64k").build(&dir);
-    let plan = ours::plan(&ours::real_host(), &dir, &squash(&dir, "layer.qcow2", None));
+    let plan = own_code::plan(
+        &own_code::real_host(),
+        &dir,
+        &squash(&dir, "layer.qcow2", None),
+    );
     let notes: Vec<&str> = plan.notes.iter().map(|note| note.text.as_str()).collect();
     let notes = notes.join("\n");
     assert!(notes.contains("down") && notes.contains("up"), "{notes}");
     let only = |direction| {
-        let plan = ours::plan(
-            &ours::real_host(),
+        let plan = own_code::plan(
+            &own_code::real_host(),
             &dir,
             &squash(&dir, "layer.qcow2", direction),
         );
@@ -178,7 +182,7 @@ fn a_leaf_and_an_image_in_use_are_left_alone() {
     family("write -P 0x21 16k 32k").build(dir);
     let before = Bytes::below(dir);
     let refused = |layer: &str, direction: Option<Direction>, kind: RefusalKind| {
-        let plan = ours::plan(&ours::real_host(), dir, &squash(dir, layer, direction));
+        let plan = own_code::plan(&own_code::real_host(), dir, &squash(dir, layer, direction));
         let said = refused_as(&plan, kind);
         (plan, said)
     };

@@ -16,7 +16,7 @@ use qanopy::ops::{
     Squash,
 };
 use support::script::Script;
-use support::{oracle, ours, qemu};
+use support::{oracle, own_code, qemu};
 
 /// A refusal: how its files are made, what is asked, and how many ways out it has at least.
 struct Case {
@@ -348,7 +348,7 @@ fn texts(plan: &Plan) -> Vec<String> {
 fn take(host: &Arc<dyn Host>, dir: &Path, request: &Request, way: usize) -> Result<(), String> {
     let (mut way, mut settled) = (way, Vec::new());
     for _ in 0..4 {
-        let plan = ours::plan(host, dir, request);
+        let plan = own_code::plan(host, dir, request);
         if let Some(text) = texts(&plan).into_iter().find(|text| settled.contains(text)) {
             return Err(format!("still refused: {text}"));
         }
@@ -356,7 +356,7 @@ fn take(host: &Arc<dyn Host>, dir: &Path, request: &Request, way: usize) -> Resu
             return Ok(());
         }
         if plan.confirm != Confirm::Impossible {
-            return carry_out(plan);
+            return execute(plan);
         }
         let offered = plan.refusals.iter().flat_map(|refusal| {
             let ways = refusal.ways_out.iter();
@@ -382,8 +382,8 @@ fn is_elsewhere(request: &Request) -> bool {
     !layer.exists()
 }
 
-fn carry_out(plan: Plan) -> Result<(), String> {
-    let done = ops::run(ours::agree(plan)?, &Progress::new());
+fn execute(plan: Plan) -> Result<(), String> {
+    let done = ops::run(own_code::agree(plan)?, &Progress::new());
     done.map(|_| ()).map_err(|error| error.to_string())
 }
 
@@ -392,13 +392,13 @@ fn every_way_out_goes_through_and_what_was_refused_goes_through_then() {
     if qemu().is_none() {
         return;
     }
-    let host = ours::real_host();
+    let host = own_code::real_host();
     let mut wrong = Vec::new();
     for case in CASES {
         let offered = {
             let home = tempfile::tempdir().unwrap();
             (case.build)(home.path());
-            let plan = ours::plan(&host, home.path(), &(case.request)(home.path()));
+            let plan = own_code::plan(&host, home.path(), &(case.request)(home.path()));
             let ways: usize = plan.refusals.iter().map(|it| it.ways_out.len()).sum();
             if ways < case.ways {
                 wrong.push(format!(

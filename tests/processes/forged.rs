@@ -16,7 +16,7 @@ use qanopy::image::{
 };
 use qanopy::ops::{CommittedLayer, Siblings};
 use support::script::Script;
-use support::{oracle, ours};
+use support::{oracle, own_code};
 
 /// One image to be forged.
 struct Sample {
@@ -125,9 +125,9 @@ fn treat(dir: &Path, image: &Path) -> Result<Vec<u8>, String> {
 }
 
 fn treat_here(dir: &Path, path: &Path) -> Result<Vec<u8>, String> {
-    let host = ours::real_host();
+    let host = own_code::real_host();
     // Listing: every word of it can be printed.
-    let forest = ours::scan(&host, dir);
+    let forest = own_code::scan(&host, dir);
     for node in forest.nodes() {
         for problem in &node.problems {
             let said = &problem.message;
@@ -367,8 +367,9 @@ fn a_commit_into_a_forged_base_is_right_or_refused_without_a_change() {
             let expected = oracle::guest_view(&overlay, Some("qcow2"));
             let old = oracle::guest_view(&base, Some("qcow2"));
             let verdict = oracle::check(&base);
-            let host = ours::real_host();
-            let result = ours::commit(&host, &odd, &overlay, CommittedLayer::Keep, Siblings::Break);
+            let host = own_code::real_host();
+            let result =
+                own_code::commit(&host, &odd, &overlay, CommittedLayer::Keep, Siblings::Break);
             if let Err(said) = result {
                 refused += 1;
                 assert!(!said.chars().any(char::is_control), "{context}: {said:?}");
@@ -414,7 +415,7 @@ fn a_repair_of_a_forged_image_is_clean_or_says_what_it_leaves_and_everything_rea
                 fs::write(&kept, &bytes).unwrap();
                 format!("{} round {round} (kept as {})", sample.name, kept.display())
             };
-            let before = ours::view(&image, Some("qcow2"));
+            let before = own_code::view(&image, Some("qcow2"));
             let file = ImageFile::open(&RealHost, &image, Access::ReadWrite).unwrap();
             let Ok(repair) = Repair::work_out(&file, RepairExtent::All, &NoProgress) else {
                 refused += 1;
@@ -441,7 +442,7 @@ fn a_repair_of_a_forged_image_is_clean_or_says_what_it_leaves_and_everything_rea
                 partly += 1;
             }
             if let Ok(before) = before {
-                let after = ours::view(&image, Some("qcow2"))
+                let after = own_code::view(&image, Some("qcow2"))
                     .unwrap_or_else(|why| panic!("{why}: {}", context()));
                 assert!(after == before, "{}: {}", after.explain(&before), context());
             }

@@ -10,8 +10,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use support::crash_suite::Promise as _;
+use support::folder_crash_suite::{Promise, Trial};
 use support::script::{Script, copy_tree};
-use support::trial::{Promise, Trial};
 
 const FAMILY: [&str; 7] = [
     "root.qcow2",
@@ -212,7 +212,7 @@ impl Place {
             .unwrap()
     }
 
-    fn carry_out(&self, dir: &Path, line: &str) -> Output {
+    fn execute(&self, dir: &Path, line: &str) -> Output {
         self.begin(dir, line).wait_with_output().unwrap()
     }
 
@@ -228,7 +228,7 @@ impl Place {
             let number = entry["id"]
                 .as_u64()
                 .unwrap_or_else(|| panic!("{said}\n{context}"));
-            let out = self.carry_out(dir, &format!("recover {number} --finish"));
+            let out = self.execute(dir, &format!("recover {number} --finish"));
             assert!(out.status.success(), "recover: {}\n{context}", words(&out));
         }
         !entries.is_empty()
@@ -264,7 +264,7 @@ fn killed_at_any_moment_nothing_is_lost_and_it_can_be_finished() {
         let promise = promises.to(trial);
         let dir = place.fresh();
         let start = Instant::now();
-        let out = place.carry_out(&dir, line);
+        let out = place.execute(&dir, line);
         let whole = start.elapsed();
         assert!(out.status.success(), "{line}: {}", words(&out));
         promise.check_quickly(&dir, true, line);
@@ -288,7 +288,7 @@ fn killed_at_any_moment_nothing_is_lost_and_it_can_be_finished() {
                 );
             } else {
                 // Nothing had begun, or all was done: asked again it is done or says why not.
-                let out = place.carry_out(&dir, line);
+                let out = place.execute(&dir, line);
                 assert!(
                     out.status.code().is_some_and(|code| code < 100),
                     "{}",

@@ -14,7 +14,7 @@ use qanopy::ops::{
 };
 use support::oracle::Bytes;
 use support::script::{Script, copy_tree};
-use support::{HoldMode, Holding, Qemu, oracle, ours};
+use support::{HoldMode, Holding, Qemu, oracle, own_code};
 
 const NAMES: [&str; 4] = [
     "base.qcow2",
@@ -55,14 +55,14 @@ fn refusals(plan: &Plan) -> String {
 }
 
 fn plan_commit(dir: &Path, siblings: Siblings) -> Plan {
-    let host = ours::real_host();
+    let host = own_code::real_host();
     let overlay = dir.join("overlay.qcow2");
-    ours::plan_commit(&host, dir, &overlay, CommittedLayer::Trash, siblings)
+    own_code::plan_commit(&host, dir, &overlay, CommittedLayer::Trash, siblings)
 }
 
 fn plan_discard(dir: &Path, image: &str) -> Plan {
     let request = Request::discard(vec![dir.join(image)]);
-    ops::plan(&ours::context(&ours::real_host(), dir), &request)
+    ops::plan(&own_code::context(&own_code::real_host(), dir), &request)
 }
 
 fn assert_names_the_holder(plan: &Plan, tool: &str, holding: &Holding, context: &str) {
@@ -95,9 +95,9 @@ fn a_commit_is_refused_while_qemu_writes_any_image_it_would_write_or_move() {
         before.assert_unchanged(dir, &name);
     }
     // With nobody there it is done.
-    let host = ours::real_host();
+    let host = own_code::real_host();
     let overlay = dir.join("overlay.qcow2");
-    ours::commit(
+    own_code::commit(
         &host,
         dir,
         &overlay,
@@ -133,7 +133,7 @@ fn a_machine_started_after_the_plan_stops_the_run_before_a_byte_is_written() {
     let dir = home.path();
     family(dir);
     for name in NAMES {
-        let ready = ours::agree(plan_commit(dir, Siblings::Preserve)).unwrap();
+        let ready = own_code::agree(plan_commit(dir, Siblings::Preserve)).unwrap();
         // Opening an image for writing changes no byte of it.
         let (tool, holding) = holder(&qemu, &dir.join(name), HoldMode::ReadWrite);
         let before = Bytes::below(dir);
@@ -182,7 +182,7 @@ fn an_image_outside_the_branch_may_be_in_use() {
     family(dir);
     // Whoever holds the sibling reads the base as well; a discard of the other branch harms neither.
     let _holding = qemu.hold_with_nbd(&dir.join("sibling.qcow2"), HoldMode::ReadWrite);
-    let ready = ours::agree(plan_discard(dir, "overlay.qcow2")).unwrap();
+    let ready = own_code::agree(plan_discard(dir, "overlay.qcow2")).unwrap();
     ops::run(ready, &Progress::new()).unwrap();
     assert!(!dir.join("overlay.qcow2").exists());
     assert!(!dir.join("child.qcow2").exists());

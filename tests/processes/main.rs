@@ -6,7 +6,7 @@
 mod support;
 
 mod forged;
-mod hardship;
+mod hostile_environment;
 mod killed;
 mod libvirt;
 mod locks;

@@ -11,7 +11,7 @@ use qanopy::ops::Outcome;
 use rustix::io::Errno;
 
 use super::script::{Script, copy_tree};
-use super::{Calls, Fault, FaultyHost, RecordingHost, Then, ours};
+use super::{Calls, Fault, FaultyHost, RecordingHost, Then, own_code};
 
 /// What must hold of a directory whatever happened in it.
 pub trait Promise {
@@ -96,7 +96,7 @@ impl CrashSuite<'_> {
             let attempt = (self.attempt)(&shared, &dir);
             (host, dir, attempt)
         };
-        let (counted, dir, whole) = attempt(FaultyHost::counting(ours::real_host()));
+        let (counted, dir, whole) = attempt(FaultyHost::counting(own_code::real_host()));
         whole.result.unwrap();
         promise.completed(&dir, self.script);
         fs::remove_dir_all(dir).unwrap();
@@ -114,7 +114,7 @@ impl CrashSuite<'_> {
         ] {
             let calls = counted.count(class);
             for nth in (0..calls).step_by(calls.div_ceil(self.failures).max(1)) {
-                let failing = FaultyHost::failing(ours::real_host(), class, nth, fault, then);
+                let failing = FaultyHost::failing(own_code::real_host(), class, nth, fault, then);
                 let (host, dir, Attempt { result, unread }) = attempt(failing);
                 let context = format!(
                     "{:?} gave {result:?}\nin {} in\n{}",

@@ -37,16 +37,16 @@ pub mod devices;
 pub mod encrypted;
 pub mod faults;
 pub mod fields;
+pub mod folder_crash_suite;
 pub mod forests;
 pub mod holding;
-pub mod known;
+pub mod image_crash_suite;
 pub mod oracle;
-pub mod ours;
+pub mod own_code;
+pub mod planning;
 pub mod qemu;
 pub mod recorder;
 pub mod script;
-pub mod survival;
-pub mod trial;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -102,7 +102,7 @@ impl Image {
     pub fn on(mut self, base: &str) -> Self {
         let path = PathBuf::from("/vm").join(base);
         let format = Some(Format::Qcow2);
-        let state = BackingState::There(stat(&path, 0, 0).id);
+        let state = BackingState::Present(stat(&path, 0, 0).id);
         let mut link = Backing::new(base.as_ref(), format, Some(&path), state);
         link.outside = Some(Box::new(stat(&path, 0, 0)));
         self.found.backing = Some(Box::new(link));
@@ -127,9 +127,9 @@ impl Image {
         self
     }
 
-    pub fn facts(mut self, change: impl FnOnce(&mut ImageInfo)) -> Self {
-        if let Content::Qcow2(facts) = &mut self.found.content {
-            change(Arc::make_mut(facts));
+    pub fn info(mut self, change: impl FnOnce(&mut ImageInfo)) -> Self {
+        if let Content::Qcow2(info) = &mut self.found.content {
+            change(Arc::make_mut(info));
         }
         self
     }
@@ -164,11 +164,11 @@ pub fn forest() -> Vec<Image> {
         qcow2("Overlay-2.qcow2", 900 * MIB, 30 * DAY).on("RootBase.qcow2"),
         qcow2("Overlay-2A.qcow2", 210 * MIB, 160 * DAY)
             .on("Overlay-2.qcow2")
-            .facts(|facts| facts.encryption = Some(Encryption::Luks)),
+            .info(|info| info.encryption = Some(Encryption::Luks)),
         qcow2("Overlay-2B.qcow2", 1100 * MIB, 155 * DAY).on("Overlay-2.qcow2"),
-        qcow2("golden-win.qcow2", 22 * GIB, 12 * DAY).facts(|facts| {
-            facts.snapshots = 2;
-            facts.first_snapshots = vec![
+        qcow2("golden-win.qcow2", 22 * GIB, 12 * DAY).info(|info| {
+            info.snapshots = 2;
+            info.first_snapshots = vec![
                 snapshot("1", "before the update", 30 * DAY, 0),
                 snapshot("2", "running", 12 * DAY, 512 << 20),
             ];

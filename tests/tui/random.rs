@@ -57,9 +57,9 @@ fn any_forest() -> impl Strategy<Value = Vec<Image>> {
                 2 => image.on(&name(i)),
                 3 => image.on(&name(i + 1)),
                 4 => image.on(&below).held(),
-                5 => image.facts(|facts| {
-                    facts.snapshots = 40;
-                    facts.first_snapshots = vec![snapshot("1", "one", DAY, 0); 3];
+                5 => image.info(|info| {
+                    info.snapshots = 40;
+                    info.first_snapshots = vec![snapshot("1", "one", DAY, 0); 3];
                 }),
                 _ => image.on(&below),
             }

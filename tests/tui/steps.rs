@@ -380,7 +380,7 @@ fn read_only_hides_what_changes_and_refuses_its_keys() {
         harness
             .asked
             .iter()
-            .all(|effect| matches!(effect, Effect::Facts(_))),
+            .all(|effect| matches!(effect, Effect::Info(_))),
         "{:?}",
         harness.asked
     );
@@ -1316,7 +1316,7 @@ fn a_form_that_is_left_leaves_no_passphrase_behind() {
 #[test]
 fn a_conversion_encrypts_and_takes_bitmaps_along_where_there_are_any() {
     let mut forest = forest();
-    forest.push(qcow2("tracked.qcow2", 1 << 30, 60).facts(|facts| facts.bitmaps = 2));
+    forest.push(qcow2("tracked.qcow2", 1 << 30, 60).info(|info| info.bitmaps = 2));
     let mut harness = AppHarness::new(forest, (100, 40));
     harness.go_to("Overlay-1B.qcow2");
     harness.press("V");
@@ -1531,7 +1531,7 @@ fn every_action_is_about_the_marks_and_only_without_any_about_the_cursor() {
         forest.push(
             qcow2("odd.qcow2", 1 << 30, 60)
                 .on("RootBase.qcow2")
-                .facts(|facts| facts.corrupt = true),
+                .info(|info| info.corrupt = true),
         );
         forest.push(qcow2("on-odd.qcow2", 1 << 30, 60).on("odd.qcow2"));
         let mut harness = AppHarness::new(forest, (100, 40));
@@ -1588,14 +1588,14 @@ fn the_inside_of_a_marked_image_is_asked_for_while_its_list_is_open() {
     harness.press("K");
     let golden = PathBuf::from("/vm/golden-win.qcow2");
     assert!(
-        matches!(&harness.asked[..], [Effect::Facts(path)] if *path == golden),
+        matches!(&harness.asked[..], [Effect::Info(path)] if *path == golden),
         "{:?}",
         harness.asked
     );
     harness.press("<esc>");
     assert!(matches!(
         harness.asked.last(),
-        Some(Effect::Facts(path)) if path.ends_with("Overlay-1B.qcow2")
+        Some(Effect::Info(path)) if path.ends_with("Overlay-1B.qcow2")
     ));
 }
 

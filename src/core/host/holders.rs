@@ -37,25 +37,25 @@ pub fn holders_of(files: &[FileId]) -> HashMap<FileId, Vec<Holder>> {
     if files.is_empty() {
         return HashMap::new();
     }
-    let of_all = with_survey(|survey| {
-        let found = files.iter().map(|file| (*file, survey.holders(*file)));
+    let of_all = with_scan(|scan| {
+        let found = files.iter().map(|file| (*file, scan.holders(*file)));
         found.filter(|(_, holders)| !holders.is_empty()).collect()
     });
     of_all.unwrap_or_else(|| {
         let wanted: HashSet<FileId> = files.iter().copied().collect();
-        let survey = Survey::make(|id| wanted.contains(&id));
-        survey.all()
+        let scan = DescriptorScan::make(|id| wanted.contains(&id));
+        scan.all()
     })
 }
 
 /// Does something that asks of many files who has them open, such as a plan: on this thread all of that is
 /// answered from one pass over the processes, made when it is asked for first.
-pub fn during_one_survey<T>(work: impl FnOnce() -> T) -> T {
-    let is_outermost = SURVEY.with(|survey| {
-        let mut survey = survey.borrow_mut();
-        let first = survey.is_none();
+pub fn during_one_scan<T>(work: impl FnOnce() -> T) -> T {
+    let is_outermost = SURVEY.with(|scan| {
+        let mut scan = scan.borrow_mut();
+        let first = scan.is_none();
         if first {
-            *survey = Some(None);
+            *scan = Some(None);
         }
         first
     });
@@ -64,7 +64,7 @@ pub fn during_one_survey<T>(work: impl FnOnce() -> T) -> T {
     impl Drop for End {
         fn drop(&mut self) {
             if self.0 {
-                SURVEY.with(|survey| *survey.borrow_mut() = None);
+                SURVEY.with(|scan| *scan.borrow_mut() = None);
             }
         }
     }
@@ -73,16 +73,18 @@ pub fn during_one_survey<T>(work: impl FnOnce() -> T) -> T {
 }
 
 thread_local! {
-    /// Outside of [`during_one_survey`] nothing, in it the survey once it is made.
-    static SURVEY: RefCell<Option<Option<Survey>>> = const { RefCell::new(None) };
+    /// Outside of [`during_one_scan`] nothing, in it the scan once it is made.
+    static SURVEY: RefCell<Option<Option<DescriptorScan>>> = const { RefCell::new(None) };
 }
 
-/// Asks the survey of this thread; nothing where there is none to be kept.
-fn with_survey<T>(ask: impl FnOnce(&Survey) -> T) -> Option<T> {
-    SURVEY.with(|survey| {
-        let mut survey = survey.borrow_mut();
-        let made = survey.as_mut()?;
-        Some(ask(made.get_or_insert_with(|| Survey::make(|_| true))))
+/// Asks the scan of this thread; nothing where there is none to be kept.
+fn with_scan<T>(ask: impl FnOnce(&DescriptorScan) -> T) -> Option<T> {
+    SURVEY.with(|scan| {
+        let mut scan = scan.borrow_mut();
+        let made = scan.as_mut()?;
+        Some(ask(
+            made.get_or_insert_with(|| DescriptorScan::make(|_| true))
+        ))
     })
 }
 
@@ -90,8 +92,8 @@ fn with_survey<T>(ask: impl FnOnce(&Survey) -> T) -> Option<T> {
 /// all who have it open. This process counts when it holds locks through a descriptor other than
 /// `asking`.
 pub(super) fn holders_in_the_way(file: FileId, asking: i32) -> Vec<Holder> {
-    let others = with_survey(|survey| survey.holders(file));
-    let mut found = others.unwrap_or_else(|| Survey::make(|id| id == file).holders(file));
+    let others = with_scan(|scan| scan.holders(file));
+    let mut found = others.unwrap_or_else(|| DescriptorScan::make(|id| id == file).holders(file));
     found.extend(own_locks_on(file, asking));
     found.sort_by_key(|holder| holder.pid);
     if found.iter().any(|holder| holder.locks) {
@@ -127,13 +129,13 @@ fn own_locks_on(file: FileId, asking: i32) -> Option<Holder> {
 
 /// Which descriptors of other processes lead to which files, from one pass over all of them.
 #[derive(Debug, Default)]
-struct Survey {
+struct DescriptorScan {
     descriptors: HashMap<FileId, Vec<(u32, i32)>>,
 }
 
-impl Survey {
+impl DescriptorScan {
     fn make(wanted: impl Fn(FileId) -> bool) -> Self {
-        let mut survey = Self::default();
+        let mut scan = Self::default();
         let mut budget = MAX_DESCRIPTORS;
         let me = std::process::id();
         let mut pids: Vec<u32> = numbers_in(Path::new("/proc"), usize::MAX);
@@ -145,11 +147,11 @@ impl Survey {
             budget = budget.saturating_sub(descriptors.len());
             for fd in descriptors {
                 if let Some(id) = file_of(&process, fd).filter(|id| wanted(*id)) {
-                    survey.descriptors.entry(id).or_default().push((pid, fd));
+                    scan.descriptors.entry(id).or_default().push((pid, fd));
                 }
             }
         }
-        survey
+        scan
     }
 
     /// Those who have a file open, in order of process id: looked at only now.
@@ -376,21 +378,21 @@ mod tests {
     }
 
     #[test]
-    fn one_survey_answers_all_questions_of_one_piece_of_work() {
+    fn one_scan_answers_all_questions_of_one_piece_of_work() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let stat = file.as_file().metadata().unwrap();
         let id = FileId {
             device: stat.dev(),
             inode: stat.ino(),
         };
-        let mut child = during_one_survey(|| {
+        let mut child = during_one_scan(|| {
             assert!(holders(id).is_empty());
             let child = std::process::Command::new("sleep")
                 .arg("30")
                 .stdin(fs::File::open(file.path()).unwrap())
                 .spawn()
                 .unwrap();
-            during_one_survey(|| assert!(holders(id).is_empty(), "looked at once"));
+            during_one_scan(|| assert!(holders(id).is_empty(), "looked at once"));
             assert!(holders(id).is_empty(), "the inner one ends nothing");
             child
         });

@@ -20,7 +20,7 @@ use super::device;
 use super::file::{Access, HostFile};
 use super::holder::Holder;
 use super::holders::holders_of;
-use super::machine::{Host, Space, require_file};
+use super::interface::{Host, Space, require_file};
 use super::real_file::{RealFile, kind_of, refuse_unless_bytes, stat_of};
 use super::stat::{FileId, FileKind, Stat};
 

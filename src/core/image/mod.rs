@@ -51,7 +51,7 @@ pub use progress::{NoProgress, ProgressSink};
 pub use read::backing::{
     BackingName, BackingTarget, Mention, Unresolvable, beside, is_described, unresolvable,
 };
-pub use read::backing_view::{BackingDiff, BackingView, Compared, Place};
+pub use read::backing_view::{BackingDiff, BackingView, Compared, ViewRun};
 pub use read::bitmaps::{Dirty, bitmaps, dirty, dirty_bits};
 pub use read::chain::{Chain, Layer, MAX_DEPTH, Resolved, data_file_path};
 pub use read::cut_short::cut_short;
@@ -61,7 +61,7 @@ pub use read::info::{BackingRef, Compression, Encryption, ImageInfo, Unopenable}
 pub use read::luks::{Keys, Passphrase, Passphrases, luks_header};
 pub use read::map::{MapRun, MapState};
 pub use read::metadata_overlap::MetadataOverlap;
-pub use read::probe::{Probe, built_on, facts, named_like_qcow2, probe, recognised};
+pub use read::probe::{Probe, built_on, header_info, named_like_qcow2, probe, recognised};
 pub use read::qcow2_layer::{Qcow2, closed, read_header};
 pub use read::raw::Raw;
 pub use read::snapshots::snapshots;

@@ -53,7 +53,7 @@ impl Forest {
             (_, Some(path)) => path.to_path_buf(),
         };
         let file: Option<FileId> = match &backing.state {
-            BackingState::There(file) => Some(*file),
+            BackingState::Present(file) => Some(*file),
             _ => None,
         };
         let stat = backing.outside.as_deref();
@@ -81,7 +81,7 @@ impl Forest {
             (None, _) => {}
         }
         let location = match &backing.state {
-            BackingState::There(_) | BackingState::Unreachable(_) => Location::OutsideScan,
+            BackingState::Present(_) | BackingState::Unreachable(_) => Location::OutsideScan,
             BackingState::Missing => Location::Missing,
             BackingState::Elsewhere(_) => Location::Elsewhere,
         };

@@ -23,7 +23,7 @@ fn stat(inode: u64) -> Stat {
     }
 }
 
-fn facts() -> ImageInfo {
+fn info() -> ImageInfo {
     ImageInfo {
         version: 3,
         virtual_size: 1 << 26,
@@ -63,7 +63,7 @@ pub(in crate::forest) fn image(
 ) -> ScannedFile {
     let link = backing.map(|(path, inode)| {
         let state = inode.map_or(BackingState::Missing, |inode| {
-            BackingState::There(stat(inode).id)
+            BackingState::Present(stat(inode).id)
         });
         let format = Some(Format::Qcow2);
         let mut link = Backing::new(path.as_ref(), format, Some(Path::new(path)), state);
@@ -76,7 +76,7 @@ pub(in crate::forest) fn image(
         path: path.into(),
         symlink: false,
         stat: Some(stat(inode)),
-        content: Content::Qcow2(Arc::new(facts())),
+        content: Content::Qcow2(Arc::new(info())),
         backing: link.map(Box::new),
         also: Vec::new(),
         holders: Vec::new(),

@@ -55,7 +55,7 @@ pub(in crate::forest) struct Looker {
     /// The directories that are scanned, with all links resolved, and as given.
     roots: Vec<(PathBuf, PathBuf)>,
     /// Where directories of backing names lead.
-    places: Mutex<HashMap<PathBuf, Place>>,
+    places: Mutex<HashMap<PathBuf, Directory>>,
     state: Mutex<State>,
 }
 
@@ -73,7 +73,7 @@ struct State {
     /// the forest does not depend on which file is looked at first.
     left_over: BTreeMap<(FileId, PathBuf), Option<Format>>,
     /// All facts that were found: those of most images are alike.
-    facts: HashSet<Arc<ImageInfo>>,
+    info: HashSet<Arc<ImageInfo>>,
     /// All that was found recorded of backing files: overlays on bases of the same name record the same.
     recorded: HashSet<Arc<Recorded>>,
 }
@@ -106,7 +106,7 @@ impl State {
 
 /// Where a directory is.
 #[derive(Debug, Clone)]
-struct Place {
+struct Directory {
     /// Its name: as the walk would have it if it is inside, otherwise with all links resolved.
     path: PathBuf,
     inside: bool,
@@ -262,16 +262,16 @@ impl Looker {
         let len = stat.as_ref().map_or(0, |stat| stat.len);
         found.stat = stat;
         found.content = match (probed, &visit.why) {
-            (Probe::Qcow2(facts, backing), _) => {
+            (Probe::Qcow2(info, backing), _) => {
                 if let Some(backing) = backing {
                     let (link, also) = self.backing(path, &backing);
                     found.backing = Some(Box::new(link));
                     found.also = also;
                 }
-                if let Some(name) = &facts.data_file {
+                if let Some(name) = &info.data_file {
                     found.also.extend(self.data_files(path, name));
                 }
-                Content::Qcow2(once(&mut lock(&self.state).facts, *facts))
+                Content::Qcow2(once(&mut lock(&self.state).info, *info))
             }
             (Probe::Damaged(why), _) => Content::Damaged(why),
             (Probe::Other(_), Why::Met) => return None,
@@ -398,7 +398,7 @@ impl Looker {
         // What is not understood says nothing of the format of the file itself.
         let format = link.format().filter(|_| is_understood).cloned();
         let (path, state, outside) = self.follow(overlay, &path, format.as_ref());
-        if let (true, BackingState::There(file)) = (is_understood, &state) {
+        if let (true, BackingState::Present(file)) = (is_understood, &state) {
             rest.retain(|edge| edge.file != *file);
         }
         link.state = state;
@@ -415,7 +415,7 @@ impl Looker {
         let from_here = here.then(|| path.to_path_buf());
         let mut edges: Vec<Edge> = Vec::new();
         for path in from_here.into_iter().chain(from_image) {
-            if let (path, BackingState::There(file), _) = self.follow(overlay, &path, None)
+            if let (path, BackingState::Present(file), _) = self.follow(overlay, &path, None)
                 && !edges.iter().any(|edge| edge.file == file)
             {
                 edges.push(Edge {
@@ -507,7 +507,7 @@ impl Looker {
                         lock(&self.state).take_up(&path, file, format, inside);
                     }
                     outside = (!inside).then(|| Box::new(stat));
-                    BackingState::There(file)
+                    BackingState::Present(file)
                 }
                 FileKind::Directory => BackingState::Unreachable(
                     format!(
@@ -540,7 +540,7 @@ impl Looker {
     }
 
     /// The place of the directory a file is in.
-    fn place_of(&self, path: &Path) -> Option<Place> {
+    fn place_of(&self, path: &Path) -> Option<Directory> {
         let directory = match path.parent()? {
             empty if empty.as_os_str().is_empty() => Path::new("."),
             directory => directory,
@@ -556,7 +556,7 @@ impl Looker {
             .filter(|(_, given)| !self.is_inside_another_root(given))
             .find_map(|(root, given)| {
                 let rest = canonical.strip_prefix(root).ok()?;
-                Some(Place {
+                Some(Directory {
                     path: if rest.as_os_str().is_empty() {
                         given.clone()
                     } else {
@@ -565,7 +565,7 @@ impl Looker {
                     inside: true,
                 })
             })
-            .unwrap_or(Place {
+            .unwrap_or(Directory {
                 path: canonical,
                 inside: false,
             });

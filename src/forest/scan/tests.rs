@@ -372,7 +372,7 @@ proptest! {
             for visit in looker.left_over() {
                 forest.extend(looker.look(&visit));
             }
-            crate::forest::picture::json(&forest, &|_, _, _| serde_json::Value::Null)
+            crate::forest::render::json(&forest, &|_, _, _| serde_json::Value::Null)
         };
         prop_assert_eq!(look_in(&order), look_in(&[0, 1, 2, 3, 4, 5, 6, 7, 8]));
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::machines::places::tests::system as a_system;
-use crate::machines::survey::read_with;
+use crate::machines::products::read_with;
 
 /// A domain with one disk, which the definition pins on another.
 fn domain(name: &str, id: &str, disk: &str, pin: &str) -> String {

@@ -17,7 +17,7 @@ use crate::ops::framework::format::{name, shown};
 use crate::ops::framework::locked_host::{LockedHost, files_of, has_secrets};
 use crate::ops::framework::locks::Locks;
 use crate::ops::framework::plan::Job;
-use crate::ops::framework::trash::{Batch, Item};
+use crate::ops::framework::trash::{Batch, TrashItem};
 use crate::ops::{
     Commit, CommittedLayer, Error, Outcome, Phase, Plan, Progress, Relinked, Request, Uncommit,
 };
@@ -44,7 +44,7 @@ pub(super) struct Child {
 
 /// An image that has views to be kept intact.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Kept {
+pub(super) struct PreservedImage {
     pub(super) path: PathBuf,
     pub(super) views: Views,
     /// The number, in the chain of the uppermost layer, of the layer it is built on.
@@ -69,7 +69,7 @@ pub(super) struct CommitJob {
     /// Every file that is opened.
     pub(super) files_to_lock: FilesToLock,
     pub(super) children: Vec<Child>,
-    pub(super) kept: Vec<Kept>,
+    pub(super) kept: Vec<PreservedImage>,
     pub(super) keep_old: Option<KeepOld>,
     pub(super) layer: CommittedLayer,
     /// Bytes to be copied, for the progress.
@@ -93,13 +93,13 @@ impl Job for CommitJob {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         progress.enter(Phase::Collect, 0);
         let locks = self.files_to_lock.lock(plan)?;
-        self.carry_out(plan, &locks, progress)
+        self.execute(plan, &locks, progress)
     }
 }
 
 impl CommitJob {
     /// Everything, with the files locked and looked at.
-    pub(super) fn carry_out(
+    pub(super) fn execute(
         &self,
         plan: &Plan,
         locks: &Locks,
@@ -124,7 +124,7 @@ impl CommitJob {
             remarks.extend(batch.remarks().iter().cloned());
             entry = Some(batch.name().to_owned());
             // The merge is done: the layers go whatever was asked meanwhile.
-            touched.extend(batch.carry_out(&Progress::new())?);
+            touched.extend(batch.execute(&Progress::new())?);
         }
         touched.sort();
         touched.dedup();
@@ -233,7 +233,7 @@ impl CommitJob {
     /// These receive what they would lose.
     pub(super) fn keep(
         &self,
-        all: &[Kept],
+        all: &[PreservedImage],
         host: &dyn Host,
         progress: &Progress,
     ) -> image::Result<()> {
@@ -261,10 +261,10 @@ impl CommitJob {
         }
         // The uppermost first: what is left of a run that is cut off here has nobody above it, and the
         // trash brings back what went.
-        let items: Vec<Item> = self
+        let items: Vec<TrashItem> = self
             .run
             .iter()
-            .map(|member| Item {
+            .map(|member| TrashItem {
                 path: member.path.clone(),
                 why: format!("committed into {}", name(&self.base.path)),
                 bytes: member.bytes,

@@ -1,12 +1,12 @@
 //! Commit: a layer, or a run of layers, is merged down into an image below it. Planned here; which
-//! layers these are is found in `run`, who would lose what in `survey`, what becomes of them is decided in
+//! layers these are is found in `run`, who would lose what in `analysis`, what becomes of them is decided in
 //! `others`, and the merge itself is in `merge`.
 
+mod analysis;
 mod merge;
 mod others;
 pub(super) mod request;
 mod run;
-mod survey;
 mod uncommit;
 
 use std::collections::{BTreeSet, HashSet};
@@ -35,10 +35,10 @@ use super::{
     BackingStyle, CommandLine, Commit, CommittedLayer, Context, EffectKind, Note, NoteKind, Plan,
     RefusalKind, Remedy, Request, Siblings, Undo, WayOut, trash,
 };
-use merge::{Child, CommitJob, KeepOld, Kept, MergedFile};
+use analysis::{Analysis, Dependant};
+use merge::{Child, CommitJob, KeepOld, MergedFile, PreservedImage};
 use others::{judge_dependants, plan_children};
-use run::{Run, find_run};
-use survey::{Dependant, Survey};
+use run::{CommitRange, find_run};
 
 impl Operation for Commit {
     fn name(&self) -> &'static str {
@@ -235,18 +235,18 @@ fn plan_sparing(plan: &mut Plan, request: &Commit, spared: &HashSet<NodeId>) -> 
         return None;
     }
     let stays = request.layer == CommittedLayer::Keep;
-    let mut survey = match Survey::make(&context, &run, stays) {
-        Ok(survey) => survey,
+    let mut analysis = match Analysis::make(&context, &run, stays) {
+        Ok(analysis) => analysis,
         Err(error) => {
             plan.refuse_unsaid(&error, "this commit");
             return None;
         }
     };
-    survey
+    analysis
         .dependants
         .retain(|dependant| !spared.contains(&dependant.node));
     if run.base_format != Format::Qcow2
-        && let Some(grown) = survey.grows_to
+        && let Some(grown) = analysis.grows_to
         && let Some(stat) = device::stat_of(context.host.as_ref(), &base.path)
     {
         plan.refuse(
@@ -256,12 +256,12 @@ fn plan_sparing(plan: &mut Plan, request: &Commit, spared: &HashSet<NodeId>) -> 
                 name(&top.path),
                 shown(&base.path),
                 size(stat.len),
-                device::extend_line(&stat, grown - survey.base_size)
+                device::extend_line(&stat, grown - analysis.base_size)
             ),
         );
         return None;
     }
-    if let Some(why) = &survey.cannot_grow {
+    if let Some(why) = &analysis.cannot_grow {
         plan.refuse(
             RefusalKind::of(&why.kind),
             format!(
@@ -277,42 +277,42 @@ fn plan_sparing(plan: &mut Plan, request: &Commit, spared: &HashSet<NodeId>) -> 
     plan.effect(
         EffectKind::Writes,
         &base.path,
-        Some(survey.data + survey.zeros),
-        what_is_written(&survey),
+        Some(analysis.data + analysis.zeros),
+        what_is_written(&analysis),
     );
     let keep_old = match request.keep_old.as_deref() {
         None => None,
-        Some(new) => Some(plan_keep_old(plan, &run, &mut survey, new)?),
+        Some(new) => Some(plan_keep_old(plan, &run, &mut analysis, new)?),
     };
-    let kept = judge_dependants(plan, &run, &survey, request);
-    let children = plan_children(plan, &run, &survey);
-    say_what_goes(plan, &run, &survey, request.layer);
+    let kept = judge_dependants(plan, &run, &analysis, request);
+    let children = plan_children(plan, &run, &analysis);
+    say_what_goes(plan, &run, &analysis, request.layer);
     plan.frees = match stays {
-        true => survey.freed,
+        true => analysis.freed,
         false => run.layers.iter().map(|layer| on_disk(layer)).sum(),
     };
-    plan.copies = survey.data + kept.iter().map(|dependant| dependant.loses).sum::<u64>();
+    plan.copies = analysis.data + kept.iter().map(|dependant| dependant.loses).sum::<u64>();
     if keep_old.as_ref().is_some_and(|old| !old.is_there) {
-        plan.copies += survey.old.certain;
+        plan.copies += analysis.old.certain;
     }
-    note_facts(plan, &run, &survey);
+    note_info(plan, &run, &analysis);
     say_of_secrecy(plan, &run, &kept, keep_old.as_ref());
     let files_to_lock = files_to_lock(&context, &run, &kept, &children);
     files_to_lock.secure(plan);
-    require_unchanged(plan, &survey, &kept);
+    require_unchanged(plan, &analysis, &kept);
     if run.base_format == Format::Qcow2 {
-        space::need_growth(plan, &base.path, survey.new_in_base);
+        space::need_growth(plan, &base.path, analysis.new_in_base);
     } else {
         // What a raw disk's guest wrote into its first sector says nothing of where its bytes lie.
-        space::need_at(plan, &base.path, survey.new_in_base.total());
+        space::need_at(plan, &base.path, analysis.new_in_base.total());
     }
     if stays {
-        space::need_growth(plan, &top.path, survey.emptied);
+        space::need_growth(plan, &top.path, analysis.emptied);
     }
     for dependant in &kept {
         space::need_growth(plan, &dependant.path, dependant.growth);
     }
-    let undo = say_undo(plan, &run, &survey, keep_old.as_ref(), request.layer);
+    let undo = say_undo(plan, &run, &analysis, keep_old.as_ref(), request.layer);
     let were = were(plan, &children);
     list_commands(plan, &run, request, &children, &kept);
     let member = |node: &Node, format: &Format| MergedFile {
@@ -356,7 +356,7 @@ fn were(plan: &Plan, children: &[Child]) -> Vec<Relinked> {
 }
 
 /// A layer on a block device cannot go to the trash: it stays, emptied, until the person removes the device.
-fn leave_devices(plan: &mut Plan, run: &Run<'_>, request: &Commit) -> Commit {
+fn leave_devices(plan: &mut Plan, run: &CommitRange<'_>, request: &Commit) -> Commit {
     if request.layer == CommittedLayer::Keep {
         return request.clone();
     }
@@ -401,13 +401,13 @@ fn on_disk(node: &Node) -> u64 {
 }
 
 /// Each image once.
-fn by_file(kept: &[Dependant]) -> Vec<Kept> {
-    let mut files: Vec<Kept> = Vec::new();
+fn by_file(kept: &[Dependant]) -> Vec<PreservedImage> {
+    let mut files: Vec<PreservedImage> = Vec::new();
     for dependant in kept {
         match files.iter_mut().find(|file| file.path == dependant.path) {
             Some(file) if dependant.is_image() => file.views = Views::All,
             Some(_) => {}
-            None => files.push(Kept {
+            None => files.push(PreservedImage {
                 path: dependant.path.clone(),
                 views: dependant.views(),
                 on: dependant.on,
@@ -420,8 +420,8 @@ fn by_file(kept: &[Dependant]) -> Vec<Kept> {
 /// Plans the overlay that shows what the base shows now.
 fn plan_keep_old(
     plan: &mut Plan,
-    run: &Run<'_>,
-    survey: &mut Survey,
+    run: &CommitRange<'_>,
+    analysis: &mut Analysis,
     new: &Path,
 ) -> Option<KeepOld> {
     let base = name(&run.base.path);
@@ -435,7 +435,7 @@ fn plan_keep_old(
     };
     let options = CreateOptions {
         backing: Some((recorded, run.base_format.clone())),
-        ..CreateOptions::new(survey.base_size)
+        ..CreateOptions::new(analysis.base_size)
     };
     let keep_old = |is_there| KeepOld {
         path: new.to_path_buf(),
@@ -444,12 +444,12 @@ fn plan_keep_old(
     };
     // What a commit that was cut off has made holds all that is overwritten, and is left as it is.
     let there = resolve::named(plan.context(), new).ok().map(|node| node.id);
-    let mut own = survey
+    let mut own = analysis
         .dependants
         .iter()
         .filter(|dependant| Some(dependant.node) == there);
     if own.clone().next().is_some() && own.all(|d| d.loses == 0 && d.is_image() && !d.moves) {
-        survey
+        analysis
             .dependants
             .retain(|dependant| Some(dependant.node) != there);
         plan.note(NoteKind::Interrupted, format!(
@@ -459,7 +459,7 @@ fn plan_keep_old(
         ));
         return Some(keep_old(true));
     }
-    if survey.is_merged {
+    if analysis.is_merged {
         plan.warn(NoteKind::Interrupted, format!(
             "{base} shows all that {} holds already, so {} will show that too: what a commit that was \
              interrupted has overwritten is not in it",
@@ -467,7 +467,7 @@ fn plan_keep_old(
             name(new)
         ));
     }
-    let bytes = survey.old.certain;
+    let bytes = analysis.old.certain;
     let empty = match image::new_len(new, &options) {
         Ok(len) => len.image_blocks,
         Err(error) => {
@@ -478,7 +478,7 @@ fn plan_keep_old(
             return None;
         }
     };
-    let needed = empty.saturating_add(survey.old.growth.total());
+    let needed = empty.saturating_add(analysis.old.growth.total());
     new_file::check(plan, new, needed)?;
     plan.effect(
         EffectKind::Creates,
@@ -494,7 +494,12 @@ fn plan_keep_old(
 }
 
 /// What becomes of the merged layers.
-fn say_what_goes(plan: &mut Plan, run: &Run<'_>, survey: &Survey, layer: CommittedLayer) {
+fn say_what_goes(
+    plan: &mut Plan,
+    run: &CommitRange<'_>,
+    analysis: &Analysis,
+    layer: CommittedLayer,
+) {
     let base = name(&run.base.path);
     if layer == CommittedLayer::Trash {
         for layer in &run.layers {
@@ -510,7 +515,7 @@ fn say_what_goes(plan: &mut Plan, run: &Run<'_>, survey: &Survey, layer: Committ
     }
     let top = run.top();
     let text = format!("stays as an empty layer on {base}");
-    plan.effect(EffectKind::Empties, &top.path, Some(survey.freed), text);
+    plan.effect(EffectKind::Empties, &top.path, Some(analysis.freed), text);
     if !top.children.is_empty() {
         plan.keeps.push(format!(
             "the images built on {}: they read through it",
@@ -522,8 +527,8 @@ fn say_what_goes(plan: &mut Plan, run: &Run<'_>, survey: &Survey, layer: Committ
 /// Whether and how it can be taken back.
 fn say_undo(
     plan: &mut Plan,
-    run: &Run<'_>,
-    survey: &Survey,
+    run: &CommitRange<'_>,
+    analysis: &Analysis,
     keep_old: Option<&KeepOld>,
     layer: CommittedLayer,
 ) -> Option<Request> {
@@ -532,7 +537,7 @@ fn say_undo(
         plan.undo = Undo::Impossible(format!("the old content of {base} is overwritten"));
         return None;
     };
-    if survey.grows_to.is_some() {
+    if analysis.grows_to.is_some() {
         plan.undo = Undo::Impossible(format!(
             "{} shows the old content of {base}, but {base} stays as long as it becomes",
             name(&old.path)
@@ -558,24 +563,24 @@ fn say_undo(
     }))
 }
 
-fn what_is_written(survey: &Survey) -> String {
-    let mut parts = vec![format!("{} of data", size(survey.data))];
-    if survey.zeros > 0 {
-        parts.push(format!("{} of zeros", size(survey.zeros)));
+fn what_is_written(analysis: &Analysis) -> String {
+    let mut parts = vec![format!("{} of data", size(analysis.data))];
+    if analysis.zeros > 0 {
+        parts.push(format!("{} of zeros", size(analysis.zeros)));
     }
     let mut text = format!("{}, over what is there", parts.join(" and "));
-    if let Some(grown) = survey.grows_to {
+    if let Some(grown) = analysis.grows_to {
         text.push_str(&format!("; its disk grows to {}", size(grown)));
     }
     text
 }
 
-fn note_facts(plan: &mut Plan, run: &Run<'_>, survey: &Survey) {
+fn note_info(plan: &mut Plan, run: &CommitRange<'_>, analysis: &Analysis) {
     warn_of_unread(plan, &run.base.path);
     let base = name(&run.base.path);
-    if let Some(facts) = run.base.facts() {
-        if facts.snapshots > 0 {
-            let number = usize::try_from(facts.snapshots).unwrap_or(usize::MAX);
+    if let Some(info) = run.base.info() {
+        if info.snapshots > 0 {
+            let number = usize::try_from(info.snapshots).unwrap_or(usize::MAX);
             plan.keeps.push(format!(
                 "{} of {base}: {} its own copies",
                 count(number, "internal snapshot"),
@@ -586,23 +591,23 @@ fn note_facts(plan: &mut Plan, run: &Run<'_>, survey: &Survey) {
                 }
             ));
         }
-        if facts.bitmaps > 0 {
+        if info.bitmaps > 0 {
             plan.warn(NoteKind::Bitmaps, format!("the dirty bitmaps of {base} that record writes will be marked as in use, which makes QEMU ignore them: backups start over"));
         }
     }
-    if survey.data > 0 && !run.base.is_encrypted() {
+    if analysis.data > 0 && !run.base.is_encrypted() {
         let layers = run.layers.iter().copied();
         warn_of_plain_copies(plan, layers, std::slice::from_ref(&base));
     }
-    if survey.overlay_is_shorter() {
+    if analysis.overlay_is_shorter() {
         plan.warn(NoteKind::Size, format!(
             "{} is shorter than {base} ({} and {}): {base} keeps its length, and its end shows again",
             name(&run.top().path),
-            size(survey.overlay_size),
-            size(survey.base_size)
+            size(analysis.overlay_size),
+            size(analysis.base_size)
         ));
     }
-    if survey.data + survey.zeros == 0 {
+    if analysis.data + analysis.zeros == 0 {
         plan.note(
             NoteKind::Manner,
             format!(
@@ -614,7 +619,12 @@ fn note_facts(plan: &mut Plan, run: &Run<'_>, survey: &Survey) {
 }
 
 /// Says which images besides the base receive what was encrypted, and are not.
-fn say_of_secrecy(plan: &mut Plan, run: &Run<'_>, kept: &[Dependant], keep_old: Option<&KeepOld>) {
+fn say_of_secrecy(
+    plan: &mut Plan,
+    run: &CommitRange<'_>,
+    kept: &[Dependant],
+    keep_old: Option<&KeepOld>,
+) {
     let forest = Arc::clone(&plan.context().forest);
     let receives = |dependant: &&Dependant| {
         let node = forest.get(dependant.node);
@@ -633,8 +643,8 @@ fn say_of_secrecy(plan: &mut Plan, run: &Run<'_>, kept: &[Dependant], keep_old: 
 }
 
 /// Whoever is left alone since nothing it reads changes has to be as it was when that was found out.
-fn require_unchanged(plan: &mut Plan, survey: &Survey, kept: &[Dependant]) {
-    for dependant in &survey.dependants {
+fn require_unchanged(plan: &mut Plan, analysis: &Analysis, kept: &[Dependant]) {
+    for dependant in &analysis.dependants {
         if kept.iter().any(|other| other.path == dependant.path) {
             continue;
         }
@@ -647,7 +657,7 @@ fn require_unchanged(plan: &mut Plan, survey: &Survey, kept: &[Dependant]) {
 /// Everything written, and what lies below the base.
 fn files_to_lock(
     context: &Context,
-    run: &Run<'_>,
+    run: &CommitRange<'_>,
     kept: &[Dependant],
     children: &[Child],
 ) -> FilesToLock {
@@ -671,7 +681,7 @@ fn files_to_lock(
 /// The same with qemu-img, where qemu-img can do it.
 fn list_commands(
     plan: &mut Plan,
-    run: &Run<'_>,
+    run: &CommitRange<'_>,
     request: &Commit,
     children: &[Child],
     kept: &[Dependant],

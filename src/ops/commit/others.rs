@@ -18,25 +18,28 @@ use crate::ops::{
 };
 use crate::units::{count, size};
 
+use super::analysis::{Analysis, Dependant};
 use super::merge::Child;
-use super::run::Run;
-use super::survey::{Dependant, Survey};
+use super::run::CommitRange;
 
 /// Everybody else who reads the base: refused, kept intact or broken, as was asked. Returns those to
 /// be kept intact.
 pub(super) fn judge_dependants(
     plan: &mut Plan,
-    run: &Run<'_>,
-    survey: &Survey,
+    run: &CommitRange<'_>,
+    analysis: &Analysis,
     request: &Commit,
 ) -> Vec<Dependant> {
     let forest = Arc::clone(&plan.context().forest);
     let siblings = request.siblings;
     let mut kept = keep(
         plan,
-        survey.dependants.iter().filter(|d| d.moves && d.loses > 0),
+        analysis
+            .dependants
+            .iter()
+            .filter(|d| d.moves && d.loses > 0),
     );
-    let staying = || survey.dependants.iter().filter(|d| !d.moves);
+    let staying = || analysis.dependants.iter().filter(|d| !d.moves);
     let losers: Vec<&Dependant> = staying().filter(|d| d.loses > 0).collect();
     let safe: Vec<String> = staying()
         .filter(|d| d.loses == 0)
@@ -46,7 +49,7 @@ pub(super) fn judge_dependants(
         plan.keeps
             .push(format!("{}: nothing they read changes", listed(&safe, 5)));
     }
-    if survey.is_merged {
+    if analysis.is_merged {
         plan.note(
             NoteKind::Interrupted,
             format!(
@@ -148,7 +151,7 @@ pub(super) fn judge_dependants(
 
 /// The other direction, which leaves the base and whoever reads it alone: what is built on the layer takes in what
 /// it holds, or the layer, where nothing is, what the base holds.
-fn merge_upward(run: &Run<'_>, forest: &Forest) -> WayOut {
+fn merge_upward(run: &CommitRange<'_>, forest: &Forest) -> WayOut {
     let (top, base) = (run.top(), run.base);
     if !forest.is_leaf(top) {
         return WayOut {
@@ -252,9 +255,13 @@ fn broken_text(dependant: &Dependant) -> String {
 }
 
 /// What is built on layers that go, and will be built on the base.
-pub(super) fn plan_children(plan: &mut Plan, run: &Run<'_>, survey: &Survey) -> Vec<Child> {
+pub(super) fn plan_children(
+    plan: &mut Plan,
+    run: &CommitRange<'_>,
+    analysis: &Analysis,
+) -> Vec<Child> {
     let context = plan.context().clone();
-    let moved = survey
+    let moved = analysis
         .dependants
         .iter()
         .filter(|dependant| dependant.moves && dependant.is_image())
@@ -263,8 +270,8 @@ pub(super) fn plan_children(plan: &mut Plan, run: &Run<'_>, survey: &Survey) -> 
     for child in moved {
         let path = shown(&child.path);
         if child
-            .facts()
-            .is_some_and(|facts| !facts.unknown_features.is_empty())
+            .info()
+            .is_some_and(|info| !info.unknown_features.is_empty())
         {
             plan.refuse(RefusalKind::Unsupported, format!("{path} is built on a layer that goes and needs features that are not known here: its header cannot be changed"));
             continue;
@@ -288,7 +295,7 @@ pub(super) fn plan_children(plan: &mut Plan, run: &Run<'_>, survey: &Survey) -> 
 }
 
 /// The name by which an image will know the base, if its header has room for it.
-fn new_name(context: &Context, child: &Node, run: &Run<'_>) -> Result<OsString, String> {
+fn new_name(context: &Context, child: &Node, run: &CommitRange<'_>) -> Result<OsString, String> {
     let recorded = leading_to(context, child, &run.base.path, None)?;
     ImageFile::open(context.host.as_ref(), &child.path, Access::Read)
         .and_then(|file| image::may_relink(&file, &recorded, &run.base_format))

@@ -12,14 +12,14 @@ use crate::ops::{Context, Plan, RefusalKind, WayOut};
 
 /// What is committed into what.
 #[derive(Debug)]
-pub(super) struct Run<'f> {
+pub(super) struct CommitRange<'f> {
     /// The uppermost first; each is built on the next, the last on the base.
     pub(super) layers: Vec<&'f Node>,
     pub(super) base: &'f Node,
     pub(super) base_format: Format,
 }
 
-impl<'f> Run<'f> {
+impl<'f> CommitRange<'f> {
     /// The image named.
     pub(super) fn top(&self) -> &'f Node {
         self.layers.first().copied().unwrap_or(self.base)
@@ -33,7 +33,7 @@ pub(super) fn find_run<'f>(
     context: &'f Context,
     overlay: &Path,
     into: Option<&Path>,
-) -> Option<Run<'f>> {
+) -> Option<CommitRange<'f>> {
     let forest = context.forest.as_ref();
     let found = resolve::named(context, overlay).and_then(|top| {
         Ok((
@@ -83,7 +83,7 @@ pub(super) fn find_run<'f>(
         layers.push(layer);
         if into.is_none_or(|into| into.id == base.id) {
             refuse_doubtful(plan, layer, base, &base_format)?;
-            return Some(Run {
+            return Some(CommitRange {
                 layers,
                 base,
                 base_format,

@@ -24,7 +24,7 @@ use crate::ops::{
 };
 use crate::units::{count, size};
 
-use super::merge::{CommitJob, Kept};
+use super::merge::{CommitJob, PreservedImage};
 use super::plan_sparing;
 
 impl Operation for Uncommit {
@@ -197,7 +197,7 @@ fn is_of_entry(path: &Path, back: &Uncommit) -> bool {
 struct UncommitJob {
     commit: CommitJob,
     /// Those that receive what they would lose, the layers among them: before these leave the trash.
-    kept: Vec<Kept>,
+    kept: Vec<PreservedImage>,
     entries: Vec<trash::Entry>,
     /// From the trash to their places, those below first.
     moves: Vec<(PathBuf, PathBuf)>,
@@ -238,7 +238,7 @@ impl Job for UncommitJob {
                 )
             })?;
         }
-        let mut done = self.commit.carry_out(plan, &locks, progress)?;
+        let mut done = self.commit.execute(plan, &locks, progress)?;
         for entry in &self.entries {
             entry.clear(host, plan.context().state_dir.as_deref());
         }

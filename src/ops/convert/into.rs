@@ -223,21 +223,21 @@ fn say_what_it_means(plan: &mut Plan, node: &Node, disk: u64, written: u64) {
             ),
         );
     }
-    let Some(facts) = node.facts() else {
+    let Some(info) = node.info() else {
         return;
     };
     plan.note(
         NoteKind::Manner,
         format!("{target} is a qcow2 image by its first bytes, and is written as one"),
     );
-    if facts.snapshots > 0 {
-        let number = usize::try_from(facts.snapshots).unwrap_or(usize::MAX);
+    if info.snapshots > 0 {
+        let number = usize::try_from(info.snapshots).unwrap_or(usize::MAX);
         plan.keeps.push(format!(
             "{} of {target}, with what it shows",
             count(number, "internal snapshot")
         ));
     }
-    if facts.bitmaps > 0 {
+    if info.bitmaps > 0 {
         plan.warn(NoteKind::Bitmaps, format!("the dirty bitmaps of {target} that record writes will be marked as in use, which makes QEMU ignore them: backups start over"));
     }
     if node.backing.is_some() {

@@ -340,7 +340,7 @@ struct Forecast {
     bytes: u64,
 }
 
-type Kept = (PathBuf, usize, OsString, Format);
+type KeptBacking = (PathBuf, usize, OsString, Format);
 
 /// The target, what it takes, and what to say of it; a qcow2 image also as it was checked.
 fn target(
@@ -348,7 +348,7 @@ fn target(
     request: &Convert,
     from: &ConvertFrom,
     disk: u64,
-    backing: Option<&Kept>,
+    backing: Option<&KeptBacking>,
 ) -> Option<(ConvertTo, Forecast, String, Option<new_image::NewImage>)> {
     let new = request.new.as_path();
     let counted = |plan: &mut Plan, estimate: AllocationEstimate| match from.forecast(estimate) {

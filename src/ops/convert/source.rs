@@ -92,14 +92,14 @@ pub(super) fn find_source(plan: &mut Plan, path: &Path, request: &Convert) -> Op
         Some(wanted) => Some(snapshot::named(plan, node, wanted)?.id),
     };
     if format == Format::Qcow2
-        && let Some(facts) = node.facts()
+        && let Some(info) = node.info()
     {
         let bitmaps = match request.bitmaps {
-            CarriedBitmaps::None => facts.bitmaps,
+            CarriedBitmaps::None => info.bitmaps,
             CarriedBitmaps::All | CarriedBitmaps::Sound => 0,
         };
         let left: Vec<String> = [
-            (facts.snapshots, "internal snapshot"),
+            (info.snapshots, "internal snapshot"),
             (bitmaps, "dirty bitmap"),
         ]
         .into_iter()
@@ -126,7 +126,7 @@ pub(super) fn find_source(plan: &mut Plan, path: &Path, request: &Convert) -> Op
         if !is_sealed {
             warn_of_plain_copies(plan, [node], &[name(&request.new)]);
         }
-        if facts.corrupt {
+        if info.corrupt {
             plan.warn(
                 NoteKind::Damaged,
                 format!(

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
-use crate::host::during_one_survey;
+use crate::host::during_one_scan;
 use crate::units::size;
 
 use super::context::Context;
@@ -18,7 +18,7 @@ use super::request::Request;
 /// same file are not both possible, and neither is what the filesystems have no room for together.
 #[must_use]
 pub fn plan_each(context: &Context, requests: &[Request]) -> Vec<Plan> {
-    let mut plans: Vec<Plan> = during_one_survey(|| {
+    let mut plans: Vec<Plan> = during_one_scan(|| {
         let planned = requests.iter().map(|request| plan(context, request));
         planned.collect()
     });

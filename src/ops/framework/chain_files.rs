@@ -64,7 +64,7 @@ pub(in crate::ops) fn plan(
 /// A node under a name of its own.
 fn file(plan: &mut Plan, node: &Node, taken: &mut BTreeSet<OsString>) -> Option<ChainFile> {
     let path = shown(&node.path);
-    if node.facts().is_some_and(|facts| facts.data_file.is_some()) {
+    if node.info().is_some_and(|info| info.data_file.is_some()) {
         plan.refuse(
             RefusalKind::Unsupported,
             format!("{path} keeps its data in another file: flatten it into a new file first"),

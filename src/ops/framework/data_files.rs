@@ -27,7 +27,7 @@ pub(in crate::ops) fn data_file_users<'f>(
 
 /// An image's external data file, if it has one that is there.
 pub(in crate::ops) fn data_file_of(host: &dyn Host, node: &Node) -> Option<(PathBuf, Stat)> {
-    let name = node.facts()?.data_file.as_ref()?;
+    let name = node.info()?.data_file.as_ref()?;
     let path = BackingName::interpret(&node.path, name)
         .file()?
         .to_path_buf();
@@ -63,7 +63,7 @@ pub(in crate::ops) fn warn(plan: &mut Plan) {
 fn elsewhere(host: &dyn Host, node: &Node) -> Option<String> {
     let kind = ProblemKind::DirectoryDependentDataFile;
     let problem = node.problems.iter().find(|problem| problem.kind == kind)?;
-    let recorded = Path::new(node.facts()?.data_file.as_deref()?);
+    let recorded = Path::new(node.info()?.data_file.as_deref()?);
     let file_of = |path: &Path| host.stat(path).ok().map(|stat| stat.id);
     let differs = file_of(recorded) != file_of(&beside(&node.path, recorded));
     differs.then(|| problem.message.clone())

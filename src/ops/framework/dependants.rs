@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::forest::{Index, ScanOptions, ScannedFile, news};
 use crate::host::{FileId, Host};
+use crate::machines::Machines;
 
 use super::context::Context;
 use super::error::Error;
@@ -104,11 +105,12 @@ pub(in crate::ops) fn places_of(
 }
 
 /// Looks once more for what depends on the files that the plan touches. Folders are listed again and new or
-/// changed files opened, no others; of the images remembered, those that are built on these files.
+/// changed files opened, no others; of the images remembered, those that are built on these files; of the disks of
+/// machines, those that lie elsewhere.
 ///
 /// # Errors
 /// [`Error::Stale`] names a dependant that the plan did not know, and what it depends on.
-pub(in crate::ops) fn look_again(plan: &Plan) -> Result<(), Error> {
+pub(in crate::ops) fn look_again(plan: &Plan, machines: Option<&Machines>) -> Result<(), Error> {
     let known = Known::of(plan);
     if known.files.is_empty() {
         return Ok(());
@@ -121,7 +123,8 @@ pub(in crate::ops) fn look_again(plan: &Plan) -> Result<(), Error> {
     };
     let came = news(&context.forest, &context.host, &scan);
     let elsewhere = remembered(context, &known);
-    for found in came.iter().chain(&elsewhere) {
+    let disks = machines.map(|now| context.forest.disks_elsewhere(&context.host, now));
+    for found in came.iter().chain(&elsewhere).chain(disks.iter().flatten()) {
         if plan.made_before.contains(&found.path) {
             continue;
         }

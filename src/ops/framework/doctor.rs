@@ -66,7 +66,7 @@ pub fn fixes(forest: &Forest, node: &Node, kind: ProblemKind) -> Vec<Remedy> {
             })
         }
         ProblemKind::Unopenable => {
-            let why = node.facts().and_then(|facts| facts.unopenable.as_ref());
+            let why = node.info().and_then(|info| info.unopenable.as_ref());
             match why.is_some_and(|why| why.is_mended_by_repair) {
                 true => vec![Remedy::repair(&image)],
                 false => Vec::new(),
@@ -128,7 +128,7 @@ fn found_elsewhere<'f>(forest: &'f Forest, node: &Node) -> Vec<&'f Node> {
 
 /// The data file that is read here, by its whole path.
 fn record_data_file(node: &Node) -> Option<Remedy> {
-    let recorded = node.facts()?.data_file.as_deref()?;
+    let recorded = node.info()?.data_file.as_deref()?;
     let named = BackingName::interpret(&node.path, recorded);
     let place = absolute(named.file()?).ok()?;
     Some(Remedy::ask(Request::record_data_file(&node.path, &place)))

@@ -56,8 +56,8 @@ pub(in crate::ops) enum Need {
 impl Need {
     /// Whether it is, refused if not.
     pub(in crate::ops) fn is_met(self, plan: &mut Plan, node: &Node) -> bool {
-        let facts = node.facts().filter(|facts| facts.lost_map);
-        let lost = facts.and_then(|facts| facts.truncated.as_ref());
+        let info = node.info().filter(|info| info.lost_map);
+        let lost = info.and_then(|info| info.truncated.as_ref());
         match (self, lost) {
             (Self::WhatIsThere, Some(why)) => {
                 plan.warn(NoteKind::Damaged, printable(why));
@@ -176,23 +176,23 @@ pub(in crate::ops) fn is_readable(plan: &mut Plan, node: &Node) -> bool {
             "it was never looked into".to_owned(),
         ),
         Content::Raw => return true,
-        Content::Qcow2(facts) if facts.encryption == Some(Encryption::Aes) => (
+        Content::Qcow2(info) if info.encryption == Some(Encryption::Aes) => (
             RefusalKind::Unsupported,
             "its content is encrypted (legacy AES), which is not understood here".to_owned(),
         ),
-        Content::Qcow2(facts) if !facts.unknown_features.is_empty() => (
+        Content::Qcow2(info) if !info.unknown_features.is_empty() => (
             RefusalKind::Unsupported,
             format!(
                 "it needs features that are not known here ({})",
-                printable(facts.unknown_features.join(", "))
+                printable(info.unknown_features.join(", "))
             ),
         ),
-        Content::Qcow2(facts) => match (&facts.unopenable, &facts.truncated) {
+        Content::Qcow2(info) => match (&info.unopenable, &info.truncated) {
             (Some(why), _) => (
                 RefusalKind::Unreadable,
                 format!("it {}", printable(&*why.why)),
             ),
-            (None, Some(why)) if facts.lost_map => (RefusalKind::Damaged, printable(why)),
+            (None, Some(why)) if info.lost_map => (RefusalKind::Damaged, printable(why)),
             // Reading needs no reference counts, and a table that is cut off reads as if it were empty.
             (None, Some(why)) => {
                 plan.warn(NoteKind::Damaged, printable(why));
@@ -231,39 +231,39 @@ pub(in crate::ops) fn refuse_unfit(plan: &mut Plan, node: &Node, how: &str) {
             format!("{path} cannot be {how}: it was never looked into"),
         ),
         Content::Raw => {}
-        Content::Qcow2(facts) => {
+        Content::Qcow2(info) => {
             let mut against = Vec::new();
-            if facts.encryption == Some(Encryption::Aes) {
+            if info.encryption == Some(Encryption::Aes) {
                 let text = "its content is encrypted (legacy AES), which is not understood here";
                 against.push((RefusalKind::Unsupported, text.to_owned()));
             }
-            if !facts.unknown_features.is_empty() {
-                let unknown: Vec<String> = facts.unknown_features.iter().map(printable).collect();
+            if !info.unknown_features.is_empty() {
+                let unknown: Vec<String> = info.unknown_features.iter().map(printable).collect();
                 let text = format!(
                     "it needs features that are not known here ({})",
                     listed(&unknown, 3)
                 );
                 against.push((RefusalKind::Unsupported, text));
             }
-            if facts.corrupt {
+            if info.corrupt {
                 let text = "it is marked corrupt, and has to be repaired first";
                 against.push((RefusalKind::of(&ErrorKind::CorruptBit), text.to_owned()));
             }
-            if facts.dirty {
+            if info.dirty {
                 let text =
                     "it is marked dirty (it was not closed properly), and has to be repaired first";
                 against.push((RefusalKind::of(&ErrorKind::Dirty), text.to_owned()));
             }
-            if let Some(why) = &facts.truncated {
+            if let Some(why) = &info.truncated {
                 against.push((RefusalKind::Damaged, printable(why)));
             }
-            if let Some(why) = &facts.unopenable {
+            if let Some(why) = &info.unopenable {
                 let text = format!("it {}", printable(&*why.why));
                 against.push((RefusalKind::Unreadable, text));
             }
-            let mends = facts.unopenable.as_ref();
+            let mends = info.unopenable.as_ref();
             let mends = mends.is_some_and(|it| it.is_mended_by_repair);
-            let marks = usize::from(facts.corrupt) + usize::from(facts.dirty) + usize::from(mends);
+            let marks = usize::from(info.corrupt) + usize::from(info.dirty) + usize::from(mends);
             let ways_out = match against.len() == marks {
                 true => vec![WayOut::repair(&node.path)],
                 false => Vec::new(),
@@ -313,7 +313,7 @@ pub(in crate::ops) fn refuse_foreign_data(
     let (forest, host) = (context.forest.as_ref(), context.host.as_ref());
     let concerned: BTreeSet<NodeId> = concerned.into_iter().collect();
     for node in concerned.into_iter().filter_map(|id| forest.get(id)) {
-        let Some(name) = node.facts().and_then(|facts| facts.data_file.as_ref()) else {
+        let Some(name) = node.info().and_then(|info| info.data_file.as_ref()) else {
             continue;
         };
         let file = BackingName::interpret(&node.path, name);

@@ -1,6 +1,6 @@
 //! The life of a change: a request is planned, and a plan that was agreed to is run.
 
-use crate::host::{during_one_survey, io_text};
+use crate::host::{during_one_scan, io_text};
 
 use super::context::Context;
 use super::error::Error;
@@ -19,7 +19,7 @@ use super::{cut_short, data_files, device, journal, machines, may_write, readers
 #[must_use]
 pub fn plan(context: &Context, request: &Request) -> Plan {
     // Who uses the files is found in one pass over the processes, however many files there are.
-    during_one_survey(|| plan_anew(context, request))
+    during_one_scan(|| plan_anew(context, request))
 }
 
 fn plan_anew(context: &Context, request: &Request) -> Plan {
@@ -130,7 +130,7 @@ impl Plan {
     /// Becomes the plan of `request`, asked for as `asked`.
     pub(in crate::ops) fn become_plan_of(&mut self, request: &Request, asked: Request) {
         let on_machines = self.on_machines;
-        *self = during_one_survey(|| planned(self.context(), request));
+        *self = during_one_scan(|| planned(self.context(), request));
         if on_machines == OnMachines::Warn || self.on_machines == OnMachines::Refuse {
             self.on_machines = on_machines;
         }

@@ -197,8 +197,9 @@ impl Locking {
     /// [`Error::Stale`] names the file that is not as the plan knew it.
     pub(in crate::ops) fn settle(self, plan: &Plan) -> Result<Locks, Error> {
         plan.verify_preconditions()?;
-        dependants::look_again(plan)?;
-        machines::look_again(plan)?;
+        let now = machines::now(plan);
+        dependants::look_again(plan, now.as_ref())?;
+        now.map_or(Ok(()), |now| machines::look_again(plan, &now))?;
         Ok(Locks { held: self.held })
     }
 }

@@ -35,12 +35,34 @@ struct Harm {
 }
 
 impl Context {
-    /// Asks which machines there are, around the images that are known.
+    /// Asks which machines there are, around the images that are known, unless that was just done; and notes them.
     pub fn ask_machines(&mut self) {
-        let places = Places::here(Arc::clone(&self.host), self.forest.folders());
-        let machines = Arc::new(Machines::ask(places));
-        Arc::make_mut(&mut self.forest).note_machines(machines);
+        let known = Arc::clone(self.forest.machines());
+        let now = if known.are_asked() {
+            known.not_older_than(FRESH).map_or(known, Arc::new)
+        } else {
+            let places = Places::here(Arc::clone(&self.host), self.forest.folders());
+            Arc::new(Machines::ask(places))
+        };
+        self.know_machines(now);
     }
+
+    /// Notes these machines. Their disks count where somebody asks who is built on an image, wherever they lie.
+    pub fn know_machines(&mut self, machines: Arc<Machines>) {
+        let disks = self.forest.disks_elsewhere(&self.host, &machines);
+        let forest = Arc::make_mut(&mut self.forest);
+        if !disks.is_empty() {
+            forest.extend(disks);
+        }
+        forest.note_machines(machines);
+    }
+}
+
+/// The machines as they are now, with all locks held; none where nobody asked when it was planned, or where the plan
+/// does nothing to them.
+pub(in crate::ops) fn now(plan: &Plan) -> Option<Machines> {
+    let known = plan.context().forest.machines();
+    is_judged(plan).then(|| known.again()).flatten()
 }
 
 /// Judges what the plan does to machines. What only adds files, or changes nothing that can be read, does nothing
@@ -124,19 +146,16 @@ fn tell_unasked(plan: &mut Plan, machines: &Machines) {
     }
 }
 
-/// Asks for machines once more, with all locks held.
+/// Judges the plan by the machines as they are now, with all locks held.
 ///
 /// # Errors
 /// [`Error::Stale`] tells of a harm to a machine that the plan did not know.
-pub(in crate::ops) fn look_again(plan: &Plan) -> Result<(), Error> {
+pub(in crate::ops) fn look_again(plan: &Plan, now: &Machines) -> Result<(), Error> {
     let Some(known) = plan.machines.as_ref().filter(|_| is_judged(plan)) else {
         return Ok(());
     };
-    let Some(now) = known.again() else {
-        return Ok(());
-    };
     let before: BTreeSet<Harm> = harms_by(plan, known).into_iter().collect();
-    match harms_by(plan, &now)
+    match harms_by(plan, now)
         .into_iter()
         .find(|harm| !before.contains(harm))
     {

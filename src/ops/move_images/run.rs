@@ -12,7 +12,7 @@ use crate::ops::framework::copy_file::{Copy, folder};
 use crate::ops::framework::format::{name, shown};
 use crate::ops::framework::locks::Locking;
 use crate::ops::framework::plan::Job;
-use crate::ops::framework::trash::{Batch, Item};
+use crate::ops::framework::trash::{Batch, TrashItem};
 use crate::ops::{BackingStyle, Error, Note, NoteKind, Outcome, Phase, Plan, Progress, Reflink};
 use crate::units::count;
 
@@ -101,7 +101,7 @@ impl Job for Move {
             remarks.extend(batch.remarks().iter().cloned());
             let text = format!("the old files are in the trash as {}", batch.name());
             remarks.push(Note::new(NoteKind::Trash, text));
-            batch.carry_out(&Progress::new())?;
+            batch.execute(&Progress::new())?;
         }
         let mut touched: Vec<PathBuf> = Vec::new();
         for step in &self.steps {
@@ -126,11 +126,11 @@ impl Job for Move {
 impl Move {
     /// The old files of those that are copied, ready to go.
     fn prepare_trash<'h>(&self, plan: &'h Plan) -> Result<Option<Batch<'h>>, Error> {
-        let items: Vec<Item> = self
+        let items: Vec<TrashItem> = self
             .steps
             .iter()
             .filter(|step| step.copied)
-            .map(|step| Item {
+            .map(|step| TrashItem {
                 path: step.from.clone(),
                 why: format!("moved to {}", shown(&step.to)),
                 bytes: step.bytes,

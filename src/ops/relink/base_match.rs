@@ -249,7 +249,7 @@ fn judge_bytes(plan: &mut Plan, node: &Node, base: &Node, comparison: &Compariso
 /// Without the old base: what the overlay holds itself, beside what the new base shows there.
 fn judge_marks(plan: &mut Plan, node: &Node, base: &Node, new: &Chain) {
     let path = name(&node.path);
-    let judged = || -> Result<Found, String> {
+    let judged = || -> Result<Evidence, String> {
         let own = own_layer(plan, node)?;
         own.unlock(&plan.context().keys, &NoProgress)
             .map_err(|error| error.to_string())?;
@@ -290,10 +290,10 @@ fn judge_marks(plan: &mut Plan, node: &Node, base: &Node, new: &Chain) {
     judge_unseen(plan, node, base);
 }
 
-type Found = (Vec<String>, Vec<String>, Option<Partition>);
+type Evidence = (Vec<String>, Vec<String>, Option<Partition>);
 
 /// Marks that both have, those that say otherwise, and a partition that reaches past the disk's end.
-fn held(own: Layer, new: &Chain) -> image::Result<Found> {
+fn held(own: Layer, new: &Chain) -> image::Result<Evidence> {
     let marks = guest::marks(new)?;
     let own = Arc::new(own);
     let mut layers = vec![own.clone()];

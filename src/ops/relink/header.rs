@@ -12,15 +12,15 @@ use crate::ops::{Plan, PutBackLink, RefusalKind, Relink, Request, Undo, Unlink};
 /// Whether the image's header can be changed.
 pub(super) fn fit(plan: &mut Plan, node: &Node) -> bool {
     let path = shown(&node.path);
-    let Some(facts) = node.facts() else {
+    let Some(info) = node.info() else {
         plan.refuse(
             RefusalKind::Unsupported,
             format!("{path} is no qcow2 image that can be read: only those name a backing file"),
         );
         return false;
     };
-    if !facts.unknown_features.is_empty() {
-        let unknown = printable(facts.unknown_features.join(", "));
+    if !info.unknown_features.is_empty() {
+        let unknown = printable(info.unknown_features.join(", "));
         plan.refuse(RefusalKind::Unsupported, format!(
             "{path} needs features that are not known here ({unknown}): its header stays as it is"
         ));
@@ -48,7 +48,7 @@ pub(super) fn back(forest: &Forest, node: &Node, image: &Path) -> Option<Request
             image: image.to_path_buf(),
         }));
     };
-    let is_there = matches!(backing.state, BackingState::There(_));
+    let is_there = matches!(backing.state, BackingState::Present(_));
     let base = forest.leads_to(node).filter(|_| is_there);
     Some(match (base, backing.format()) {
         (Some(base), Some(format)) => Request::Relink(Relink {

@@ -405,7 +405,7 @@ fn plan_shrinking(plan: &mut Plan, node: &Node, job: &ResizeJob, request: &Resiz
         ));
     }
     note_bitmaps(plan, node);
-    if node.facts().is_some_and(|facts| facts.snapshots > 0) {
+    if node.info().is_some_and(|info| info.snapshots > 0) {
         plan.keeps.push(format!(
             "the internal snapshots of {}, each as long as it was",
             name(path)
@@ -488,7 +488,7 @@ fn judge_dependants(plan: &mut Plan, node: &Node, new: u64, request: &Resize) {
     let mut names = Vec::new();
     while let Some(child) = open.pop().and_then(|id| forest.get(id)) {
         // What its own internal snapshots read may reach further than it does itself.
-        let has_snapshots = child.facts().is_some_and(|facts| facts.snapshots > 0);
+        let has_snapshots = child.info().is_some_and(|info| info.snapshots > 0);
         if child.virtual_size().is_some_and(|size| size <= new) && !has_snapshots {
             continue;
         }
@@ -547,7 +547,7 @@ fn judge_dependants(plan: &mut Plan, node: &Node, new: u64, request: &Resize) {
 }
 
 fn note_bitmaps(plan: &mut Plan, node: &Node) {
-    if node.facts().is_some_and(|facts| facts.bitmaps > 0) {
+    if node.info().is_some_and(|info| info.bitmaps > 0) {
         plan.keeps.push(format!(
             "the dirty bitmaps of {}, which become as long as its disk",
             name(&node.path)

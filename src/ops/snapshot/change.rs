@@ -110,7 +110,7 @@ pub(super) fn plan_apply(
     plan.keeps
         .push(format!("the snapshot {title}, which can be applied again"));
     judge_dependants(plan, node, snapshot, dependants);
-    if node.facts().is_some_and(|facts| facts.bitmaps > 0) {
+    if node.info().is_some_and(|info| info.bitmaps > 0) {
         plan.warn(NoteKind::Bitmaps, format!(
             "the dirty bitmaps of {} that record writes will be marked as in use, which makes QEMU ignore \
              them: backups start over",

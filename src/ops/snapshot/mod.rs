@@ -116,7 +116,7 @@ fn plan_snapshot(plan: &mut Plan, image: &Path, action: &SnapshotAction) {
         }
         return;
     }
-    if node.facts().is_some_and(|facts| facts.external_data) {
+    if node.info().is_some_and(|info| info.external_data) {
         plan.refuse(RefusalKind::Unsupported, format!(
             "{} keeps its guest's data in an external data file: such images have no internal snapshots",
             shown(&node.path)

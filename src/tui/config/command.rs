@@ -10,7 +10,7 @@ use crate::tui::key::Key;
 
 /// Where the command runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Place {
+pub enum CommandOutput {
     /// On the terminal, which is given to it until it ends.
     #[default]
     Screen,
@@ -30,7 +30,7 @@ pub struct OwnCommand {
     /// The line as it was written.
     pub run: String,
     /// Where it runs.
-    pub place: Place,
+    pub place: CommandOutput,
     /// Whether it is asked about first.
     pub confirm: bool,
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
 
-pub(crate) use command::{Fill, OwnCommand, Place};
+pub(crate) use command::{CommandOutput, Fill, OwnCommand};
 pub(crate) use notices::{NoticeBy, Notices};
 
 use super::bindings::Keymap;

@@ -7,7 +7,7 @@ use crate::tui::keymap;
 use crate::tui::order::Sort;
 use crate::tui::theme::{Role, Theme};
 
-use super::{BY_GROUND, Config, NoticeBy, Place};
+use super::{BY_GROUND, CommandOutput, Config, NoticeBy};
 
 impl Config {
     /// The whole configuration as it holds now, as TOML with comments; reading it gives the same.
@@ -142,8 +142,8 @@ impl Config {
                 let _ = writeln!(out, "key = {}", quoted(&format!("!{key}")));
             }
             let place = match command.place {
-                Place::Screen => "screen",
-                Place::Job => "job",
+                CommandOutput::Screen => "screen",
+                CommandOutput::Job => "job",
             };
             let _ = writeln!(
                 out,

@@ -12,7 +12,7 @@ use crate::tui::keymap;
 use crate::tui::order::Sort;
 use crate::tui::theme::Theme;
 
-use super::{BY_GROUND, Config, NoticeBy, OwnCommand, Place, Warning};
+use super::{BY_GROUND, CommandOutput, Config, NoticeBy, OwnCommand, Warning};
 
 type Value<'a> = Spanned<DeValue<'a>>;
 
@@ -36,7 +36,7 @@ const KEYS: [&str; 16] = [
     "command",
 ];
 
-struct Reader<'a> {
+struct ConfigReader<'a> {
     text: &'a str,
     home: Option<&'a Path>,
     /// Whether `read_only` was read.
@@ -49,7 +49,7 @@ impl Config {
     #[must_use]
     pub fn read(text: &str, home: Option<&Path>) -> (Self, Vec<Warning>) {
         let mut config = Self::default();
-        let mut reader = Reader {
+        let mut reader = ConfigReader {
             text,
             home,
             knows_read_only: false,
@@ -70,7 +70,7 @@ impl Config {
     }
 }
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     fn warn(&mut self, span: Range<usize>, text: impl Into<String>) {
         self.warnings.push(Warning {
             line: self.line(span.start),
@@ -350,7 +350,7 @@ impl Reader<'_> {
             title: String::new(),
             words: Vec::new(),
             run: String::new(),
-            place: Place::default(),
+            place: CommandOutput::default(),
             confirm: false,
         };
         for (key, value) in in_order(table) {
@@ -374,8 +374,8 @@ impl Reader<'_> {
                         }
                     }
                 }
-                ("as", Some("screen")) => command.place = Place::Screen,
-                ("as", Some("job")) => command.place = Place::Job,
+                ("as", Some("screen")) => command.place = CommandOutput::Screen,
+                ("as", Some("job")) => command.place = CommandOutput::Job,
                 ("as", _) => self.warn(value.span(), "as is \"screen\" or \"job\""),
                 ("confirm", _) => self.set_bool("confirm", value, &mut command.confirm),
                 ("key" | "title" | "run", None) => {

@@ -61,7 +61,7 @@ confirm = true
     assert_eq!(config.keymap.action::<Action>(Key::char('C')), None);
     let command = config.commands.first().expect("a command");
     assert_eq!(command.key, Some(Key::char('b')));
-    assert_eq!(command.place, Place::Job);
+    assert_eq!(command.place, CommandOutput::Job);
     let fill = Fill {
         path: "/vm/a b.qcow2".into(),
         ..Fill::default()
@@ -183,7 +183,7 @@ fn own(run: &str) -> OwnCommand {
         title: String::new(),
         words: OwnCommand::words(run).unwrap(),
         run: run.to_owned(),
-        place: Place::Screen,
+        place: CommandOutput::Screen,
         confirm: false,
     }
 }
@@ -282,7 +282,7 @@ fn a_list_of_files_becomes_a_word_each() {
         title: String::new(),
         words: OwnCommand::words("du {chain} {marked}").unwrap(),
         run: String::new(),
-        place: Place::Screen,
+        place: CommandOutput::Screen,
         confirm: false,
     };
     let fill = Fill {

@@ -13,7 +13,7 @@ use crate::ops::Request;
 use crate::tui::actions;
 use crate::tui::app::App;
 use crate::tui::bindings::{self, Row, dialog};
-use crate::tui::config::{Fill, Place};
+use crate::tui::config::{CommandOutput, Fill};
 use crate::tui::filter::Fuzzy;
 use crate::tui::forms::FormKind;
 use crate::tui::key::{Code, Key};
@@ -85,7 +85,7 @@ pub enum Choice {
 
 /// An entry of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Item {
+pub struct MenuItem {
     /// Its keys as text.
     pub keys: String,
     /// What it is or does.
@@ -110,7 +110,7 @@ pub struct ListMenu {
     /// What is searched for.
     pub query: Input,
     /// All entries.
-    pub items: Vec<Item>,
+    pub items: Vec<MenuItem>,
     /// The entries that match, by number.
     pub shown: Vec<usize>,
     /// Which of those is under the cursor.
@@ -118,14 +118,14 @@ pub struct ListMenu {
     /// Whether a key runs its entry at once instead of being searched for.
     pub by_key: bool,
     /// What of the selected image it lists, to be made anew when the disk tells more.
-    pub inside: Option<Inside>,
+    pub inside: Option<ContentKind>,
     /// The question whose answer fills it; none once it is filled.
     pub query_id: Option<QueryId>,
 }
 
 /// What is inside an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Inside {
+pub enum ContentKind {
     /// Internal snapshots.
     Snapshots,
     /// Dirty bitmaps.
@@ -135,7 +135,7 @@ pub enum Inside {
 impl ListMenu {
     /// A list whose entries are run by their keys, all of which are seen.
     #[must_use]
-    pub fn by_key(title: impl Into<String>, items: Vec<Item>) -> Self {
+    pub fn by_key(title: impl Into<String>, items: Vec<MenuItem>) -> Self {
         Self {
             by_key: true,
             ..Self::new(title, items)
@@ -144,7 +144,7 @@ impl ListMenu {
 
     /// The same, made anew when the disk tells more of what is inside the image.
     #[must_use]
-    pub fn of(self, inside: Inside) -> Self {
+    pub fn of(self, inside: ContentKind) -> Self {
         Self {
             inside: Some(inside),
             ..self
@@ -164,7 +164,7 @@ impl ListMenu {
 
     /// A list of these entries.
     #[must_use]
-    pub fn new(title: impl Into<String>, items: Vec<Item>) -> Self {
+    pub fn new(title: impl Into<String>, items: Vec<MenuItem>) -> Self {
         let mut menu = Self {
             by_key: false,
             inside: None,
@@ -185,8 +185,8 @@ impl ListMenu {
         let query = self.query.value().trim().to_owned();
         let lower = query.to_lowercase();
         let words: Vec<&str> = lower.split_whitespace().collect();
-        let text = |item: &Item| {
-            let Item {
+        let text = |item: &MenuItem| {
+            let MenuItem {
                 title,
                 group,
                 name,
@@ -227,7 +227,7 @@ impl ListMenu {
 
     /// The entry under the cursor.
     #[must_use]
-    pub fn current(&self) -> Option<&Item> {
+    pub fn current(&self) -> Option<&MenuItem> {
         self.items.get(*self.shown.get(self.cursor.at)?)
     }
 }
@@ -335,7 +335,7 @@ impl ListMenu {
     }
 
     /// Does what an entry stands for, or says why not.
-    fn fire(&mut self, item: Item, context: &mut Context<'_>) -> Next {
+    fn fire(&mut self, item: MenuItem, context: &mut Context<'_>) -> Next {
         let app = &mut *context.app;
         if let Some(reason) = &item.why_not {
             app.warn(format!("{}: {reason}.", text::capitalized(item.word())));
@@ -393,18 +393,18 @@ impl ListMenu {
             *self = Self::by_key(
                 command.title,
                 vec![
-                    Item::new("", line.join(" "), Choice::Explains),
-                    Item::new("y", "run it", Choice::Run(at, true)),
+                    MenuItem::new("", line.join(" "), Choice::Explains),
+                    MenuItem::new("y", "run it", Choice::Run(at, true)),
                 ],
             );
             return Next::Stay;
         }
         match command.place {
-            Place::Screen => {
+            CommandOutput::Screen => {
                 context.effects.push(Effect::OnScreen(words));
                 Next::Close
             }
-            Place::Job => {
+            CommandOutput::Job => {
                 let mut reads = fill.chain;
                 reads.extend(fill.marked);
                 Next::Command {
@@ -417,7 +417,7 @@ impl ListMenu {
     }
 }
 
-impl Item {
+impl MenuItem {
     /// The words it is called by: those its title begins with, or its name where that has none.
     fn word(&self) -> &str {
         self.title

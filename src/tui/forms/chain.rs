@@ -154,7 +154,7 @@ fn likely_base<'f>(forest: &'f Forest, node: &Node) -> Option<&'f Node> {
 fn proposed_for_relink(app: &App, node: &Node) -> String {
     let is_gone = |node: &Node| {
         let link = node.backing.as_ref();
-        link.is_some_and(|link| !matches!(link.state, BackingState::There(_)))
+        link.is_some_and(|link| !matches!(link.state, BackingState::Present(_)))
     };
     let is_pointed = app.selected().is_some_and(|at| at.id != node.id);
     let likely = likely_base(&app.forest, node).filter(|_| is_gone(node) && !is_pointed);

@@ -142,8 +142,8 @@ pub(super) fn convert(app: &App, node: &Node) -> Form {
     let snapshot = app.target_snapshot().map(|snapshot| snapshot.id.clone());
     let id = snapshot.map_or_else(String::new, |id| String::from_utf8_lossy(&id).into_owned());
     let inside = node
-        .facts()
-        .map_or((0, 0), |facts| (facts.snapshots, facts.bitmaps));
+        .info()
+        .map_or((0, 0), |info| (info.snapshots, info.bitmaps));
     let mut fields = vec![
         Field::path(
             F::Name,

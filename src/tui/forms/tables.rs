@@ -49,10 +49,10 @@ const CODEC: Choice<Option<CompressionType>> = Choice::new(
 /// Another version, refcount width or feature.
 pub(super) fn amend(node: &Node) -> Form {
     let name = units::file_name(&node.path);
-    let now = node.facts().map_or_else(String::new, |facts| {
+    let now = node.info().map_or_else(String::new, |info| {
         format!(
             ", now version {} with {}-bit refcounts",
-            facts.version, facts.refcount_bits
+            info.version, info.refcount_bits
         )
     });
     Form::new(

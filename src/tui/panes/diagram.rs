@@ -8,7 +8,7 @@ use ratatui::style::Style;
 use ratatui::widgets::Paragraph;
 
 use crate::forest::Flags;
-use crate::forest::picture::PlacedBox;
+use crate::forest::render::PlacedBox;
 use crate::tui::app::App;
 use crate::tui::dialogs::Keyboard;
 use crate::tui::rows::RowKind;

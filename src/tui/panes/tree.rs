@@ -9,7 +9,7 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-use crate::forest::picture::snapshot_sign;
+use crate::forest::render::snapshot_sign;
 use crate::forest::{Flags, Location, Node, NodeId, machine_words};
 use crate::host::printable;
 use crate::image::Snapshot;

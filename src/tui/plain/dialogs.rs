@@ -10,7 +10,7 @@ use ratatui::layout::Rect;
 use crate::ops::{Confirm, Plan};
 use crate::tui::detail_pane::Tab;
 use crate::tui::dialogs::Dialog;
-use crate::tui::dialogs::list::{Choice, Item};
+use crate::tui::dialogs::list::{Choice, MenuItem};
 use crate::tui::key::{Code, Key};
 use crate::tui::panes::detail;
 use crate::tui::remedies;
@@ -34,7 +34,7 @@ pub(super) fn list(talk: &mut Talk) -> io::Result<()> {
         return Ok(());
     };
     if menu.inside.is_some() {
-        wait_for_facts(talk)?;
+        wait_for_info(talk)?;
     }
     let Some(Dialog::List(menu)) = talk.ui.dialogs.top() else {
         return Ok(());
@@ -52,7 +52,8 @@ pub(super) fn list(talk: &mut Talk) -> io::Result<()> {
         talk.say(format_args!("{}  {}", at + 1, text.trim_start()))?;
     }
     let typed = talk.ask("Number, name or key, or Enter to go back:")?;
-    let named = |item: &Item| item.name == typed || item.keys.split(' ').any(|key| key == typed);
+    let named =
+        |item: &MenuItem| item.name == typed || item.keys.split(' ').any(|key| key == typed);
     let chosen = place(&typed, items.len()).or_else(|| items.iter().position(named));
     let item = chosen.and_then(|at| items.get(at));
     let (Some(at), Some(item), false) = (chosen, item, typed.is_empty()) else {
@@ -79,14 +80,14 @@ fn back_or_again(talk: &mut Talk, typed: &str) -> io::Result<()> {
     }
 }
 
-fn wait_for_facts(talk: &mut Talk) -> io::Result<()> {
+fn wait_for_info(talk: &mut Talk) -> io::Result<()> {
     let until = Instant::now() + PATIENCE;
     talk.wait_for(|ui| {
         let detail = &ui.app.detail;
-        let facts = detail.facts.as_ref().map(|facts| &facts.path);
+        let info = detail.info.as_ref().map(|info| &info.path);
         let is_map = matches!(detail.tab, Tab::Map | Tab::Changes);
         let map = detail.map.as_ref().map(|(path, _)| path);
-        let misses = facts != detail.asked.as_ref()
+        let misses = info != detail.asked.as_ref()
             || is_map && detail.map_asked.is_some() && map != detail.map_asked.as_ref();
         misses && Instant::now() < until
     })
@@ -94,7 +95,7 @@ fn wait_for_facts(talk: &mut Talk) -> io::Result<()> {
 
 /// Tells what a part of the detail shows.
 fn show(talk: &mut Talk, tab: Tab) -> io::Result<()> {
-    wait_for_facts(talk)?;
+    wait_for_info(talk)?;
     for line in detail::told(&talk.ui, tab, WIDTH) {
         talk.say(line)?;
     }

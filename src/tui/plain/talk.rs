@@ -92,7 +92,7 @@ impl Talk {
             left: false,
         };
         let effects = update::start(&mut talk.ui);
-        talk.carry_out(effects)?;
+        talk.execute(effects)?;
         Ok(talk)
     }
 
@@ -245,10 +245,10 @@ impl Talk {
         if !lines.is_empty() {
             self.workers.write_down(lines);
         }
-        self.carry_out(effects)
+        self.execute(effects)
     }
 
-    fn carry_out(&mut self, effects: Vec<Effect>) -> io::Result<()> {
+    fn execute(&mut self, effects: Vec<Effect>) -> io::Result<()> {
         for effect in effects {
             match effect {
                 Effect::Quit => self.left = true,

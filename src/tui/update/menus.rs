@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use crate::forest::picture::image_json;
+use crate::forest::render::image_json;
 use crate::forest::{Node, NodeId};
 use crate::host::{printable, printable_bytes, shell_quoted};
 use crate::image::{Bitmap, BitmapFlags, Snapshot};
@@ -16,10 +16,10 @@ use crate::ops::{
 use crate::tui::actions::Action;
 use crate::tui::app::App;
 use crate::tui::bindings::{Entry, Group};
-use crate::tui::config::Place;
+use crate::tui::config::CommandOutput;
 use crate::tui::copy::{libvirt_disk, qemu_command};
 use crate::tui::dialogs::Dialog;
-use crate::tui::dialogs::list::{Choice, Inside, Item, ListMenu};
+use crate::tui::dialogs::list::{Choice, ContentKind, ListMenu, MenuItem};
 use crate::tui::disabled_reason::why_not;
 use crate::tui::filter;
 use crate::tui::forms::FormKind;
@@ -30,8 +30,8 @@ use crate::tui::text;
 use crate::tui::ui::Ui;
 use crate::units;
 
-fn item(app: &App, entry: Entry<'_, Action>) -> Item {
-    Item {
+fn item(app: &App, entry: Entry<'_, Action>) -> MenuItem {
+    MenuItem {
         keys: entry.all_keys(),
         title: entry.title.to_owned(),
         group: entry.group.name(),
@@ -43,7 +43,7 @@ fn item(app: &App, entry: Entry<'_, Action>) -> Item {
 }
 
 /// The actions of the panes. What a read-only session hides stays hidden.
-fn all_actions(app: &App) -> Vec<Item> {
+fn all_actions(app: &App) -> Vec<MenuItem> {
     let entries = app
         .settings
         .keymap
@@ -64,9 +64,9 @@ pub(super) fn help(app: &App) -> ListMenu {
         (_, None) => 4,
         (_, Some(_)) => 5,
     });
-    let word = |(word, meaning): (&str, &str), group| Item {
+    let word = |(word, meaning): (&str, &str), group| MenuItem {
         group,
-        ..Item::new(word, meaning, Choice::Explains)
+        ..MenuItem::new(word, meaning, Choice::Explains)
     };
     items.extend(labels::GLOSSARY.map(|entry| word(entry, "word")));
     items.extend(labels::signs(app.settings.ascii).map(|entry| word(entry, "sign")));
@@ -106,7 +106,7 @@ pub(super) fn actions(app: &App) -> ListMenu {
             Group::Look => true,
             _ => false,
         });
-    let mut items: Vec<Item> = entries.map(|entry| item(app, entry)).collect();
+    let mut items: Vec<MenuItem> = entries.map(|entry| item(app, entry)).collect();
     // What changes comes first here; the order inside the groups stays.
     items.sort_by_key(|item| match item.group {
         "create" => 0,
@@ -123,18 +123,18 @@ pub(super) fn actions(app: &App) -> ListMenu {
 
 /// What can be asked for in the filter line; an entry goes into the line.
 pub(super) fn terms() -> ListMenu {
-    let items = filter::TERMS.iter().map(|(term, meaning)| Item {
+    let items = filter::TERMS.iter().map(|(term, meaning)| MenuItem {
         group: "term",
-        ..Item::new(term, *meaning, Choice::Term(term))
+        ..MenuItem::new(term, *meaning, Choice::Term(term))
     });
     ListMenu::new("What a filter can ask for", items.collect())
 }
 
 /// An entry of a menu that is run by its key.
-fn entry(keys: &str, group: &'static str, title: impl Into<String>, choice: Choice) -> Item {
-    Item {
+fn entry(keys: &str, group: &'static str, title: impl Into<String>, choice: Choice) -> MenuItem {
+    MenuItem {
         group,
-        ..Item::new(keys, title, choice)
+        ..MenuItem::new(keys, title, choice)
     }
 }
 
@@ -210,7 +210,7 @@ pub(super) fn copy(app: &App) -> ListMenu {
 }
 
 /// What can be done with one internal snapshot, by these keys.
-fn with_one(node: &Node, snapshot: &Snapshot, keys: [&str; 3]) -> Vec<Item> {
+fn with_one(node: &Node, snapshot: &Snapshot, keys: [&str; 3]) -> Vec<MenuItem> {
     let id = OsString::from_vec(snapshot.id.clone());
     let which = || SnapshotName::Id(id.clone());
     let request = |action| {
@@ -267,12 +267,12 @@ pub(super) fn snapshots(app: &App) -> ListMenu {
         return ListMenu::by_key(format!("Snapshot {name} of {}", app.label(node)), items);
     }
     let mut items = vec![new("")];
-    let facts = app
+    let info = app
         .detail
-        .facts
+        .info
         .as_ref()
-        .filter(|facts| facts.path == node.path);
-    let list = facts.and_then(|facts| facts.snapshots.as_ref());
+        .filter(|info| info.path == node.path);
+    let list = info.and_then(|info| info.snapshots.as_ref());
     match list {
         Some(Ok(list)) => {
             for snapshot in list {
@@ -280,12 +280,12 @@ pub(super) fn snapshots(app: &App) -> ListMenu {
             }
         }
         Some(Err(why)) => items.push(entry("", "", why.clone(), Choice::Explains)),
-        None if node.facts().is_some_and(|facts| facts.snapshots > 0) => {
+        None if node.info().is_some_and(|info| info.snapshots > 0) => {
             items.push(entry("", "", "the others are being read", Choice::Explains));
         }
         None => {}
     }
-    ListMenu::new(format!("Snapshots of {}", app.label(node)), items).of(Inside::Snapshots)
+    ListMenu::new(format!("Snapshots of {}", app.label(node)), items).of(ContentKind::Snapshots)
 }
 
 /// The disk has told more of the selected image: a list of what is inside it is made anew, with what is
@@ -296,8 +296,8 @@ pub(super) fn refresh(ui: &mut Ui) {
         return;
     };
     let mut fresh = match menu.inside {
-        Some(Inside::Snapshots) => snapshots(app),
-        Some(Inside::Bitmaps) => bitmaps(app),
+        Some(ContentKind::Snapshots) => snapshots(app),
+        Some(ContentKind::Bitmaps) => bitmaps(app),
         None => return,
     };
     fresh.query = std::mem::take(&mut menu.query);
@@ -317,23 +317,23 @@ pub(super) fn bitmaps(app: &App) -> ListMenu {
         "a bitmap that records what a machine writes from now on",
         Choice::Fill(FormKind::AddBitmap, None),
     )];
-    let facts = app
+    let info = app
         .detail
-        .facts
+        .info
         .as_ref()
-        .filter(|facts| facts.path == node.path);
-    match facts.and_then(|facts| facts.bitmaps.as_ref()) {
+        .filter(|info| info.path == node.path);
+    match info.and_then(|info| info.bitmaps.as_ref()) {
         Some(Ok(list)) => items.extend(list.iter().flat_map(|bitmap| with_bitmap(node, bitmap))),
         Some(Err(why)) => items.push(entry("", "", why.clone(), Choice::Explains)),
-        None if node.facts().is_some_and(|facts| facts.bitmaps > 0) => {
+        None if node.info().is_some_and(|info| info.bitmaps > 0) => {
             items.push(entry("", "", "the others are being read", Choice::Explains));
         }
         None => {}
     }
-    ListMenu::new(format!("Bitmaps of {}", app.label(node)), items).of(Inside::Bitmaps)
+    ListMenu::new(format!("Bitmaps of {}", app.label(node)), items).of(ContentKind::Bitmaps)
 }
 
-fn with_bitmap(node: &Node, bitmap: &Bitmap) -> Vec<Item> {
+fn with_bitmap(node: &Node, bitmap: &Bitmap) -> Vec<MenuItem> {
     let name = printable_bytes(&bitmap.name);
     let is_stale = bitmap.flags.contains(BitmapFlags::IN_USE);
     let is_on = bitmap.flags.contains(BitmapFlags::AUTO);
@@ -417,8 +417,8 @@ pub(super) fn own(app: &App) -> ListMenu {
     let items = commands.map(|(at, command)| {
         let key = command.key.map(|key| key.to_string()).unwrap_or_default();
         let place = match command.place {
-            Place::Screen => "screen",
-            Place::Job => "job",
+            CommandOutput::Screen => "screen",
+            CommandOutput::Job => "job",
         };
         entry(&key, place, command.title.clone(), Choice::Run(at, false))
     });

@@ -65,7 +65,7 @@ pub fn update(ui: &mut Ui, msg: Msg) -> Vec<Effect> {
     let asked = asked_about(ui).map(|node| node.path.clone());
     if asked.is_some() && asked != ui.app.detail.asked {
         ui.app.detail.asked.clone_from(&asked);
-        effects.extend(asked.map(Effect::Facts));
+        effects.extend(asked.map(Effect::Info));
     }
     ask_for_map(&mut ui.app, &mut effects);
     forget_passphrase(ui, &mut effects);

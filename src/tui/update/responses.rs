@@ -125,9 +125,9 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
         }
         Msg::Progress(views) => jobs::progressed(app, views),
         Msg::Ended(id, result) => jobs::ended(ui, id, result, effects),
-        Msg::Facts(facts) => {
-            if app.detail.asked.as_ref() == Some(&facts.path) {
-                app.detail.facts = Some(*facts);
+        Msg::Info(info) => {
+            if app.detail.asked.as_ref() == Some(&info.path) {
+                app.detail.info = Some(*info);
                 menus::refresh(ui);
             }
         }

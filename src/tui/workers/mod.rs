@@ -236,7 +236,7 @@ impl Workers {
                 Work::Compare(images) => self.spawn(move || me.compare(job, &images, &progress)),
                 Work::Command(words) => self.spawn(move || me.command(job, &words, &progress)),
             },
-            Effect::Facts(path) => {
+            Effect::Info(path) => {
                 // Its thread lives as long as this sender.
                 let _ = me.selected.send(path);
             }
@@ -253,7 +253,8 @@ impl Workers {
             }),
             Effect::Candidates(query_id, forest) => {
                 self.spawn(move || {
-                    let context = me.context(forest, LookedIn::default());
+                    let mut context = me.context(forest, LookedIn::default());
+                    context.ask_machines();
                     let found = ops::candidates(&context, Duration::ZERO);
                     me.answer(Msg::Candidates(query_id, found));
                 });

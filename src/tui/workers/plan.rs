@@ -43,10 +43,12 @@ impl Workers {
                 self.answer(Msg::Tell(format!("qanopy {complaint}.")));
             }
             let keys = self.keys.clone();
-            let context = Context {
+            let mut context = Context {
                 keys,
                 ..looked.context
             };
+            // The screen may not have heard of any yet.
+            context.ask_machines();
             (context, Some(shown))
         };
         if is_old() {

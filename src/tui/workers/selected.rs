@@ -11,7 +11,7 @@ use crate::host::Host;
 use crate::image::{Bitmap, Format, Snapshot};
 use crate::ops::{ReadOptions, inspect};
 use crate::tui::map::MapSeen;
-use crate::tui::msg::{LiveFacts, Msg};
+use crate::tui::msg::{LiveInfo, Msg};
 
 /// How long an image has to be selected before the disk is asked about it.
 const REST: Duration = Duration::from_millis(60);
@@ -31,14 +31,14 @@ pub(super) fn look_at_selected(
         let id = host.stat(&path).ok().map(|stat| stat.id);
         let holders = id.and_then(|id| host.holders(&[id]).remove(&id));
         let (snapshots, bitmaps) = inside(host, &path);
-        let facts = LiveFacts {
+        let info = LiveInfo {
             snapshots,
             bitmaps,
             space: host.space(dir).ok(),
             holders: holders.unwrap_or_default(),
             path,
         };
-        if answers.send(Msg::Facts(Box::new(facts))).is_err() {
+        if answers.send(Msg::Info(Box::new(info))).is_err() {
             return;
         }
     }
@@ -75,10 +75,10 @@ pub(super) fn map_selected(
 }
 
 /// What there is of one kind in an image, or why that cannot be told.
-type Inside<T> = Option<Result<Vec<T>, String>>;
+type Listed<T> = Option<Result<Vec<T>, String>>;
 
 /// The image's internal snapshots and dirty bitmaps; none where it is no qcow2 image.
-fn inside(host: &dyn Host, path: &Path) -> (Inside<Snapshot>, Inside<Bitmap>) {
+fn inside(host: &dyn Host, path: &Path) -> (Listed<Snapshot>, Listed<Bitmap>) {
     let Ok(found) = inspect(host, path) else {
         return (None, None);
     };

@@ -42,7 +42,7 @@ pub(crate) fn header(data: &[u8]) {
     };
     let _ = (header.feature_names(), header.unsupported());
     let _ = (header.bitmaps(), header.crypto_header());
-    let _ = (image::facts(&header), image::built_on(&header));
+    let _ = (image::header_info(&header), image::built_on(&header));
     if let Ok(encoded) = header.encode() {
         let again = Header::parse(&encoded).unwrap();
         assert_eq!(again.virtual_size(), header.virtual_size());

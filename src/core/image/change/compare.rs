@@ -124,7 +124,7 @@ struct Stored<'a> {
 }
 
 /// Bytes to be read and compared.
-struct Piece<'a> {
+struct StoredPair<'a> {
     at: u64,
     len: u64,
     sides: [Option<Stored<'a>>; 2],
@@ -137,7 +137,7 @@ struct Job<'a> {
     /// Guest bytes it covers, and those that are read.
     covers: u64,
     reads: u64,
-    pieces: Vec<Piece<'a>>,
+    pieces: Vec<StoredPair<'a>>,
 }
 
 impl<'a> Side<'a> {
@@ -274,7 +274,7 @@ impl<'a> Walk<'a> {
             if !equal {
                 end = end.min(self.at.saturating_add(PIECE));
                 job.reads += end - self.at;
-                job.pieces.push(Piece {
+                job.pieces.push(StoredPair {
                     at: self.at,
                     len: end - self.at,
                     sides: [one, other],
@@ -406,7 +406,7 @@ impl Teller<'_> {
     }
 }
 
-impl Piece<'_> {
+impl StoredPair<'_> {
     fn compare(&self, buffers: &mut [Vec<u8>; 2], found: &mut Vec<DifferingRange>) -> Result<()> {
         let len = match self.sides.iter().flatten().next() {
             Some(stored) => index(self.len).of(stored.layer.path())?,

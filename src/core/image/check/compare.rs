@@ -14,7 +14,7 @@ use super::window::{COMPRESSED, L2, Slot, TABLE, TABLES, TWICE, Window};
 
 /// Clusters in a row with one fault.
 #[derive(Debug)]
-struct Run {
+struct FaultRun {
     kind: FindingKind,
     first: u64,
     clusters: u64,
@@ -33,7 +33,7 @@ pub(super) struct Comparing<'a, 'b> {
     pub(super) leaked: u64,
     /// Clusters of which it helps to know which guest data they hold; bounded.
     pub(super) curious: Vec<u64>,
-    run: Option<Run>,
+    run: Option<FaultRun>,
 }
 
 /// Clusters compared at once with each other.
@@ -246,7 +246,7 @@ impl<'a, 'b> Comparing<'a, 'b> {
             return;
         }
         self.end_run();
-        self.run = Some(Run {
+        self.run = Some(FaultRun {
             kind,
             first: cluster,
             clusters: 1,

@@ -22,14 +22,14 @@ pub struct BackingView {
 
 /// A run of guest bytes of a backing view.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct ViewRun {
     /// The run; never [`State::Unallocated`].
     pub extent: Extent,
     /// The layer that stores it; none where it is zero by nobody's word.
     pub layer: Option<Arc<Layer>>,
 }
 
-impl Place {
+impl ViewRun {
     /// Whether tables alone say that it reads as zero.
     #[must_use]
     pub fn is_zero(&self) -> bool {
@@ -106,14 +106,14 @@ impl BackingView {
 }
 
 /// What the layers from number `from` on show.
-fn place(chain: &Chain, from: usize, start: u64, end: u64) -> Result<Place> {
+fn place(chain: &Chain, from: usize, start: u64, end: u64) -> Result<ViewRun> {
     let found = chain.resolve_in(from..chain.layers().len(), start, end)?;
     let layer = chain.decider(&found)?;
     let state = match found.extent.state {
         State::Unallocated => State::Zero,
         stored => stored,
     };
-    Ok(Place {
+    Ok(ViewRun {
         extent: Extent {
             state,
             ..found.extent
@@ -130,9 +130,9 @@ pub enum Compared {
     /// Stored in different places: the bytes may be equal all the same.
     Differs {
         /// The first backing view's.
-        old: Place,
+        old: ViewRun,
         /// The second one's, of the same length.
-        new: Place,
+        new: ViewRun,
     },
 }
 
@@ -219,7 +219,7 @@ impl<'a> BackingDiff<'a> {
     }
 
     /// Whether both runs begin at the same bytes of the same file, or are both zero.
-    fn is_same(&self, old: &Place, new: &Place) -> bool {
+    fn is_same(&self, old: &ViewRun, new: &ViewRun) -> bool {
         if old.extent.state != new.extent.state {
             return false;
         }

@@ -92,7 +92,7 @@ impl MapRun {
 
 /// The runs of a map in order, not joined with their neighbours; an error is the last item.
 #[derive(Debug)]
-struct Pieces<'a> {
+struct MapRuns<'a> {
     chain: &'a Chain,
     runs: Runs<'a>,
     holes: Vec<Holes>,
@@ -105,7 +105,7 @@ impl Chain {
     /// long as it can be; an error is the last item. Nothing is read but tables; where a chain is cut, its
     /// part below is unknown.
     pub fn map(&self, start: u64, end: u64) -> impl Iterator<Item = Result<MapRun>> + '_ {
-        let pieces = Pieces {
+        let pieces = MapRuns {
             chain: self,
             runs: Runs::new(self, start, end),
             holes: self.layers().iter().map(|_| Holes::default()).collect(),
@@ -115,7 +115,7 @@ impl Chain {
     }
 }
 
-impl Iterator for Pieces<'_> {
+impl Iterator for MapRuns<'_> {
     type Item = Result<MapRun>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -157,7 +157,7 @@ impl Iterator for Pieces<'_> {
     }
 }
 
-impl Pieces<'_> {
+impl MapRuns<'_> {
     fn hole(&mut self, run: &Run, host: u64) -> Result<(u64, bool)> {
         let layer = self.chain.layer(run.layer)?;
         let holes = internal::item_mut(&mut self.holes, run.layer).of(layer.path())?;

@@ -103,12 +103,12 @@ pub fn probe(image: &ImageFile) -> io::Result<Probe> {
             }
         }
     };
-    let mut facts = facts(&header);
+    let mut info = header_info(&header);
     if let Some((why, lost_map)) = truncation(file, &header, len, path)? {
-        (facts.truncated, facts.lost_map) = (Some(why), lost_map);
+        (info.truncated, info.lost_map) = (Some(why), lost_map);
     }
     // What it is built on is known all the same: whoever depends on whom must not hang on this.
-    facts.unopenable = unopenable(image, &header).unwrap_or_else(|error| {
+    info.unopenable = unopenable(image, &header).unwrap_or_else(|error| {
         let error = io_text(&error);
         let why = format!("{} cannot be read whole: {error}", printable(path));
         Some(Unopenable::for_good(why))
@@ -120,15 +120,15 @@ pub fn probe(image: &ImageFile) -> io::Result<Probe> {
             .unwrap_or(0);
         table.truncate(read);
         let most = header.snapshot_count.min(MOST_SNAPSHOTS);
-        facts.first_snapshots = parse_first(&table, most).0;
+        info.first_snapshots = parse_first(&table, most).0;
     }
-    Ok(Probe::Qcow2(Box::new(facts), built_on(&header)))
+    Ok(Probe::Qcow2(Box::new(info), built_on(&header)))
 }
 
 /// What a header tells, as plain values. Whether the file holds what the header claims is not looked
 /// at: `truncated` is empty.
 #[must_use]
-pub fn facts(header: &Header) -> ImageInfo {
+pub fn header_info(header: &Header) -> ImageInfo {
     let name = |bytes: &[u8]| OsStr::from_bytes(bytes).to_os_string();
     let external = header
         .incompatible
@@ -316,13 +316,13 @@ mod tests {
             header.set_backing(b"base img", Some(b"raw")).unwrap();
             header.incompatible |= Incompatible::DIRTY;
         });
-        let Probe::Qcow2(facts, backing) = probed(&bytes) else {
+        let Probe::Qcow2(info, backing) = probed(&bytes) else {
             panic!("not recognised");
         };
-        assert_eq!(facts.virtual_size, 1 << 30);
-        assert_eq!(facts.version, 3);
-        assert!(facts.dirty && !facts.corrupt);
-        assert_eq!(facts.truncated, None);
+        assert_eq!(info.virtual_size, 1 << 30);
+        assert_eq!(info.version, 3);
+        assert!(info.dirty && !info.corrupt);
+        assert_eq!(info.truncated, None);
         let backing = backing.unwrap();
         assert_eq!(backing.recorded, "base img");
         assert_eq!(backing.format, Some(Format::Raw));
@@ -347,7 +347,7 @@ mod tests {
     fn tables_past_the_end_of_the_file_are_told() {
         let whole = image(|_| {});
         let told = |bytes: &[u8]| match probed(bytes) {
-            Probe::Qcow2(facts, _) => facts.truncated.unwrap_or_default(),
+            Probe::Qcow2(info, _) => info.truncated.unwrap_or_default(),
             other => format!("{other:?}"),
         };
         assert_eq!(told(&whole), "");

@@ -13,21 +13,21 @@ pub const TRASH_FOLDER: &str = ".qanopy-trash";
 
 /// What a path in a trash folder is made of.
 #[derive(Debug, Clone, Copy)]
-struct Kept<'p> {
+struct TrashedPath<'p> {
     /// The folder the trash folder is in.
     dir: &'p Path,
     batch: &'p OsStr,
     name: &'p OsStr,
 }
 
-fn kept(path: &Path) -> Option<Kept<'_>> {
+fn kept(path: &Path) -> Option<TrashedPath<'_>> {
     let name = path.file_name()?;
     let folder = path.parent()?;
     let batch = folder.file_name()?;
     let trash = folder.parent()?;
     (trash.file_name()? == TRASH_FOLDER).then_some(())?;
     let dir = trash.parent()?;
-    Some(Kept { dir, batch, name })
+    Some(TrashedPath { dir, batch, name })
 }
 
 /// Whether this is a file in a trash folder: `X/.qanopy-trash/BATCH/NAME`.

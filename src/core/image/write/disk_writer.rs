@@ -6,7 +6,7 @@ use crate::host::{Access, Host};
 use crate::image::error::{OfFile, Result};
 use crate::image::internal::index;
 use crate::image::read::qcow2_layer::read_header;
-use crate::image::write::transfer::{Place, Transfer};
+use crate::image::write::transfer::{FilePosition, Transfer};
 use crate::image::{
     Chain, Error, ErrorKind, Format, ImageFile, ProgressSink, Root, Source, State, Writer,
     data_file_path, require_sound, writable,
@@ -278,13 +278,15 @@ impl Target {
 
 impl RawWriter {
     fn write(&mut self, guest: u64, len: u64, source: Source<'_>) -> Result<()> {
-        let to = Place {
+        let to = FilePosition {
             file: &self.file,
             offset: guest,
         };
         match source {
             Source::Bytes(bytes) => self.transfer.write(bytes, to),
-            Source::File { file, offset } => self.transfer.run(Place { file, offset }, to, len),
+            Source::File { file, offset } => {
+                self.transfer.run(FilePosition { file, offset }, to, len)
+            }
         }
     }
 }

@@ -28,7 +28,7 @@ pub(crate) struct Transfer {
 
 /// A place in a file.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place<'a> {
+pub(crate) struct FilePosition<'a> {
     /// The file.
     pub(crate) file: &'a ImageFile,
     /// Byte offset in it.
@@ -52,7 +52,12 @@ impl Transfer {
     }
 
     /// Moves `len` bytes. Source bytes past the end of its file count as zero.
-    pub(crate) fn run(&mut self, from: Place<'_>, to: Place<'_>, len: u64) -> Result<()> {
+    pub(crate) fn run(
+        &mut self,
+        from: FilePosition<'_>,
+        to: FilePosition<'_>,
+        len: u64,
+    ) -> Result<()> {
         let inside = from.file.len()?.saturating_sub(from.offset);
         let len_inside = len.min(inside);
         if len_inside < len {
@@ -85,14 +90,14 @@ impl Transfer {
     }
 
     /// Writes bytes that are in memory.
-    pub(crate) fn write(&mut self, bytes: &[u8], to: Place<'_>) -> Result<()> {
+    pub(crate) fn write(&mut self, bytes: &[u8], to: FilePosition<'_>) -> Result<()> {
         to.file.write(bytes, to.offset)?;
         self.write_out.wrote(to.file, to.offset, bytes.len() as u64);
         Ok(())
     }
 
     /// Tries to let the kernel do it; true if it did.
-    fn offload(&mut self, from: Place<'_>, to: Place<'_>, len: u64) -> Result<bool> {
+    fn offload(&mut self, from: FilePosition<'_>, to: FilePosition<'_>, len: u64) -> Result<bool> {
         if len < WORTH_ASKING {
             return Ok(false);
         }

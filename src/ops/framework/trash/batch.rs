@@ -31,7 +31,7 @@ use super::register;
 
 /// One file to go.
 #[derive(Debug, Clone)]
-pub(in crate::ops) struct Item {
+pub(in crate::ops) struct TrashItem {
     /// Its own name, no symbolic link, made absolute.
     pub(in crate::ops) path: PathBuf,
     /// Why it goes, for the manifest.
@@ -44,7 +44,7 @@ pub(in crate::ops) struct Item {
     pub(in crate::ops) file: Option<FileVersion>,
 }
 
-/// Files on their way to the trash. Until [`Batch::carry_out`] no image has moved.
+/// Files on their way to the trash. Until [`Batch::execute`] no image has moved.
 #[derive(Debug)]
 pub(in crate::ops) struct Batch<'a> {
     host: &'a dyn Host,
@@ -74,7 +74,7 @@ impl<'a> Batch<'a> {
         host: &'a dyn Host,
         state_dir: Option<&Path>,
         reason: &str,
-        mut items: Vec<Item>,
+        mut items: Vec<TrashItem>,
     ) -> Result<Self, Error> {
         items.sort_by_key(|item| item.step);
         for item in &items {
@@ -90,7 +90,7 @@ impl<'a> Batch<'a> {
             }
         }
         let now = host.now();
-        let mut by_dir: BTreeMap<PathBuf, Vec<(OsString, u64, &Item)>> = BTreeMap::new();
+        let mut by_dir: BTreeMap<PathBuf, Vec<(OsString, u64, &TrashItem)>> = BTreeMap::new();
         for (turn, item) in (0_u64..).zip(&items) {
             let (Some(dir), Some(name)) = (item.path.parent(), item.path.file_name()) else {
                 return Err(Error::failed(format!(
@@ -206,7 +206,7 @@ impl<'a> Batch<'a> {
     /// # Errors
     /// Whatever stops it half way, a cancel or the system: those already moved are put back first.
     /// Should that fail as well, the message says what is in the trash and how to get it back.
-    pub(in crate::ops) fn carry_out(self, progress: &Progress) -> Result<Vec<PathBuf>, Error> {
+    pub(in crate::ops) fn execute(self, progress: &Progress) -> Result<Vec<PathBuf>, Error> {
         let mut done = 0;
         let result = self.move_all(progress, &mut done);
         match result {
@@ -363,8 +363,8 @@ mod tests {
         assert_eq!(timestamp(1_795_435_200), "20261123-120000");
     }
 
-    fn item(path: &Path, step: usize) -> Item {
-        Item {
+    fn item(path: &Path, step: usize) -> TrashItem {
+        TrashItem {
             path: path.to_path_buf(),
             why: "marked".to_owned(),
             bytes: 3,
@@ -380,7 +380,7 @@ mod tests {
         fs::write(&a, "one").unwrap();
         let batch =
             Batch::prepare(&RealHost, None, "discard", vec![item(&b, 1), item(&a, 0)]).unwrap();
-        let error = batch.carry_out(&Progress::new()).unwrap_err();
+        let error = batch.execute(&Progress::new()).unwrap_err();
         assert!(error.to_string().contains("/b"), "{error}");
         assert_eq!(fs::read(&a).unwrap(), b"one");
         assert!(!dir.path().join(DIR).exists());
@@ -394,10 +394,7 @@ mod tests {
         let progress = Progress::new();
         progress.cancel();
         let batch = Batch::prepare(&RealHost, None, "discard", vec![item(&a, 0)]).unwrap();
-        assert!(matches!(
-            batch.carry_out(&progress),
-            Err(Error::Cancelled(_))
-        ));
+        assert!(matches!(batch.execute(&progress), Err(Error::Cancelled(_))));
         assert!(a.exists() && !dir.path().join(DIR).exists());
     }
 

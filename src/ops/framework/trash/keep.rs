@@ -8,7 +8,7 @@ use crate::image::ImageFile;
 use crate::ops::framework::error::Error;
 use crate::ops::framework::note::Note;
 
-use super::batch::{Batch, Item};
+use super::batch::{Batch, TrashItem};
 use super::folder::remove_folder;
 
 /// What is to be kept.
@@ -26,7 +26,7 @@ pub(in crate::ops) struct Keep {
 
 /// What is kept, and where.
 #[derive(Debug)]
-pub(in crate::ops) struct Kept {
+pub(in crate::ops) struct KeptEntry {
     path: PathBuf,
     name: String,
     remarks: Vec<Note>,
@@ -42,8 +42,8 @@ impl Keep {
         host: &dyn Host,
         state_dir: Option<&Path>,
         write: impl FnOnce(&ImageFile) -> Result<(), Error>,
-    ) -> Result<Kept, Error> {
-        let item = Item {
+    ) -> Result<KeptEntry, Error> {
+        let item = TrashItem {
             path: self.file,
             why: self.why,
             bytes: self.bytes,
@@ -51,7 +51,7 @@ impl Keep {
             file: None,
         };
         let batch = Batch::prepare(host, state_dir, self.reason, vec![item])?;
-        let kept = Kept {
+        let kept = KeptEntry {
             path: batch
                 .places()
                 .next()
@@ -79,7 +79,7 @@ impl Keep {
     }
 }
 
-impl Kept {
+impl KeptEntry {
     /// The file.
     pub(in crate::ops) fn path(&self) -> &Path {
         &self.path

@@ -27,7 +27,7 @@ mod register;
 pub use crate::forest::TRASH_FOLDER as DIR;
 
 pub(in crate::ops) use base::{Since, base_of, since};
-pub(in crate::ops) use batch::{Batch, Item, refuse_foreign};
+pub(in crate::ops) use batch::{Batch, TrashItem, refuse_foreign};
 pub(in crate::ops) use keep::Keep;
 pub use list::{Entry, Trashed, foreign, list};
 pub(in crate::ops) use list::{find, holding};

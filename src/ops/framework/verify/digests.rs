@@ -34,7 +34,7 @@ pub(super) type Digest = [u8; 32];
 
 /// Where a block's bytes are stored.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Place {
+enum BlockLocation {
     /// In a row in one file.
     Plain { file: u32, host: u64, len: u64 },
     /// In pieces: the digest of where these are.
@@ -42,19 +42,19 @@ enum Place {
 }
 
 /// What blocks hold; none for zeros.
-type Found = Vec<(Place, Option<Digest>)>;
+type BlockDigests = Vec<(BlockLocation, Option<Digest>)>;
 
 /// A block that was met for the first time.
 #[derive(Debug)]
 struct Unread {
-    place: Place,
+    place: BlockLocation,
     at: u64,
     len: u64,
 }
 
 /// What a file was when it was looked at last.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Seen {
+struct FileVersion {
     len: u64,
     modified: SystemTime,
 }
@@ -62,7 +62,7 @@ struct Seen {
 #[derive(Debug)]
 struct Known {
     number: u32,
-    seen: Seen,
+    seen: FileVersion,
     /// Whether a write since would show.
     settled: bool,
     /// The round it was looked at last.
@@ -77,7 +77,7 @@ pub(super) struct Digests {
     next: u32,
     files: HashMap<FileId, Known>,
     /// None for a block of zeros.
-    blocks: HashMap<Place, Option<Digest>>,
+    blocks: HashMap<BlockLocation, Option<Digest>>,
     read: u64,
 }
 
@@ -120,8 +120,8 @@ impl Digests {
         progress: &Progress,
     ) -> image::Result<Digest> {
         let numbers = self.numbers(chain)?;
-        let mut blocks: Vec<(u64, Place)> = Vec::new();
-        let mut pieces = Pieces::new(self.block, upto);
+        let mut blocks: Vec<(u64, BlockLocation)> = Vec::new();
+        let mut pieces = BlockCutter::new(self.block, upto);
         for run in chain.runs(chain.layers().len(), 0, upto) {
             let run = run?;
             let file = run.layer.and_then(|layer| numbers.get(layer)).copied();
@@ -170,7 +170,7 @@ impl Digests {
         for layer in chain.layers() {
             let file = layer.stored_in();
             let stat = file.stat("look at")?;
-            let seen = Seen {
+            let seen = FileVersion {
                 len: stat.len,
                 modified: stat.modified,
             };
@@ -203,18 +203,18 @@ impl Digests {
 }
 
 /// Cuts runs into blocks.
-struct Pieces {
+struct BlockCutter {
     block: u64,
     upto: u64,
     /// Where the block begins that is being put together.
     start: u64,
     hasher: Option<Sha256>,
     /// The one piece of it, as long as there is but one that fills it from its start.
-    plain: Option<Place>,
+    plain: Option<BlockLocation>,
     filled: u64,
 }
 
-impl Pieces {
+impl BlockCutter {
     fn new(block: u64, upto: u64) -> Self {
         Self {
             block,
@@ -226,7 +226,7 @@ impl Pieces {
         }
     }
 
-    fn add(&mut self, run: image::Extent, file: u32, blocks: &mut Vec<(u64, Place)>) {
+    fn add(&mut self, run: image::Extent, file: u32, blocks: &mut Vec<(u64, BlockLocation)>) {
         if matches!(run.state, State::Zero | State::Unallocated) {
             return;
         }
@@ -259,12 +259,12 @@ impl Pieces {
             hasher.update(number.to_le_bytes());
         }
         let is_first = self.filled == 0 && range.start == self.start;
-        self.plain = (is_first && kind == 1).then_some(Place::Plain { file, host, len });
+        self.plain = (is_first && kind == 1).then_some(BlockLocation::Plain { file, host, len });
         self.filled = self.filled.saturating_add(len);
     }
 
     /// The block is complete.
-    fn end(&mut self, blocks: &mut Vec<(u64, Place)>) {
+    fn end(&mut self, blocks: &mut Vec<(u64, BlockLocation)>) {
         let (hasher, plain) = (self.hasher.take(), self.plain.take());
         let whole = self.block.min(self.upto.saturating_sub(self.start));
         let filled = std::mem::take(&mut self.filled);
@@ -272,17 +272,21 @@ impl Pieces {
         // Blocks of the same pieces differ where one disk ends earlier.
         hasher.update(whole.to_le_bytes());
         let place = match plain {
-            Some(Place::Plain { file, host, len }) if len == whole && filled == whole => {
-                Place::Plain { file, host, len }
+            Some(BlockLocation::Plain { file, host, len }) if len == whole && filled == whole => {
+                BlockLocation::Plain { file, host, len }
             }
-            _ => Place::Pieces(hasher.finalize().into()),
+            _ => BlockLocation::Pieces(hasher.finalize().into()),
         };
         blocks.push((self.start, place));
     }
 }
 
 /// Reads and digests blocks, by several threads.
-fn digest_all(chain: &Chain, unread: &[Unread], progress: &Progress) -> image::Result<Found> {
+fn digest_all(
+    chain: &Chain,
+    unread: &[Unread],
+    progress: &Progress,
+) -> image::Result<BlockDigests> {
     let threads = std::thread::available_parallelism()
         .map_or(1, usize::from)
         .min(MOST_THREADS)
@@ -290,7 +294,7 @@ fn digest_all(chain: &Chain, unread: &[Unread], progress: &Progress) -> image::R
         .max(1);
     let next = AtomicUsize::new(0);
     let batches = batches(unread);
-    let done: Mutex<image::Result<Found>> = Mutex::new(Ok(Vec::new()));
+    let done: Mutex<image::Result<BlockDigests>> = Mutex::new(Ok(Vec::new()));
     let work = || {
         let mut buffer = Vec::new();
         let mut own = Vec::new();
@@ -347,7 +351,7 @@ fn digest_batch(
     chain: &Chain,
     batch: &[Unread],
     buffer: &mut Vec<u8>,
-    own: &mut Found,
+    own: &mut BlockDigests,
     progress: &Progress,
 ) -> image::Result<()> {
     let Some(first) = batch.first() else {

@@ -8,7 +8,7 @@ use crate::image::{Encryption, ImageInfo};
 use crate::ops::{Remedy, fixes};
 use crate::tui::app::App;
 use crate::tui::layout::Layout;
-use crate::tui::msg::LiveFacts;
+use crate::tui::msg::LiveInfo;
 use crate::tui::remedies;
 use crate::tui::text;
 use crate::tui::theme::Role;
@@ -34,7 +34,7 @@ struct About<'a> {
     app: &'a App,
     node: &'a Node,
     /// What the disk told of it since it was selected.
-    live: Option<&'a LiveFacts>,
+    live: Option<&'a LiveInfo>,
 }
 
 /// What there is to say of one thing, and how it looks; nothing where the image has no such thing.
@@ -48,10 +48,10 @@ const FACTS: &[FactRow] = &[
     ("virtual", false, |it| plain(it.node.virtual_size().map(units::size))),
     ("on disk", false, on_disk),
     ("format", false, format),
-    ("cluster", false, |it| of_header(it, |facts| units::size(facts.cluster_size))),
-    ("refcounts", false, |it| of_header(it, |facts| format!("{} bits", facts.refcount_bits))),
-    ("compression", false, |it| of_header(it, |facts| facts.compression.name().to_owned())),
-    ("snapshots", false, |it| of_header(it, |facts| facts.snapshots.to_string())),
+    ("cluster", false, |it| of_header(it, |info| units::size(info.cluster_size))),
+    ("refcounts", false, |it| of_header(it, |info| format!("{} bits", info.refcount_bits))),
+    ("compression", false, |it| of_header(it, |info| info.compression.name().to_owned())),
+    ("snapshots", false, |it| of_header(it, |info| info.snapshots.to_string())),
     ("bitmaps", false, bitmaps),
     ("features", false, features),
     ("encrypted", false, encrypted),
@@ -78,19 +78,19 @@ const FACTS: &[FactRow] = &[
 ];
 
 fn facts(app: &App, node: &Node) -> Vec<Fact> {
-    let live = app.detail.facts.as_ref();
+    let live = app.detail.info.as_ref();
     let live = live.filter(|live| live.path == node.path);
     let about = About { app, node, live };
-    let mut facts = Vec::new();
+    let mut info = Vec::new();
     for (label, long, tell) in FACTS {
-        facts.extend(tell(&about).into_iter().map(|(text, role)| Fact {
+        info.extend(tell(&about).into_iter().map(|(text, role)| Fact {
             label,
             text,
             role,
             long: *long,
         }));
     }
-    facts
+    info
 }
 
 fn plain(text: Option<String>) -> Told {
@@ -103,7 +103,7 @@ fn told(text: impl Into<String>, role: Role) -> Told {
 
 /// What the header of a qcow2 image says.
 fn of_header(it: &About<'_>, text: fn(&ImageInfo) -> String) -> Told {
-    plain(it.node.facts().map(text))
+    plain(it.node.info().map(text))
 }
 
 fn on_disk(it: &About<'_>) -> Told {
@@ -121,15 +121,15 @@ fn on_disk(it: &About<'_>) -> Told {
 }
 
 fn format(it: &About<'_>) -> Told {
-    let Some(facts) = it.node.facts() else {
+    let Some(info) = it.node.info() else {
         return plain(it.node.format().map(|format| text::safe(format.name())));
     };
-    let compat = if facts.version < 3 { "0.10" } else { "1.1" };
-    plain(Some(format!("qcow2 v{} (compat {compat})", facts.version)))
+    let compat = if info.version < 3 { "0.10" } else { "1.1" };
+    plain(Some(format!("qcow2 v{} (compat {compat})", info.version)))
 }
 
 fn bitmaps(it: &About<'_>) -> Told {
-    let count = it.node.facts().map(|facts| facts.bitmaps);
+    let count = it.node.info().map(|info| info.bitmaps);
     plain(
         count
             .filter(|count| *count > 0)
@@ -138,14 +138,14 @@ fn bitmaps(it: &About<'_>) -> Told {
 }
 
 fn features(it: &About<'_>) -> Told {
-    let Some(facts) = it.node.facts() else {
+    let Some(info) = it.node.info() else {
         return Told::new();
     };
     let features: Vec<&str> = [
-        (facts.extended_l2, "subclusters"),
-        (facts.lazy_refcounts, "lazy refcounts"),
-        (facts.external_data, "external data file"),
-        (facts.data_file_raw, "raw external data"),
+        (info.extended_l2, "subclusters"),
+        (info.lazy_refcounts, "lazy refcounts"),
+        (info.external_data, "external data file"),
+        (info.data_file_raw, "raw external data"),
     ]
     .into_iter()
     .filter_map(|(is_on, name)| is_on.then_some(name))
@@ -154,7 +154,7 @@ fn features(it: &About<'_>) -> Told {
 }
 
 fn encrypted(it: &About<'_>) -> Told {
-    let encryption = it.node.facts().and_then(|facts| facts.encryption);
+    let encryption = it.node.info().and_then(|info| info.encryption);
     let name = encryption.map(|encryption| match encryption {
         Encryption::Aes => "AES (legacy)",
         Encryption::Luks => "LUKS",
@@ -163,16 +163,15 @@ fn encrypted(it: &About<'_>) -> Told {
 }
 
 fn data_file(it: &About<'_>) -> Told {
-    let file = it.node.facts().and_then(|facts| facts.data_file.as_ref());
+    let file = it.node.info().and_then(|info| info.data_file.as_ref());
     plain(file.map(printable))
 }
 
 fn unknown_features(it: &About<'_>) -> Told {
-    match it.node.facts() {
-        Some(facts) if !facts.unknown_features.is_empty() => told(
-            text::safe(&facts.unknown_features.join(", ")),
-            Role::Warning,
-        ),
+    match it.node.info() {
+        Some(info) if !info.unknown_features.is_empty() => {
+            told(text::safe(&info.unknown_features.join(", ")), Role::Warning)
+        }
         _ => Told::new(),
     }
 }
@@ -291,18 +290,18 @@ fn leads_to(it: &About<'_>) -> Told {
         return Told::new();
     };
     match (&backing.state, it.app.forest.leads_to(it.node)) {
-        (BackingState::There(_), Some(path)) if !backing.is_understood() => {
+        (BackingState::Present(_), Some(path)) if !backing.is_understood() => {
             let text = format!("{}, read in a way not understood", it.app.shown(path));
             told(text, Role::Warning)
         }
-        (BackingState::There(_), Some(path)) => told(it.app.shown(path), Role::Plain),
+        (BackingState::Present(_), Some(path)) => told(it.app.shown(path), Role::Plain),
         (BackingState::Missing, _) => told("nothing: the file is missing", Role::Error),
         (BackingState::Unreachable(why), _) => told(text::safe(why), Role::Error),
         (BackingState::Elsewhere(protocol), _) => {
             let text = format!("not a plain local file: {}", text::safe(protocol));
             told(text, Role::Plain)
         }
-        (BackingState::There(_), None) => Told::new(),
+        (BackingState::Present(_), None) => Told::new(),
     }
 }
 

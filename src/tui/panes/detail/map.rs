@@ -5,7 +5,7 @@ use ratatui::text::{Line, Span};
 use crate::forest::Node;
 use crate::image::{MapRun, MapState};
 use crate::tui::app::App;
-use crate::tui::map::{MapSeen, Piece};
+use crate::tui::map::{MapSeen, MapSegment};
 use crate::tui::text;
 use crate::tui::theme::Role;
 use crate::units;
@@ -88,7 +88,7 @@ fn strip(lines: &mut Vec<Line<'static>>, app: &App, seen: &MapSeen, width: usize
     ));
 }
 
-fn cell(piece: Piece, of: u64, ascii: bool) -> (&'static str, Role) {
+fn cell(piece: MapSegment, of: u64, ascii: bool) -> (&'static str, Role) {
     let (full, part, below, nothing) = if ascii {
         ("#", "=", ":", ".")
     } else {

@@ -18,15 +18,15 @@ pub(in crate::tui) fn lines(app: &App, node: &Node, width: usize) -> Vec<Line<'s
         let line = |part| Line::styled(format!(" {part}"), theme.style(Role::Quiet));
         parts.into_iter().map(line).collect()
     };
-    if node.facts().is_none() {
+    if node.info().is_none() {
         return quiet("Only qcow2 images have internal snapshots.");
     }
-    let facts = app
+    let info = app
         .detail
-        .facts
+        .info
         .as_ref()
-        .filter(|facts| facts.path == node.path);
-    let list = match facts.and_then(|facts| facts.snapshots.as_ref()) {
+        .filter(|info| info.path == node.path);
+    let list = match info.and_then(|info| info.snapshots.as_ref()) {
         Some(Ok(list)) => list,
         Some(Err(why)) => return quiet(why),
         None => return quiet("Reading its snapshots."),

@@ -10,7 +10,7 @@ use crate::image::{Error, ErrorKind, ProgressSink, Source, internal};
 use super::options::ConvertFrom;
 use super::pieces::{Piece, Pieces};
 use super::sparse::SparseSize;
-use super::work::{Reader, parts};
+use super::work::{RunReader, parts};
 
 /// Bytes that are zeroed between two looks at whether to go on: a multiple of every cluster size.
 const GAP: u64 = 64 << 20;
@@ -29,7 +29,7 @@ pub fn convert_into(
     let unit = target.unit();
     let shares = AtomicBool::new(false);
     let mut pieces = Pieces::new(from, unit, &shares);
-    let (mut reader, mut buffer) = (Reader::saving(from.salvage.clone()), Vec::new());
+    let (mut reader, mut buffer) = (RunReader::saving(from.salvage.clone()), Vec::new());
     while let Some(piece) = pieces.next_piece()? {
         let (start, len, runs) = match piece {
             Piece::Gap { start, len, .. } => {

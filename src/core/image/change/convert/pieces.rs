@@ -23,7 +23,7 @@ const SHARED: u64 = 4 << 20;
 
 /// Bytes of the new disk that are stored in one way.
 #[derive(Debug, Clone)]
-pub(super) struct Run {
+pub(super) struct SourceRun {
     /// Where on the new disk.
     pub(super) start: u64,
     pub(super) len: u64,
@@ -32,7 +32,7 @@ pub(super) struct Run {
     pub(super) layer: Option<(Arc<Layer>, u64)>,
 }
 
-impl Run {
+impl SourceRun {
     pub(super) fn end(&self) -> u64 {
         self.start + self.len
     }
@@ -69,10 +69,10 @@ pub(super) enum Piece {
     Work {
         start: u64,
         len: u64,
-        runs: Vec<Run>,
+        runs: Vec<SourceRun>,
     },
     /// Whole units that a file holds in a row as the guest sees them: the new one might share its blocks.
-    Share(Run),
+    Share(SourceRun),
 }
 
 /// A walk over the sources.
@@ -108,7 +108,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The next run, which ends at `end` of the new disk at the latest; none at the end of all.
-    pub(super) fn next_run(&mut self, end: u64) -> Result<Option<Run>> {
+    pub(super) fn next_run(&mut self, end: u64) -> Result<Option<SourceRun>> {
         let Some(chain) = self.chain() else {
             return Ok(None);
         };
@@ -126,7 +126,7 @@ impl<'a> Walk<'a> {
             (None, None) => chain.resolve(local, end)?,
             (Some(layers), None) => chain.resolve_in(0..layers, local, end)?,
         };
-        let run = Run {
+        let run = SourceRun {
             start: self.at,
             len: found.extent.len.min(end - local).max(1),
             state: found.extent.state,
@@ -140,14 +140,14 @@ impl<'a> Walk<'a> {
 
     /// What a run that no copied layer holds shows through the layers below. Only for the one chain
     /// of a target with a backing file.
-    fn shown(&self, run: &Run, runs: &mut Vec<Run>) -> Result<()> {
+    fn shown(&self, run: &SourceRun, runs: &mut Vec<SourceRun>) -> Result<()> {
         let path = self.from.sources.first().map_or(Path::new(""), Chain::name);
         let chain = internal::item(&self.from.sources, self.index).of(path)?;
         let mut at = run.start;
         while at < run.end() {
             let found = chain.resolve(at - self.base, run.end() - self.base)?;
             let len = found.extent.len.clamp(1, run.end() - at);
-            runs.push(Run {
+            runs.push(SourceRun {
                 start: at,
                 len,
                 state: found.extent.state,
@@ -210,7 +210,7 @@ pub(super) struct Pieces<'a> {
     at: u64,
     size: u64,
     /// A run that reaches beyond the piece it was met in.
-    held: Option<Run>,
+    held: Option<SourceRun>,
     /// Whether blocks can be shared, as far as is known.
     shares: &'a AtomicBool,
 }
@@ -254,7 +254,7 @@ impl<'a> Pieces<'a> {
             if end > start {
                 let absent = first.state == State::Unallocated;
                 if first.end() > end {
-                    self.held = Some(Run {
+                    self.held = Some(SourceRun {
                         start: end,
                         len: first.end() - end,
                         ..first
@@ -274,7 +274,7 @@ impl<'a> Pieces<'a> {
             return Ok(Some(Piece::Share(run)));
         }
         let mut end = start.saturating_add(self.piece).min(self.size);
-        let mut runs: Vec<Run> = Vec::new();
+        let mut runs: Vec<SourceRun> = Vec::new();
         let mut next = Some(first);
         while let Some(run) = next {
             let inside = self.split(run, end);
@@ -310,7 +310,7 @@ impl<'a> Pieces<'a> {
     }
 
     /// How much of the beginning of a run may be shared, if there is so much that it is worth asking.
-    fn shareable(&self, run: &Run) -> Option<u64> {
+    fn shareable(&self, run: &SourceRun) -> Option<u64> {
         let (Some((layer, _)), State::Data { host }) = (&run.layer, run.state) else {
             return None;
         };
@@ -326,11 +326,11 @@ impl<'a> Pieces<'a> {
     }
 
     /// What of a run lies before `end`; the rest is held for the next piece.
-    fn split(&mut self, run: Run, end: u64) -> Run {
+    fn split(&mut self, run: SourceRun, end: u64) -> SourceRun {
         let inside = run.clipped(end);
         if run.end() > end {
             let by = end - run.start;
-            self.held = Some(Run {
+            self.held = Some(SourceRun {
                 start: end,
                 len: run.end() - end,
                 state: run.state.skip(by),
@@ -340,7 +340,7 @@ impl<'a> Pieces<'a> {
         inside
     }
 
-    fn next_run(&mut self) -> Result<Option<Run>> {
+    fn next_run(&mut self) -> Result<Option<SourceRun>> {
         match self.held.take() {
             Some(run) => Ok(Some(run)),
             None => self.walk.next_run(u64::MAX),
@@ -349,7 +349,7 @@ impl<'a> Pieces<'a> {
 
     /// A cluster of which a copied layer holds a part becomes the target's own, so that the rest of it
     /// has to be copied from below.
-    fn completed(&self, runs: Vec<Run>) -> Result<Vec<Run>> {
+    fn completed(&self, runs: Vec<SourceRun>) -> Result<Vec<SourceRun>> {
         if self.walk.from.layers.is_none() {
             return Ok(runs);
         }
@@ -370,7 +370,7 @@ impl<'a> Pieces<'a> {
             } else {
                 run.end()
             };
-            let part = |from: u64, to: u64| Run {
+            let part = |from: u64, to: u64| SourceRun {
                 start: from,
                 len: to - from,
                 ..run.clone()

@@ -16,10 +16,10 @@ use crate::qcow2::codec::Deflater;
 use crate::qcow2::{Geometry, Header};
 
 use super::options::{CompressionLevel, ConvertFrom};
-use super::pieces::{Piece, Pieces, RAW_UNIT, Run};
+use super::pieces::{Piece, Pieces, RAW_UNIT, SourceRun};
 use super::sink::{InOrder, RawSink, Sink};
 use super::sparse::SparseSize;
-use super::work::{Cell, Reader, Shape, cells};
+use super::work::{Cell, RunReader, Shape, cells};
 
 /// Threads that read and compress.
 const MIN_WORKERS: usize = 2;
@@ -37,7 +37,7 @@ struct Task {
     number: u64,
     start: u64,
     len: u64,
-    runs: Vec<Run>,
+    runs: Vec<SourceRun>,
     buffer: Vec<u8>,
 }
 
@@ -128,7 +128,7 @@ pub(super) fn run(
         }
         for _ in 0..workers {
             let (waiting, ended) = (waiting.clone(), ended.clone());
-            let reader = Reader::saving(from.salvage.clone());
+            let reader = RunReader::saving(from.salvage.clone());
             scope.spawn(move || work((target, path), reader, &waiting, &ended, stop));
         }
         drop((ended, waiting, buffers));
@@ -202,7 +202,7 @@ fn cut(
 /// Works on pieces until there are no more.
 fn work(
     target: (Target<'_>, &Path),
-    mut reader: Reader,
+    mut reader: RunReader,
     waiting: &Receiver<Task>,
     ended: &Sender<Numbered>,
     stop: &AtomicBool,
@@ -236,7 +236,7 @@ impl Drop for Watch<'_> {
 fn one(
     (target, path): (Target<'_>, &Path),
     task: Task,
-    reader: &mut Reader,
+    reader: &mut RunReader,
     deflater: &mut Option<Deflater>,
     scratch: &mut Vec<u8>,
 ) -> Numbered {
@@ -366,7 +366,7 @@ impl Writer<'_> {
             }
         }
         self.shares.store(false, Ordering::Relaxed);
-        let mut reader = Reader::default();
+        let mut reader = RunReader::default();
         let (_, read) = one(self.target, task, &mut reader, &mut None, &mut Vec::new())?;
         self.put(read, free)
     }

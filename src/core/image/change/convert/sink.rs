@@ -8,7 +8,7 @@ use crate::image::write::write_out::WriteOut;
 use crate::image::{ImageFile, Preallocation, State, internal};
 
 use super::options::CompressionLevel;
-use super::pieces::Run;
+use super::pieces::SourceRun;
 use super::sparse::SparseSize;
 use super::work::{Cell, parts};
 
@@ -100,7 +100,7 @@ impl<'a> InOrder<'a> {
     }
 
     /// Has the new image share the blocks of a run; false where they cannot.
-    pub(super) fn share(&mut self, run: &Run) -> Result<bool> {
+    pub(super) fn share(&mut self, run: &SourceRun) -> Result<bool> {
         let source = run.layer.as_ref().and_then(|(layer, _)| layer.guest_file());
         let (Some(source), State::Data { host }) = (source, run.state) else {
             return Ok(false);

@@ -13,7 +13,7 @@ use crate::qcow2::header::CompressionType;
 use crate::qcow2::{Geometry, SubclusterBitmap, SubclusterState};
 
 use super::lost::Lost;
-use super::pieces::Run;
+use super::pieces::SourceRun;
 use super::sparse::SparseSize;
 
 /// What is read by itself where more cannot be read.
@@ -51,7 +51,7 @@ fn is_loss(error: &Error) -> bool {
 
 /// Reads runs, with contexts of its own.
 #[derive(Debug, Default)]
-pub(super) struct Reader {
+pub(super) struct RunReader {
     inflaters: Vec<Inflater>,
     source: Vec<u8>,
     cluster: Vec<u8>,
@@ -59,7 +59,7 @@ pub(super) struct Reader {
     lost: Option<Arc<Lost>>,
 }
 
-impl Reader {
+impl RunReader {
     /// One that takes what there is, if there is where to tell of the rest.
     pub(super) fn saving(lost: Option<Arc<Lost>>) -> Self {
         Self {
@@ -69,7 +69,7 @@ impl Reader {
     }
 
     /// Fills `buffer`, which starts at `start` of the new disk, from the runs.
-    pub(super) fn fill(&mut self, start: u64, runs: &[Run], buffer: &mut [u8]) -> Result<()> {
+    pub(super) fn fill(&mut self, start: u64, runs: &[SourceRun], buffer: &mut [u8]) -> Result<()> {
         for run in runs {
             let (from, to) = (distance(start, run.start), distance(start, run.end()));
             let range = from.of(run.path())?..to.of(run.path())?;
@@ -84,7 +84,7 @@ impl Reader {
     }
 
     /// Fills `part` from the one run that it consists of.
-    fn read(&mut self, run: &Run, part: &mut [u8]) -> Result<()> {
+    fn read(&mut self, run: &SourceRun, part: &mut [u8]) -> Result<()> {
         match (&run.layer, run.state) {
             (Some((layer, local)), State::Data { host }) => match layer.guest_file() {
                 Some(file) => file.read(part, host),
@@ -102,7 +102,7 @@ impl Reader {
     }
 
     /// What of a run that cannot be read as a whole can be read by sectors; of a compressed one nothing.
-    fn save(&mut self, run: &Run, part: &mut [u8], lost: &Lost) -> Result<()> {
+    fn save(&mut self, run: &SourceRun, part: &mut [u8], lost: &Lost) -> Result<()> {
         if matches!(run.state, State::Compressed { .. }) {
             part.fill(0);
             lost.add(run.start, part.len() as u64);
@@ -112,7 +112,7 @@ impl Reader {
         for sector in part.chunks_mut(SECTOR) {
             let len = sector.len() as u64;
             let layer = run.layer.as_ref();
-            let one = Run {
+            let one = SourceRun {
                 start: run.start + by,
                 len,
                 state: run.state.skip(by),
@@ -194,7 +194,7 @@ pub(super) struct Shape {
 /// What becomes of each cluster of a piece that was read.
 pub(super) fn cells(
     start: u64,
-    runs: &[Run],
+    runs: &[SourceRun],
     buffer: &[u8],
     shape: Shape,
     mut deflater: Option<&mut Deflater>,

@@ -13,7 +13,7 @@ use crate::image::change::preserve::backing_change::{BackingChange, CompareBy};
 use crate::image::change::preserve::units::{WINDOW, groups, is_zero};
 use crate::image::error::{OfFile, Result};
 use crate::image::internal::{Fault, distance, part};
-use crate::image::read::backing_view::{BackingView, Place};
+use crate::image::read::backing_view::{BackingView, ViewRun};
 use crate::image::{Error, ErrorKind};
 
 /// Chunks that are read before they are asked for: a chunk is what one thread takes at a time, at most
@@ -31,9 +31,9 @@ pub(super) struct Candidate {
     pub(super) start: u64,
     pub(super) end: u64,
     /// Where its bytes are stored in the old backing view; none where several places hold them.
-    pub(super) old: Option<Place>,
+    pub(super) old: Option<ViewRun>,
     /// The same of the new backing view.
-    pub(super) new: Option<Place>,
+    pub(super) new: Option<ViewRun>,
 }
 
 impl Candidate {
@@ -44,15 +44,20 @@ impl Candidate {
 
     /// Whether the tables alone say that the old backing view is zero here.
     pub(super) fn was_zero(&self) -> bool {
-        self.old.as_ref().is_some_and(Place::is_zero)
+        self.old.as_ref().is_some_and(ViewRun::is_zero)
     }
 }
 
 /// Reads what a backing view shows from `start` on; true where it is zero by the tables, and nothing was read.
-fn read(view: &BackingView, place: Option<&Place>, start: u64, buffer: &mut [u8]) -> Result<bool> {
+fn read(
+    view: &BackingView,
+    place: Option<&ViewRun>,
+    start: u64,
+    buffer: &mut [u8],
+) -> Result<bool> {
     match place {
         Some(place) if place.is_zero() => return Ok(true),
-        Some(Place {
+        Some(ViewRun {
             extent,
             layer: Some(layer),
         }) => layer.read(extent.state.skip(start - extent.start), start, buffer)?,

@@ -3,13 +3,13 @@
 use crate::image::AllocationEstimate;
 use crate::image::change::preserve::backing_change::{BackingChange, CompareBy};
 use crate::image::change::preserve::loss::Loss;
-use crate::image::change::preserve::pieces::Pieces;
+use crate::image::change::preserve::pieces::UnitRuns;
 use crate::image::error::Result;
-use crate::image::read::backing_view::{BackingDiff, Compared, Place};
+use crate::image::read::backing_view::{BackingDiff, Compared, ViewRun};
 
 /// Adds up what is lost.
 pub(super) struct Count<'a> {
-    pieces: Pieces<'a>,
+    pieces: UnitRuns<'a>,
     judge: CompareBy,
     loss: Loss,
     /// For what is certain, and for everything.
@@ -20,7 +20,7 @@ pub(super) struct Count<'a> {
 impl<'a> Count<'a> {
     pub(super) fn new(change: BackingChange<'a>, room: AllocationEstimate) -> Result<Self> {
         Ok(Self {
-            pieces: Pieces {
+            pieces: UnitRuns {
                 difference: BackingDiff::new(change.old, change.new)?,
                 unit: room.unit(),
             },
@@ -57,7 +57,7 @@ impl<'a> Count<'a> {
     }
 
     /// Whether what is stored in a place of its own has to be copied where this is the new one.
-    fn is_lost(&self, new: &Place) -> bool {
+    fn is_lost(&self, new: &ViewRun) -> bool {
         self.judge == CompareBy::Tables || new.is_zero()
     }
 

@@ -1,33 +1,33 @@
 //! The runs that  backing views may show differently, in whole units.
 
 use crate::image::error::Result;
-use crate::image::read::backing_view::{BackingDiff, Compared, Place};
+use crate::image::read::backing_view::{BackingDiff, Compared, ViewRun};
 
 /// Whole units that  backing views may show differently.
 #[derive(Debug)]
-pub(super) struct Pieces<'a> {
+pub(super) struct UnitRuns<'a> {
     pub(super) difference: BackingDiff<'a>,
     pub(super) unit: u64,
 }
 
 /// Some whole units.
 #[derive(Debug)]
-pub(super) struct Piece {
+pub(super) struct UnitRun {
     pub(super) start: u64,
     pub(super) len: u64,
     /// Old and new; none for one unit that is put together from several places.
-    pub(super) places: Option<(Place, Place)>,
+    pub(super) places: Option<(ViewRun, ViewRun)>,
 }
 
-impl Piece {
+impl UnitRun {
     pub(super) fn end(&self) -> u64 {
         self.start + self.len
     }
 }
 
-impl Pieces<'_> {
+impl UnitRuns<'_> {
     /// The next one in `at..end`; `at` begins a unit.
-    pub(super) fn next(&self, at: u64, end: u64) -> Result<Option<Piece>> {
+    pub(super) fn next(&self, at: u64, end: u64) -> Result<Option<UnitRun>> {
         let mut at = at;
         while at < end {
             let (old, new) = match self.difference.at(at, end)? {
@@ -47,13 +47,13 @@ impl Pieces<'_> {
                 (stop - at) - (stop - at) % self.unit
             };
             return Ok(Some(if whole == 0 {
-                Piece {
+                UnitRun {
                     start,
                     len: (start + self.unit).min(end) - start,
                     places: None,
                 }
             } else {
-                Piece {
+                UnitRun {
                     start,
                     len: whole,
                     places: Some((old, new)),

@@ -8,11 +8,11 @@ use std::thread;
 use crate::host::Host;
 use crate::image::change::preserve::backing_change::{BackingChange, CompareBy, Stores};
 use crate::image::change::preserve::compare_queue::{Candidate, Chunk, CompareQueue, Differing};
-use crate::image::change::preserve::pieces::{Piece, Pieces};
+use crate::image::change::preserve::pieces::{UnitRun, UnitRuns};
 use crate::image::change::preserve::units::{WINDOW, absent, groups, is_zero, over, unit_of};
 use crate::image::error::{OfFile, Result};
 use crate::image::internal::{distance, part};
-use crate::image::read::backing_view::{BackingDiff, Place};
+use crate::image::read::backing_view::{BackingDiff, ViewRun};
 use crate::image::{Error, ErrorKind, Format, Layer, ProgressSink, Root, Source, State, Target};
 
 /// Bytes moved between two looks at whether to go on, where they need not be looked at.
@@ -34,7 +34,7 @@ pub(super) fn preserve_view(
         return Ok(());
     };
     let top = Arc::new(view);
-    let pieces = Pieces {
+    let pieces = UnitRuns {
         difference: BackingDiff::new(change.old, change.new)?,
         unit,
     };
@@ -120,7 +120,7 @@ impl Preserver<'_, '_> {
         Err(Error::new(self.path, ErrorKind::Cancelled))
     }
 
-    fn keep(&mut self, piece: Piece) -> Result<()> {
+    fn keep(&mut self, piece: UnitRun) -> Result<()> {
         let (start, end) = (piece.start, piece.end());
         let Some((old, new)) = piece.places else {
             return self.candidate(start, end, None);
@@ -133,7 +133,12 @@ impl Preserver<'_, '_> {
     }
 
     /// Leaves it to the bytes whether this has to be copied.
-    fn candidate(&mut self, start: u64, end: u64, places: Option<(&Place, &Place)>) -> Result<()> {
+    fn candidate(
+        &mut self,
+        start: u64,
+        end: u64,
+        places: Option<(&ViewRun, &ViewRun)>,
+    ) -> Result<()> {
         let (old, new) = places.map(|(old, new)| (old.clone(), new.clone())).unzip();
         let chunk = self.candidates.add(Candidate {
             start,
@@ -145,7 +150,7 @@ impl Preserver<'_, '_> {
     }
 
     /// Deals with the first bytes of a run; returns where it stopped.
-    fn keep_some(&mut self, at: u64, end: u64, old: &Place, new: &Place) -> Result<u64> {
+    fn keep_some(&mut self, at: u64, end: u64, old: &ViewRun, new: &ViewRun) -> Result<u64> {
         let judged = self.change.judge == CompareBy::Tables;
         let as_it_lies = judged || new.is_zero() && self.may_clone(old, at)?;
         if !as_it_lies {
@@ -172,7 +177,7 @@ impl Preserver<'_, '_> {
     }
 
     /// Whether the blocks of this run can be shared, as far as is known.
-    fn may_clone(&self, old: &Place, at: u64) -> Result<bool> {
+    fn may_clone(&self, old: &ViewRun, at: u64) -> Result<bool> {
         let State::Data { host } = old.extent.state.skip(at - old.extent.start) else {
             return Ok(false);
         };

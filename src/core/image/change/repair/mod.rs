@@ -34,7 +34,7 @@ use crate::qcow2::{Autoclear, Header, HostCluster, HostClusters, Incompatible, V
 
 use analysis::Analysis;
 use header_overlay::HeaderOverlay;
-use undo_file::{Digest, Kept, Written};
+use undo_file::{Digest, SavedRange, Written};
 
 pub use analysis::{LostTable, Suspect};
 pub use undo_file::UndoFile;
@@ -265,7 +265,7 @@ impl Repair {
     }
 
     /// The data that is cut off with the file's tail.
-    fn tail(&self) -> Result<Vec<Kept>> {
+    fn tail(&self) -> Result<Vec<SavedRange>> {
         let mut runs = Vec::new();
         let Some(mut at) = self.cut else {
             return Ok(runs);
@@ -279,7 +279,7 @@ impl Repair {
             };
             let end = end.clamp(at + 1, len);
             if is_data {
-                runs.push(Kept {
+                runs.push(SavedRange {
                     offset: at,
                     len: end - at,
                 });
@@ -290,7 +290,7 @@ impl Repair {
     }
 
     /// Ranges of the file that hold tables which are replaced, the first cluster first.
-    fn kept(&self) -> Vec<Kept> {
+    fn kept(&self) -> Vec<SavedRange> {
         let size = self.cluster_size();
         let analysis = &self.analysis;
         let header = self.header.header();
@@ -319,7 +319,7 @@ impl Repair {
             );
         }
         clusters.sort_unstable();
-        let mut kept = vec![Kept {
+        let mut kept = vec![SavedRange {
             offset: 0,
             len: size,
         }];
@@ -329,7 +329,7 @@ impl Repair {
             let (from, end) = (run.first.max(next), run.end());
             if from < end {
                 let (start, stop) = (self.offset_of(from), self.offset_of(end));
-                kept.push(Kept {
+                kept.push(SavedRange {
                     offset: start,
                     len: stop - start,
                 });
@@ -362,7 +362,7 @@ impl Repair {
         })?;
         let len = self.found.file_len;
         let over = written.iter().skip(1).filter(|range| range.offset < len);
-        kept.extend(over.map(|range| Kept {
+        kept.extend(over.map(|range| SavedRange {
             offset: range.offset,
             len: range.len.min(len - range.offset),
         }));

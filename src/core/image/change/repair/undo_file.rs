@@ -54,7 +54,7 @@ pub(super) struct Written {
 
 /// A range of the image whose bytes are kept.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Kept {
+pub(super) struct SavedRange {
     pub(super) offset: u64,
     pub(super) len: u64,
 }
@@ -64,7 +64,7 @@ pub(super) struct Kept {
 pub struct UndoFile {
     file: ImageFile,
     image_len: u64,
-    kept: Vec<Kept>,
+    kept: Vec<SavedRange>,
     written: Vec<Written>,
     /// Where the kept bytes begin in the file.
     bytes_at: u64,
@@ -76,7 +76,7 @@ pub(super) fn save(
     image: &ImageFile,
     out: &ImageFile,
     image_len: u64,
-    kept: &[Kept],
+    kept: &[SavedRange],
     written: &[Written],
 ) -> Result<()> {
     let mut head = Vec::new();
@@ -172,9 +172,9 @@ impl UndoFile {
                 .ok_or(Fault::new("a list of saved tables that is too short"))
                 .of(file)
         };
-        let kept: Vec<Kept> = (0..kept_count)
+        let kept: Vec<SavedRange> = (0..kept_count)
             .map(|_| {
-                Ok(Kept {
+                Ok(SavedRange {
                     offset: next()?,
                     len: next()?,
                 })
@@ -234,7 +234,7 @@ impl UndoFile {
         if self.is_switched(image)? {
             // A putting back that was cut off: the old tables are in place, or it is somebody else's.
             let mut at = self.bytes_at;
-            for Kept { offset, len } in self.kept.iter().skip(1) {
+            for SavedRange { offset, len } in self.kept.iter().skip(1) {
                 at = if free.contains(offset) {
                     at + len
                 } else {
@@ -256,7 +256,7 @@ impl UndoFile {
             }
         }
         let mut at = self.bytes_at;
-        for Kept { offset, len } in self.kept.iter().skip(1) {
+        for SavedRange { offset, len } in self.kept.iter().skip(1) {
             // What the repair wrote there was looked at above.
             at = if free.contains(offset) {
                 at + len
@@ -416,7 +416,7 @@ impl UndoFile {
         }
         let free = self.free_places();
         let mut at = self.bytes_at;
-        for Kept { offset, len } in self.kept.iter().skip(1) {
+        for SavedRange { offset, len } in self.kept.iter().skip(1) {
             at = if free.contains(offset) {
                 at + len
             } else {
@@ -449,7 +449,7 @@ impl UndoFile {
     fn restore_free(&self, image: &ImageFile, free: &BTreeSet<u64>) -> Result<()> {
         let mut at = self.bytes_at;
         let mut there = Vec::new();
-        for (nth, Kept { offset, len }) in self.kept.iter().enumerate() {
+        for (nth, SavedRange { offset, len }) in self.kept.iter().enumerate() {
             if nth > 0 && free.contains(offset) {
                 each_piece(&self.file, at, *len, &mut |from, saved| {
                     let place = offset.saturating_add(from - at);

@@ -32,17 +32,17 @@ const MAX_MENTIONS: usize = 64;
 
 /// The local files that a recorded name mentions, in their order, each once.
 pub(super) fn mentioned(recorded: &[u8]) -> Vec<Mention> {
-    let mut found = Found::default();
+    let mut found = MentionFinder::default();
     found.name(recorded, true, 0);
     found.mentions
 }
 
 #[derive(Debug, Default)]
-struct Found {
+struct MentionFinder {
     mentions: Vec<Mention>,
 }
 
-impl Found {
+impl MentionFinder {
     fn add(&mut self, path: &[u8], surely: bool) {
         if path.is_empty() || path.contains(&0) || self.mentions.len() >= MAX_MENTIONS {
             return;

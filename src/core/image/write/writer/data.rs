@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::image::error::{OfFile, Result};
 use crate::image::internal::{self, bit};
-use crate::image::write::transfer::Place;
+use crate::image::write::transfer::FilePosition;
 use crate::qcow2::{HostClusters, HostOffset, L2Entry, SubclusterBitmap, SubclusterState};
 
 use super::source::Source;
@@ -222,7 +222,7 @@ impl Writer {
             return self.put_encrypted(&cipher, host, len, source);
         }
         let file = self.data.as_ref().unwrap_or(&self.file);
-        let to = Place {
+        let to = FilePosition {
             file,
             offset: host.get(),
         };
@@ -232,7 +232,9 @@ impl Writer {
                 let bytes = internal::part(bytes, 0..len).of(file)?;
                 self.transfer.write(bytes, to)
             }
-            Source::File { file, offset } => self.transfer.run(Place { file, offset }, to, len),
+            Source::File { file, offset } => {
+                self.transfer.run(FilePosition { file, offset }, to, len)
+            }
         }
     }
 }

@@ -14,7 +14,7 @@ use qanopy::ops::{self, Confirm, NoteKind, Outcome, Plan, Progress, RefusalKind,
 use super::crash_suite::{Attempt, CrashSuite, Promise};
 use super::oracle::{self, View};
 use super::script::Script;
-use super::{checker, ours};
+use super::{checker, own_code};
 
 /// Crash states looked at.
 const STATES: usize = 90;
@@ -39,13 +39,13 @@ pub struct Case<'a> {
 
 /// Plans, agrees and runs; the refusal or the error in words.
 pub fn run(host: &Arc<dyn Host>, dir: &Path, request: &Request) -> Result<Outcome, String> {
-    let ready = ours::agree(plan(host, dir, request))?;
+    let ready = own_code::agree(plan(host, dir, request))?;
     ops::run(ready, &Progress::new()).map_err(|error| error.to_string())
 }
 
 /// The plan, every image in the directory being known, the one named even if it is raw.
 pub fn plan(host: &Arc<dyn Host>, dir: &Path, request: &Request) -> Plan {
-    let mut context = ours::context(host, dir);
+    let mut context = own_code::context(host, dir);
     if let Request::Resize(Resize { image, .. }) = request {
         let options = qanopy::forest::ScanOptions {
             roots: vec![dir.to_path_buf(), image.clone()],
@@ -200,7 +200,7 @@ impl Promise for OldOrNew<'_> {
             return;
         }
         let request = (self.case.request)(&dir.join(self.case.image));
-        run(&ours::real_host(), dir, &request)
+        run(&own_code::real_host(), dir, &request)
             .unwrap_or_else(|why| panic!("cannot be run again: {why}\n{context}"));
         assert_eq!((self.case.shown)(dir), self.after, "run again\n{context}");
         self.check_by_qemu(dir, context);

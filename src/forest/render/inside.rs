@@ -28,12 +28,12 @@ pub struct SnapshotLine {
 /// The first internal snapshots of an image, and how many more there are.
 #[must_use]
 pub fn snapshot_lines(node: &Node, charset: Charset) -> (Vec<SnapshotLine>, usize) {
-    let Some(facts) = node.facts() else {
+    let Some(info) = node.info() else {
         return (Vec::new(), 0);
     };
-    let shown = facts.first_snapshots.iter().take(MOST);
+    let shown = info.first_snapshots.iter().take(MOST);
     let lines: Vec<_> = shown.map(|snapshot| line(snapshot, charset)).collect();
-    let all = usize::try_from(facts.snapshots).unwrap_or(usize::MAX);
+    let all = usize::try_from(info.snapshots).unwrap_or(usize::MAX);
     let more = all.saturating_sub(lines.len());
     (lines, more)
 }

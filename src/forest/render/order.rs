@@ -5,7 +5,7 @@ use crate::forest::{Forest, NodeId};
 
 /// One place in that order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Position {
     pub(super) id: NodeId,
     /// Which place its parent has; none for a root.
     pub(super) parent: Option<usize>,
@@ -17,13 +17,13 @@ pub(super) struct Place {
     pub(super) children: usize,
 }
 
-impl Place {
+impl Position {
     pub(super) fn is_last(&self) -> bool {
         self.index + 1 == self.siblings
     }
 }
 
-pub(super) fn order(forest: &Forest) -> Vec<Place> {
+pub(super) fn order(forest: &Forest) -> Vec<Position> {
     let mut places = Vec::with_capacity(forest.len());
     for root in forest.shown_roots() {
         let mut open = vec![(root, None, 0, 1)];
@@ -36,7 +36,7 @@ pub(super) fn order(forest: &Forest) -> Vec<Place> {
             for (i, child) in children.enumerate().collect::<Vec<_>>().into_iter().rev() {
                 open.push((*child, Some(at), i, count));
             }
-            places.push(Place {
+            places.push(Position {
                 id,
                 parent,
                 index,

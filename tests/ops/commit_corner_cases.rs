@@ -7,10 +7,10 @@ use std::fs;
 use std::path::Path;
 
 use qanopy::ops::{Branch, CommittedLayer, NoteKind, RefusalKind, Request, Siblings};
+use support::image_crash_suite::refused_as;
 use support::oracle::Views;
 use support::script::run_in;
-use support::survival::refused_as;
-use support::{Qemu, ours};
+use support::{Qemu, own_code};
 
 const KEEP: CommittedLayer = CommittedLayer::Keep;
 const TRASH: CommittedLayer = CommittedLayer::Trash;
@@ -34,7 +34,14 @@ fn commit(
     layer: CommittedLayer,
     siblings: Siblings,
 ) -> Result<(), String> {
-    ours::commit(&ours::real_host(), dir, &dir.join(overlay), layer, siblings).map(drop)
+    own_code::commit(
+        &own_code::real_host(),
+        dir,
+        &dir.join(overlay),
+        layer,
+        siblings,
+    )
+    .map(drop)
 }
 
 fn setting(lines: &str) -> Option<(Qemu, tempfile::TempDir)> {
@@ -370,12 +377,12 @@ fn what_a_disk_reads_by_another_of_its_names_is_left_alone() {
     };
     let dir = home.path();
     let images = vec![dir.join("b/mid.qcow2")];
-    let plan = ours::plan(&ours::real_host(), dir, &Request::discard(images));
+    let plan = own_code::plan(&own_code::real_host(), dir, &Request::discard(images));
     let said = refused_as(&plan, RefusalKind::HasDependants);
     assert!(said.contains("a/vm.qcow2"), "{said}");
     // Both at once can go.
     let images = vec![dir.join("b/mid.qcow2"), dir.join("a/vm.qcow2")];
-    let plan = ours::plan(&ours::real_host(), dir, &Request::discard(images));
+    let plan = own_code::plan(&own_code::real_host(), dir, &Request::discard(images));
     assert!(plan.refusals.is_empty(), "{:?}", plan.refusals);
 }
 
@@ -403,9 +410,9 @@ fn a_name_that_is_written_holds_from_links_in_other_folders_and_a_link_left_behi
     commit(dir, "17/disk.0.snap/1", TRASH, Siblings::Preserve).unwrap();
     assert_eq!(shown(&qemu, dir, &names), before);
     // The disk itself goes, by the name of the link: the link is left, which the plan says.
-    let host = ours::real_host();
+    let host = own_code::real_host();
     // The layer that went is in the trash, and may come back as it is.
-    let plan = ours::plan_commit(
+    let plan = own_code::plan_commit(
         &host,
         dir,
         &dir.join("17/disk.0"),
@@ -426,8 +433,8 @@ fn a_name_that_is_written_holds_from_links_in_other_folders_and_a_link_left_behi
         style: qanopy::ops::BackingStyle::Relative,
         image: qanopy::ops::ImageOptions::default(),
     });
-    ours::run(&host, dir, &branch).unwrap();
-    let forest = ours::scan(&host, dir);
+    own_code::run(&host, dir, &branch).unwrap();
+    let forest = own_code::scan(&host, dir);
     let new = forest.by_path(&dir.join("17/new")).unwrap();
     assert_eq!(new.backing.as_ref().unwrap().name(), "disk.0.snap/2");
 }

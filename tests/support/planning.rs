@@ -28,7 +28,7 @@ pub fn context(host: Arc<dyn Host>, dir: &Path) -> Context {
 }
 
 /// Agrees to a plan, typing the number it asks for, and runs it.
-pub fn carry_out(plan: Plan) -> Result<Outcome, Error> {
+pub fn execute(plan: Plan) -> Result<Outcome, Error> {
     let consent = match plan.confirm {
         Confirm::Count(count) => Consent::Count(count),
         _ => Consent::Yes,
@@ -37,8 +37,8 @@ pub fn carry_out(plan: Plan) -> Result<Outcome, Error> {
 }
 
 /// Plans and runs it.
-pub fn carry_out_request(context: &Context, request: &Request) -> Result<Outcome, Error> {
-    carry_out(ops::plan(context, request))
+pub fn execute_request(context: &Context, request: &Request) -> Result<Outcome, Error> {
+    execute(ops::plan(context, request))
 }
 
 /// The plan as the person reads it.

@@ -139,6 +139,12 @@ impl Machines {
         (when.elapsed() > age).then(|| self.again()).flatten()
     }
 
+    /// Whether they were asked for, so that they can be asked for again.
+    #[must_use]
+    pub fn are_asked(&self) -> bool {
+        self.asked.is_some()
+    }
+
     /// All of them.
     pub fn list(&self) -> &[Machine] {
         &self.list

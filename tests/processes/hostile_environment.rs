@@ -21,11 +21,11 @@ use qanopy::ops::{
 };
 use rustix::io::Errno;
 use support::crash_suite::Promise as _;
+use support::folder_crash_suite::{Promise, Trial};
+use support::image_crash_suite::warns_of;
 use support::oracle::Bytes;
 use support::script::{Script, copy_tree};
-use support::survival::warns_of;
-use support::trial::{Promise, Trial};
-use support::{Calls, Fault, FaultyHost, HoldMode, Then, ours};
+use support::{Calls, Fault, FaultyHost, HoldMode, Then, own_code};
 
 const FAMILY: [&str; 7] = [
     "root.qcow2",
@@ -358,21 +358,21 @@ impl Place {
     /// How many calls of a class the operation makes while it runs, planning included.
     fn calls(&self, trial: &Trial, class: Calls) -> usize {
         let dir = self.fresh();
-        let host = Arc::new(FaultyHost::counting(ours::real_host()));
-        carry_out(&host, &dir, trial, &Progress::new()).unwrap();
+        let host = Arc::new(FaultyHost::counting(own_code::real_host()));
+        execute(&host, &dir, trial, &Progress::new()).unwrap();
         host.count(class)
     }
 }
 
-fn carry_out(
+fn execute(
     host: &Arc<FaultyHost>,
     dir: &Path,
     trial: &Trial,
     progress: &Progress,
 ) -> Result<ops::Outcome, String> {
     let host: Arc<dyn Host> = host.clone();
-    let plan = ours::plan(&host, dir, &(trial.request)(dir));
-    let ready = ours::agree(plan)?;
+    let plan = own_code::plan(&host, dir, &(trial.request)(dir));
+    let ready = own_code::agree(plan)?;
     ops::run(ready, progress).map_err(|error| error.to_string())
 }
 
@@ -394,9 +394,9 @@ fn on_a_filesystem_that_became_read_only_no_byte_changes() {
         let dir = place.fresh();
         let before = Bytes::below(&dir);
         let fault = Fault::Error(Errno::ROFS);
-        let (real, all) = (ours::real_host(), Calls::Mutating);
+        let (real, all) = (own_code::real_host(), Calls::Mutating);
         let host = Arc::new(FaultyHost::failing(real, all, 0, fault, Then::KeepFailing));
-        let said = carry_out(&host, &dir, trial, &Progress::new()).unwrap_err();
+        let said = execute(&host, &dir, trial, &Progress::new()).unwrap_err();
         assert_tellable(name, &said);
         assert!(said.contains("read-only file system"), "{name}: {said}");
         before.assert_unchanged(&dir, &name);
@@ -409,10 +409,10 @@ fn a_trash_without_room_stops_what_needs_it_before_anything_is_lost() {
     let stopped = RefCell::new(Vec::new());
     place.each(|name, trial, promise| {
         let dir = place.fresh();
-        let (real, class) = (ours::real_host(), Calls::Allocating);
+        let (real, class) = (own_code::real_host(), Calls::Allocating);
         let host = FaultyHost::failing(real, class, 0, Fault::enospc(), Then::KeepFailing);
         let host = Arc::new(host.only(".qanopy-trash"));
-        let result = carry_out(&host, &dir, trial, &Progress::new());
+        let result = execute(&host, &dir, trial, &Progress::new());
         let context = format!("{name}: {result:?}, {:?}", host.struck());
         promise.check_quickly(&dir, result.is_ok(), &context);
         if let Err(said) = &result {
@@ -443,16 +443,16 @@ fn reads_that_end_early_are_errors_or_harmless() {
     place.each(|name, trial, promise| {
         for nth in some_of(place.calls(trial, Calls::Reading), 6) {
             let dir = place.fresh();
-            let (real, class, fault) = (ours::real_host(), Calls::Reading, Fault::ShortRead);
+            let (real, class, fault) = (own_code::real_host(), Calls::Reading, Fault::ShortRead);
             let host = Arc::new(FaultyHost::failing(real, class, nth, fault, Then::Recover));
-            let plan = ours::plan(
+            let plan = own_code::plan(
                 &(host.clone() as Arc<dyn Host>),
                 &dir,
                 &(trial.request)(&dir),
             );
             // The scan could not understand an image, and the plan says so: that one is on its own.
             let unread = warns_of(&plan, NoteKind::Unseen);
-            let result = ours::agree(plan)
+            let result = own_code::agree(plan)
                 .and_then(|ready| ops::run(ready, &Progress::new()).map_err(|e| e.to_string()));
             let context = format!("{name}: {:?} gave {result:?}", host.struck());
             if let Err(said) = &result {
@@ -477,9 +477,9 @@ fn an_image_that_vanishes_meanwhile_takes_nothing_else_along() {
             let vanish = move || {
                 let _ = fs::rename(&from, &aside);
             };
-            let real = ours::real_host();
+            let real = own_code::real_host();
             let host = Arc::new(FaultyHost::telling(real, Calls::Mutating, nth, vanish));
-            let result = carry_out(&host, &dir, trial, &Progress::new());
+            let result = execute(&host, &dir, trial, &Progress::new());
             let context = format!("{name}: {victim} vanished {:?}: {result:?}", host.struck());
             if let Err(said) = &result {
                 assert_tellable(name, said);
@@ -501,14 +501,14 @@ fn what_changed_since_the_plan_is_not_touched() {
     place.each(|name, trial, _| {
         for image in FAMILY {
             let dir = place.fresh();
-            let host = ours::real_host();
-            let plan = ours::plan(&host, &dir, &(trial.request)(&dir));
+            let host = own_code::real_host();
+            let plan = own_code::plan(&host, &dir, &(trial.request)(&dir));
             let path = dir.join(image);
             let concerned = plan
                 .effects
                 .iter()
                 .any(|effect| effect.path == path && effect.kind != EffectKind::Creates);
-            let ready = ours::agree(plan).unwrap();
+            let ready = own_code::agree(plan).unwrap();
             let file = fs::File::options().write(true).open(&path).unwrap();
             let later = SystemTime::now() + Duration::from_secs(2);
             file.set_modified(later).unwrap();
@@ -539,12 +539,12 @@ fn nothing_is_done_to_an_image_that_a_process_writes() {
     let Some(place) = Place::new() else { return };
     let qemu = support::qemu().unwrap();
     let dir = place.fresh();
-    let host = ours::real_host();
+    let host = own_code::real_host();
     // What each operation would do with nobody there.
     let free: Vec<Plan> = place
         .operations
         .iter()
-        .map(|(_, trial)| ours::plan(&host, &dir, &(trial.request)(&dir)))
+        .map(|(_, trial)| own_code::plan(&host, &dir, &(trial.request)(&dir)))
         .collect();
     for image in FAMILY {
         let path = dir.join(image);
@@ -555,7 +555,7 @@ fn nothing_is_done_to_an_image_that_a_process_writes() {
                 effect.path == path
                     && !matches!(effect.kind, EffectKind::Reads | EffectKind::Creates)
             });
-            let plan = ours::plan(&host, &dir, &(trial.request)(&dir));
+            let plan = own_code::plan(&host, &dir, &(trial.request)(&dir));
             if changes {
                 let said = said(&plan);
                 assert_eq!(
@@ -584,11 +584,11 @@ fn who_changes_their_mind_is_obeyed_and_nothing_half_made_is_left() {
             let dir = place.fresh();
             let progress = Progress::new();
             let stop = progress.clone();
-            let real = ours::real_host();
+            let real = own_code::real_host();
             let host = Arc::new(FaultyHost::telling(real, Calls::All, nth, move || {
                 stop.cancel()
             }));
-            let result = carry_out(&host, &dir, trial, &progress);
+            let result = execute(&host, &dir, trial, &progress);
             let context = format!("{name}: cancelled {:?}: {result:?}", host.struck());
             promise.check_quickly(&dir, result.is_ok(), &context);
             if let (Err(said), Some((new, _))) = (&result, trial.creates) {
@@ -687,13 +687,13 @@ fn bytes_stop_flowing_soon_after_a_cancel_at_any_size() {
         // The sixth call is among the first that move data.
         let tell = move || stop.cancel();
         let host = Arc::new(FaultyHost::telling(
-            ours::real_host(),
+            own_code::real_host(),
             Calls::Allocating,
             5,
             tell,
         ));
         let shared: Arc<dyn Host> = host.clone();
-        let ready = ours::agree(ours::plan(&shared, &dir, &request(&dir))).unwrap();
+        let ready = own_code::agree(own_code::plan(&shared, &dir, &request(&dir))).unwrap();
         let result = ops::run(ready, &progress);
         // On a filesystem that shares blocks there may be nothing to stop.
         if host.struck().is_none() {

@@ -145,11 +145,11 @@ pub fn image_json(forest: &Forest, node: &Node, problem: ProblemJson<'_>) -> Val
         let below = value!({ "layer": layer, "distance": found.distance });
         map.insert("broken-below".to_owned(), below);
     }
-    if let Some((facts, map)) = node.facts().zip(image.as_object_mut())
-        && facts.snapshots > 0
+    if let Some((info, map)) = node.info().zip(image.as_object_mut())
+        && info.snapshots > 0
     {
-        let known: Vec<Value> = facts.first_snapshots.iter().map(snapshot).collect();
-        let all = usize::try_from(facts.snapshots).unwrap_or(usize::MAX);
+        let known: Vec<Value> = info.first_snapshots.iter().map(snapshot).collect();
+        let all = usize::try_from(info.snapshots).unwrap_or(usize::MAX);
         let more = all.saturating_sub(known.len());
         map.insert("snapshots".to_owned(), Value::Array(known));
         map.insert("snapshots-left-out".to_owned(), more.into());

@@ -14,7 +14,7 @@ use crate::ops::Context;
 use crate::ops::framework::format::name;
 use crate::qcow2::{HostOffset, TablePlace};
 
-use super::run::Run;
+use super::run::CommitRange;
 
 /// Bytes compared at a time.
 const PIECE: u64 = 1 << 20;
@@ -63,7 +63,7 @@ impl Dependant {
 
 /// What is known before the plan is shown.
 #[derive(Debug)]
-pub(super) struct Survey {
+pub(super) struct Analysis {
     /// Bytes of data the merged layers hold.
     pub(super) data: u64,
     /// Bytes that read as zero by their word.
@@ -91,10 +91,14 @@ pub(super) struct Survey {
     pub(super) is_merged: bool,
 }
 
-impl Survey {
+impl Analysis {
     /// Looks at the tables of the layers, their base and everything built on them. The uppermost layer
     /// stays, emptied, or goes.
-    pub(super) fn make(context: &Context, run: &Run<'_>, stays: bool) -> image::Result<Self> {
+    pub(super) fn make(
+        context: &Context,
+        run: &CommitRange<'_>,
+        stays: bool,
+    ) -> image::Result<Self> {
         let host = context.host.as_ref();
         let chain = Chain::open(host, &run.top().path, Some(&Format::Qcow2), &|_| true)?;
         chain.unlock(&context.keys, &NoProgress)?;
@@ -115,7 +119,7 @@ impl Survey {
         let (size, base_size) = (chain.virtual_size(), below.virtual_size());
         let under = base_chain.layers().get(1);
         let under = under.map_or(0, |layer| layer.virtual_size());
-        let mut survey = Self {
+        let mut analysis = Self {
             data: 0,
             zeros: 0,
             new_in_base: Growth::default(),
@@ -140,7 +144,7 @@ impl Survey {
             dependants: Vec::new(),
             is_merged: false,
         };
-        let shared = run.base.facts().is_some_and(|facts| facts.snapshots > 0);
+        let shared = run.base.info().is_some_and(|info| info.snapshots > 0);
         let mut estimate = AllocationEstimate::of(below);
         for found in chain.runs(depth, 0, size) {
             let extent = found?.extent;
@@ -151,22 +155,22 @@ impl Survey {
                     estimate.zeros(extent.start.max(base_size), extent.end().min(under))
                 }
                 State::Zero => {
-                    survey.zeros += extent.len;
+                    analysis.zeros += extent.len;
                     estimate.zeros(extent.start, extent.end());
                 }
                 State::Data { .. } | State::Compressed { .. } => {
-                    survey.data += extent.len;
+                    analysis.data += extent.len;
                     estimate.written(below, extent.start, extent.end(), shared)?;
                 }
             }
         }
-        survey.new_in_base = estimate.growth();
-        if let (Layer::Qcow2(image), Some(size)) = (&**below, survey.grows_to) {
+        analysis.new_in_base = estimate.growth();
+        if let (Layer::Qcow2(image), Some(size)) = (&**below, analysis.grows_to) {
             // The L1 table is written anew.
             let geometry = image.header().geometry;
             let l1 = geometry.clusters_for(geometry.l1_entries_for(size).saturating_mul(8));
             let l1 = l1.saturating_mul(geometry.cluster_size());
-            survey.new_in_base.tables = survey.new_in_base.tables.saturating_add(l1);
+            analysis.new_in_base.tables = analysis.new_in_base.tables.saturating_add(l1);
             // So is the rest of the last cluster, with zeros, where anything is stored of it.
             let mut tail = AllocationEstimate::of(below);
             if base_size > 0
@@ -175,7 +179,7 @@ impl Survey {
                 let end = base_size.next_multiple_of(geometry.cluster_size());
                 tail.data(base_size, end);
             }
-            survey.new_in_base = survey.new_in_base.and(tail.growth());
+            analysis.new_in_base = analysis.new_in_base.and(tail.growth());
         }
         let merged = BackingView::merged(chain.clone(), base_chain.clone());
         let old = BackingView::of(base_chain);
@@ -186,23 +190,23 @@ impl Survey {
             keys: &context.keys,
         };
         let kept = CreateOptions::new(base_size).estimate(&run.base.path)?;
-        survey.old = image::backing_loss(change, kept)?;
+        analysis.old = image::backing_loss(change, kept)?;
         let views = Readers {
             host,
             chain: &chain,
             merged: &merged,
             keys: &context.keys,
         };
-        survey.dependants = views.all(context, run, stays)?;
-        if !survey.dependants.is_empty() && survey.grows_to.is_none() {
-            survey.is_merged = survey.data + survey.zeros > 0 && is_merged(&chain, depth)?;
+        analysis.dependants = views.all(context, run, stays)?;
+        if !analysis.dependants.is_empty() && analysis.grows_to.is_none() {
+            analysis.is_merged = analysis.data + analysis.zeros > 0 && is_merged(&chain, depth)?;
         }
-        if survey.is_merged {
-            for dependant in survey.dependants.iter_mut().filter(|d| !d.moves) {
+        if analysis.is_merged {
+            for dependant in analysis.dependants.iter_mut().filter(|d| !d.moves) {
                 (dependant.loses, dependant.closed) = (0, None);
             }
         }
-        Ok(survey)
+        Ok(analysis)
     }
 
     /// Whether part of the base lies past the overlay's end.
@@ -245,7 +249,12 @@ struct Readers<'a> {
 
 impl Readers<'_> {
     /// Every view that reads the base or a merged layer, besides the merged layers' own.
-    fn all(&self, context: &Context, run: &Run<'_>, stays: bool) -> image::Result<Vec<Dependant>> {
+    fn all(
+        &self,
+        context: &Context,
+        run: &CommitRange<'_>,
+        stays: bool,
+    ) -> image::Result<Vec<Dependant>> {
         let depth = run.layers.len();
         let mut found = Vec::new();
         let others = |node: &Node, but: Option<&Node>| {

@@ -12,10 +12,10 @@ use qanopy::host::Host;
 use qanopy::ops::{self, NoteKind, Progress, Request};
 
 use super::crash_suite::{self, Attempt, CrashSuite};
+use super::image_crash_suite::warns_of;
 use super::oracle::{View, Views};
 use super::script::{Script, files_below};
-use super::survival::warns_of;
-use super::{checker, oracle, ours};
+use super::{checker, oracle, own_code};
 
 /// One operation to be cut off.
 pub struct Trial {
@@ -87,7 +87,7 @@ impl Trial {
             return;
         }
         let attempt = |host: &Arc<dyn Host>, dir: &Path| Attempt {
-            result: ours::run(host, dir, &(self.request)(dir)),
+            result: own_code::run(host, dir, &(self.request)(dir)),
             unread: false,
         };
         self.suite(&attempt)
@@ -100,9 +100,9 @@ impl Trial {
             return;
         }
         let attempt = |host: &Arc<dyn Host>, dir: &Path| {
-            let plan = ours::plan(host, dir, &(self.request)(dir));
+            let plan = own_code::plan(host, dir, &(self.request)(dir));
             let unread = warns_of(&plan, NoteKind::Unseen);
-            let result = ours::agree(plan)
+            let result = own_code::agree(plan)
                 .and_then(|ready| ops::run(ready, &Progress::new()).map_err(|e| e.to_string()));
             Attempt { result, unread }
         };
@@ -164,7 +164,7 @@ impl crash_suite::Promise for Promise<'_> {
             } else {
                 "qcow2"
             };
-            let view = ours::view(&dir.join(name), Some(format))
+            let view = own_code::view(&dir.join(name), Some(format))
                 .unwrap_or_else(|why| panic!("{name} cannot be read: {why}\n{context}"));
             view.resized(view.len.next_multiple_of(512))
         };
@@ -275,8 +275,8 @@ impl crash_suite::Promise for Promise<'_> {
                 fs::remove_file(file).unwrap();
             }
         }
-        let host = ours::real_host();
-        let again = ours::run(&host, dir, &(self.trial.request)(dir));
+        let host = own_code::real_host();
+        let again = own_code::run(&host, dir, &(self.trial.request)(dir));
         if let Err(why) = again {
             // Only what has nothing left to do may say so.
             let nothing_left = ["built on nothing", "directly", "already", "no image"]

@@ -4,7 +4,7 @@
 
 use crate::forest::{Forest, Location, NodeId};
 
-use super::order::{Place, order};
+use super::order::{Position, order};
 use super::{Charset, labels, note};
 
 /// One line of the tree.
@@ -119,7 +119,7 @@ struct Lanes {
 }
 
 impl Lanes {
-    fn of(places: &[Place], most: usize) -> Self {
+    fn of(places: &[Position], most: usize) -> Self {
         // Per tree: does any line pass the limit?
         let mut depth: Vec<usize> = Vec::with_capacity(places.len());
         let mut root: Vec<usize> = Vec::with_capacity(places.len());
@@ -148,7 +148,7 @@ impl Lanes {
     }
 
     /// The connectors that pass by below the line at `at`, whose own are `prefix`.
-    fn below(&self, prefix: &str, place: &Place, at: usize, signs: &Signs) -> String {
+    fn below(&self, prefix: &str, place: &Position, at: usize, signs: &Signs) -> String {
         let passing = prefix
             .strip_suffix(signs.fork)
             .map(|before| format!("{before}{}", signs.past))
@@ -166,7 +166,7 @@ impl Lanes {
         below
     }
 
-    fn prefix(&self, places: &[Place], at: usize, most: usize, signs: &Signs) -> String {
+    fn prefix(&self, places: &[Position], at: usize, most: usize, signs: &Signs) -> String {
         let mut pieces = Vec::new();
         let mut next = self.connector.get(at).copied().flatten();
         while let Some(line) = next {

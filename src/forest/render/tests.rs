@@ -294,10 +294,10 @@ fn with_snapshots() -> Forest {
         snapshot
     };
     let mut base = image("vm/base", 1, None);
-    if let Content::Qcow2(facts) = &mut base.content {
-        let facts = Arc::make_mut(facts);
-        facts.snapshots = 5;
-        facts.first_snapshots = vec![
+    if let Content::Qcow2(info) = &mut base.content {
+        let info = Arc::make_mut(info);
+        info.snapshots = 5;
+        info.first_snapshots = vec![
             snapshot("1", b"before-update", 12 << 20),
             snapshot("2", b"\x1b[31mred\n\"<b>", 0),
         ];
