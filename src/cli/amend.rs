@@ -35,7 +35,7 @@ pub(super) struct AmendArgs {
     /// The external data file, recorded with its whole path; the image must have one
     #[arg(long, value_name = "FILE", group = "change")]
     data_file: Option<OsString>,
-    /// Record the data file's name as it is given; QEMU takes it from the directory it is started in
+    /// Record the data file's name as it is given; QEMU takes it from the folder it is started in
     #[arg(long, requires = "data_file")]
     data_file_relative: bool,
     /// Whether the data file is promised to be a raw image of the disk; can only be taken back

@@ -15,7 +15,7 @@ use super::output::Out;
 pub(super) struct CloneArgs {
     /// The image
     image: PathBuf,
-    /// The file to create; with --chain the directory that receives the copies
+    /// The file to create; with --chain the folder that receives the copies
     new: PathBuf,
     /// Copy all it is built on along: the copy is built on copies
     #[arg(long, conflicts_with = "linked")]

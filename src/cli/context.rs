@@ -38,7 +38,7 @@ fn scan(roots: Vec<PathBuf>, look: LookArgs) -> (Forest, ScanSummary) {
     scan_all(Arc::new(RealHost), options)
 }
 
-/// The directories to search, absolute, so that what is told of them holds anywhere; the current one
+/// The folders to search, absolute, so that what is told of them holds anywhere; the current one
 /// where none is named.
 pub(super) fn roots(open: &OpenArgs) -> io::Result<Vec<PathBuf>> {
     if open.dirs.is_empty() {
@@ -47,7 +47,7 @@ pub(super) fn roots(open: &OpenArgs) -> io::Result<Vec<PathBuf>> {
     open.dirs.iter().map(absolute).collect()
 }
 
-/// The forest below the directories named.
+/// The forest below the folders named.
 ///
 /// # Errors
 /// If one of those named cannot be read. What cannot be read below them is told on standard error.
@@ -77,7 +77,7 @@ pub(super) fn below(open: &OpenArgs) -> anyhow::Result<Scanned> {
     Ok(Scanned { context, summary })
 }
 
-/// The forest below the directories named, and what earlier runs saw elsewhere: it may be built on
+/// The forest below the folders named, and what earlier runs saw elsewhere: it may be built on
 /// what is below.
 ///
 /// # Errors

@@ -16,16 +16,16 @@ use super::output::{self, Out};
 
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
-    /// Where to make them; must not exist or be empty [default: a new temporary directory]
+    /// Where to make them; must not exist or be empty [default: a new temporary folder]
     dir: Option<PathBuf>,
     #[command(flatten)]
     face: FaceArgs,
     /// Begin the tour: five small tasks
-    #[arg(long, conflicts_with_all = ["plain", "json"])]
+    #[arg(long, conflicts_with = "json")]
     tour: bool,
 }
 
-/// Makes them in the directory named, or in a new temporary one that stays.
+/// Makes them in the folder named, or in a new temporary one that stays.
 pub(super) fn run(out: &mut Out, globals: Globals, args: DemoArgs) -> anyhow::Result<ExitCode> {
     if globals.read_only {
         return Err(Stop::refused(
@@ -34,9 +34,10 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: DemoArgs) -> anyhow::Re
         )
         .into());
     }
-    if args.tour && !open::is_screen() {
+    if args.tour && !args.face.plain && !open::is_screen() {
         return Err(Stop::Usage(
-            "the tour is taken on the screen, and there is no terminal that can show it".to_owned(),
+            "there is no terminal that can show the tour: with --plain it is taken line by line"
+                .to_owned(),
         )
         .into());
     }
@@ -64,6 +65,6 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: DemoArgs) -> anyhow::Re
 
 fn temporary() -> anyhow::Result<PathBuf> {
     let dir = tempfile::Builder::new().prefix("qanopy-demo-").tempdir();
-    let dir = dir.context("cannot make a temporary directory")?;
+    let dir = dir.context("cannot make a temporary folder")?;
     Ok(dir.keep())
 }

@@ -43,7 +43,7 @@ pub(super) enum IndexCommand {
 }
 
 pub(super) fn run(out: &mut Out, globals: Globals, command: IndexCommand) -> anyhow::Result<()> {
-    let dir = Index::default_dir().context("there is no directory for what is remembered")?;
+    let dir = Index::default_dir().context("there is no folder for what is remembered")?;
     let index = Index::at(dir);
     let unread = || FileError::at("read", index.file());
     match command {

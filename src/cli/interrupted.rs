@@ -13,7 +13,7 @@ use super::output::complain;
 /// # Errors
 /// If there is no place for one.
 pub(super) fn journal() -> anyhow::Result<Journal> {
-    let dir = Index::default_dir().context("there is no directory for what is remembered")?;
+    let dir = Index::default_dir().context("there is no folder for what is remembered")?;
     Ok(Journal::at(&dir))
 }
 

@@ -57,7 +57,7 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ),
     (
         "SHELL",
-        "The shell that the screen opens in an image's directory.",
+        "The shell that the screen opens in an image's folder.",
     ),
 ];
 

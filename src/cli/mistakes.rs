@@ -47,7 +47,7 @@ fn meant(word: &str, commands: &[String]) -> Option<String> {
     (distance(nearest) <= word.chars().count() / 3).then(|| nearest.clone())
 }
 
-/// Why the first of the directories is none, where it looks like a command: nothing of that name is there.
+/// Why the first of the folders is none, where it looks like a command: nothing of that name is there.
 pub(super) fn no_command(dirs: &[impl AsRef<Path>], commands: &[String]) -> Option<Stop> {
     let word = dirs.first()?.as_ref();
     if word.as_os_str().as_bytes().contains(&b'/') || word.symlink_metadata().is_ok() {
@@ -57,7 +57,7 @@ pub(super) fn no_command(dirs: &[impl AsRef<Path>], commands: &[String]) -> Opti
     let is_meant = word.to_str().filter(|word| meant(word, commands).is_some());
     let text = match is_meant {
         Some(word) => unknown(word, commands),
-        None => format!("{name} is no command, and no directory or image of that name is here"),
+        None => format!("{name} is no command, and no folder or image of that name is here"),
     };
     Some(Stop::Usage(text))
 }

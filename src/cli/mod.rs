@@ -75,8 +75,8 @@ use output::Out;
 
 /// What happens where no command is given.
 const WITHOUT_COMMAND: &str = "\
-Without a command qanopy opens its screen on the directories, and with --plain talks about them line by line; \
-where standard output is no terminal, or TERM is dumb, it prints the tree instead. A directory that bears a command's name is written ./tree.";
+Without a command qanopy opens its screen on the folders, and with --plain talks about them line by line; \
+where standard output is no terminal, or TERM is dumb, it prints the tree instead. A folder that bears a command's name is written ./tree.";
 
 /// See the forest of qcow2 images on a machine; branch, commit, discard and prune it safely.
 ///
@@ -343,7 +343,7 @@ fn command_names() -> Vec<String> {
 fn misplaced(open: &OpenArgs, face: FaceArgs) -> Result<(), Stop> {
     if open.look.follow || open.look.raw || !open.dirs.is_empty() {
         return Err(Stop::Usage(
-            "directories, --follow and --raw belong after the command".to_owned(),
+            "folders, --follow and --raw belong after the command".to_owned(),
         ));
     }
     if face.no_query {

@@ -16,7 +16,7 @@ use super::output::Out;
 
 #[derive(Debug, Args)]
 pub(super) struct MoveArgs {
-    /// The images, then their new name or a directory to hold them
+    /// The images, then their new name or a folder to hold them
     #[arg(value_name = "IMAGE", num_args = 2.., required = true)]
     paths: Vec<PathBuf>,
     /// Everything built on them moves along

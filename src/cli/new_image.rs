@@ -47,7 +47,7 @@ pub(super) struct ImageArgs {
     /// Let the data file be a raw image of the disk at every time
     #[arg(long, requires = "data_file")]
     data_file_raw: bool,
-    /// Record the data file's name as seen from the image; QEMU takes it from the directory it is started in
+    /// Record the data file's name as seen from the image; QEMU takes it from the folder it is started in
     #[arg(long, requires = "data_file")]
     data_file_relative: bool,
 }

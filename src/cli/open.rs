@@ -12,7 +12,7 @@ use super::options::{Globals, OpenArgs};
 use super::output::{self, Out};
 use super::{config, context, tree};
 
-/// How the directories are shown.
+/// How the folders are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
 pub(super) struct FaceArgs {
     /// Talk line by line instead of drawing: for screen readers, plain terminals and pipes
@@ -46,7 +46,7 @@ impl From<FaceArgs> for Face {
     }
 }
 
-/// Shows the directories; the configuration's where none are named.
+/// Shows the folders; the configuration's where none are named.
 pub(super) fn run(
     out: &mut Out,
     globals: Globals,

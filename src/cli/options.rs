@@ -51,7 +51,7 @@ impl Globals {
 /// Where to look.
 #[derive(Debug, Clone, Args)]
 pub(super) struct OpenArgs {
-    /// Directories to search, and images [default: the current directory]
+    /// Folders to search, and images [default: the current folder]
     #[arg(value_name = "DIR")]
     pub(super) dirs: Vec<PathBuf>,
     #[command(flatten)]
@@ -61,7 +61,7 @@ pub(super) struct OpenArgs {
 /// How to look.
 #[derive(Debug, Clone, Copy, Args)]
 pub(super) struct LookArgs {
-    /// Also open backing files that lie outside the directories
+    /// Also open backing files that lie outside the folders
     #[arg(long)]
     pub(super) follow: bool,
     /// Also list files called like a disk image (.img, .raw, .dd, .iso) on which nothing is built
@@ -129,7 +129,7 @@ pub(super) struct ConsentArgs {
 /// Where else to search for images that are built on the ones named, and what they are built on may be read.
 #[derive(Debug, Clone, Args)]
 pub(super) struct ScanArgs {
-    /// Also search this directory for images that are built on the ones named, and read what they are built on there
+    /// Also search this folder for images that are built on the ones named, and read what they are built on there
     #[arg(long, value_name = "DIR")]
     pub(super) scan: Vec<PathBuf>,
 }

@@ -20,7 +20,7 @@ use crate::units;
 /// Where trashes are looked for.
 #[derive(Debug, Clone, Args)]
 pub(super) struct TrashDirs {
-    /// Also look in the trash of the filesystem this directory is on
+    /// Also look in the trash of the filesystem this folder is on
     #[arg(long, value_name = "DIR")]
     dir: Vec<PathBuf>,
 }
@@ -115,7 +115,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: &TrashCommand) -> an
     }
 }
 
-/// The trashes in use are noted in the state directory; the current directory and those named are
+/// The trashes in use are noted in the state folder; the current folder and those named are
 /// searched as well.
 fn context_of(dirs: &TrashDirs) -> Context {
     let mut context = context::nowhere();

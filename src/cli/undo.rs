@@ -20,7 +20,7 @@ pub(super) struct UndoArgs {
     /// The entry's number, as `log` shows it [default: the newest]
     #[arg(value_parser = number::<u64>)]
     pub(super) entry: Option<u64>,
-    /// Without a number: the newest that was done in this directory or below it; may be repeated
+    /// Without a number: the newest that was done in this folder or below it; may be repeated
     #[arg(long, value_name = "DIR", conflicts_with = "entry")]
     pub(super) dir: Vec<PathBuf>,
     #[command(flatten)]

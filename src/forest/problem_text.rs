@@ -131,7 +131,7 @@ fn backing_problems(
             ProblemKind::DirectoryDependentBacking,
             format!(
                 "{name} names what it is built on by {recorded}, whose relative file name QEMU takes as seen from \
-                 the directory it is started in: here that was looked for from the current one. A plain name \
+                 the folder it is started in: here that was looked for from the current one. A plain name \
                  goes by where the image is."
             ),
         );

@@ -36,7 +36,7 @@ use super::{
 pub struct CloneImage {
     /// The image.
     pub image: PathBuf,
-    /// The file to create; for a whole chain the directory that receives the files.
+    /// The file to create; for a whole chain the folder that receives the files.
     pub new: PathBuf,
     /// Whether all it is built on is copied along, so that the copy is built on copies.
     #[serde(default)]
@@ -227,7 +227,7 @@ pub(super) fn plan_chain(plan: &mut Plan, image: &Path, dir: &Path, reflink: Ref
         return plan.refuse(
             RefusalKind::Invalid,
             format!(
-                "{} is no directory: a chain is copied into one (an export makes one of its own)",
+                "{} is no folder: a chain is copied into one (an export makes one of its own)",
                 shown(dir)
             ),
         );

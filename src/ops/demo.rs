@@ -155,7 +155,7 @@ pub fn demo(host: &dyn Host, dir: &Path) -> Result<(), Error> {
                 .map_err(|error| Error::io("use", dir, &error))?;
             if !names.is_empty() {
                 return Err(Error::failed(format!(
-                    "{} is not empty: choose another directory for the demo",
+                    "{} is not empty: choose another folder for the demo",
                     shown(dir)
                 )));
             }

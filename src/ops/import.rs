@@ -108,10 +108,7 @@ fn plan_import(plan: &mut Plan, dir: &Path, to: &Path) {
             Some(folder)
         }
         _ => {
-            return plan.refuse(
-                RefusalKind::Invalid,
-                format!("{} is no directory", shown(to)),
-            );
+            return plan.refuse(RefusalKind::Invalid, format!("{} is no folder", shown(to)));
         }
     };
     if manifest.files.is_empty() {

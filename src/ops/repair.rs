@@ -259,7 +259,7 @@ fn plan_repair(plan: &mut Plan, path: PathBuf, extent: RepairExtent) {
     let context = plan.context().clone();
     if device::stat_of(context.host.as_ref(), &path).is_some() && context.state_dir.is_none() {
         return plan.refuse(RefusalKind::Unsupported, format!(
-            "{} is a block device, and there is no state directory to keep the tables in that its repair replaces",
+            "{} is a block device, and there is no folder to keep the tables in that its repair replaces",
             shown(&path)
         ));
     }

@@ -277,7 +277,7 @@ impl bindings::Action for Action {
         row(Action::Tour, Group::Any, "tour", &[Key::ctrl('t')], "tour - five small tasks on the sample forests").also("tutorial learn begin"),
         row(Action::Rescan, Group::Any, "rescan", &[c('r'), Key::ctrl('r')], "rescan - look at the disk again").also("refresh reload"),
         row(Action::Open, Group::Any, "open", &[Key::ctrl('o')], "open - another folder, or one more").also("folder directory recent"),
-        row(Action::Shell, Group::Any, "shell", &[c('o')], "shell - in its directory"),
+        row(Action::Shell, Group::Any, "shell", &[c('o')], "shell - in its folder"),
         row(Action::Own, Group::Any, "own", &[c('!')], "own commands - from the configuration"),
         row(Action::Mouse, Group::Any, "mouse", &[c('%')], "mouse - use it here, or leave it to the terminal"),
         row(Action::Suspend, Group::Any, "suspend", &[Key::ctrl('z')], "suspend - until the shell's fg"),

@@ -391,7 +391,7 @@ fn file_of(node: Option<&Node>) -> Result<&Node, String> {
             "it was not looked at yet: wait for the scan".to_owned()
         }
         Location::OutsideScan => {
-            "it lies outside the scanned directories: open its directory too".to_owned()
+            "it lies outside the scanned folders: open its folder too".to_owned()
         }
         Location::Missing => "the file is not there".to_owned(),
         Location::Elsewhere => "it is not a local file".to_owned(),

@@ -76,7 +76,7 @@ const SIGNS: [(&str, &str, &str); 21] = [
     ("E", "E", "encrypted"),
     ("S", "S", "has internal snapshots"),
     ("N", "N", "not supported: its content stays closed"),
-    ("X", "X", "outside the directories looked at: never opened"),
+    ("X", "X", "outside the folders looked at: never opened"),
     ("◇", "#", "an internal snapshot of the image above it"),
     (
         "✗ ! ~ ≈ +",
@@ -87,7 +87,7 @@ const SIGNS: [(&str, &str, &str); 21] = [
 ];
 
 /// The words of the field, as this program uses them.
-pub(crate) const GLOSSARY: [(&str, &str); 17] = [
+pub(crate) const GLOSSARY: [(&str, &str); 18] = [
     ("base", "what another image is built on: its backing file"),
     (
         "overlay",
@@ -116,6 +116,7 @@ pub(crate) const GLOSSARY: [(&str, &str); 17] = [
     ("bitmap", "notes inside the image of what was written since"),
     ("plan", "what an action would do, before you agree to it"),
     ("trash", "where discarded images go until you empty it"),
+    ("folder", "a directory: DIR in a command line"),
     (
         "journal",
         "what was done, kept on disk for undo and recover",

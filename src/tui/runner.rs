@@ -25,7 +25,7 @@ use super::jobs::JobState;
 use super::late_answers::LateAnswers;
 use super::msg::{Effect, Msg};
 use super::options::TuiOptions;
-use super::session_state::SessionState;
+use super::session_state::{recall, remember};
 use super::terminal::{Screen, Surface};
 use super::terminal_query;
 use super::tour::Tour;
@@ -93,7 +93,7 @@ pub fn run(options: TuiOptions) -> anyhow::Result<ExitCode> {
     );
     let mut ui = Ui::new(settings, screen.size()?);
     ui.app.tree.sort = options.config.sort;
-    recall(&mut ui, options.state_dir.as_deref());
+    recall(&mut ui.app, options.state_dir.as_deref());
     ui.app.tour = options.tour.then(Tour::default);
     let mut runner = Runner {
         ui,
@@ -117,27 +117,6 @@ pub fn run(options: TuiOptions) -> anyhow::Result<ExitCode> {
     let ended = runner.run(input_in, late, &input, &options.warnings);
     runner.leave();
     ended
-}
-
-/// What is remembered of the directories that are open, and what others there were.
-fn recall(ui: &mut Ui, state_dir: Option<&Path>) {
-    let Some(dir) = state_dir else { return };
-    let roots = ui.app.settings.roots.clone();
-    ui.app.session.recent_folders = SessionState::recent(dir, &roots);
-    if let Some(memory) = SessionState::load(dir, &roots) {
-        memory.recall(&mut ui.app);
-    }
-    ui.app.session.journal = Some(roots);
-}
-
-/// Why a directory cannot be opened, if it cannot.
-fn unreachable(root: &Path) -> Option<String> {
-    let error = std::fs::metadata(root).err()?;
-    Some(format!(
-        "{} cannot be opened: {}.",
-        printable(root),
-        io_text(&error)
-    ))
 }
 
 struct Runner<S> {
@@ -333,7 +312,7 @@ impl<S: Surface> Runner<S> {
 
     /// Gives the terminal back, and keeps what is worth it for the next run.
     fn leave(self) {
-        self.remember();
+        remember(&self.ui.app, self.workers.state_dir.as_deref());
         let Self {
             ui,
             screen,
@@ -347,33 +326,18 @@ impl<S: Surface> Runner<S> {
         std::mem::forget(ui);
     }
 
-    /// Keeps what is worth it for the next time the directories are opened.
-    fn remember(&self) {
-        if let Some(dir) = &self.workers.state_dir {
-            // Nothing is lost but folds.
-            let _ = SessionState::of(&self.ui.app).save(dir);
-        }
-    }
-
     /// Looks at other directories from now on: a new interface, which keeps what happened in this session. No
     /// job runs meanwhile.
     fn open(&mut self, roots: Vec<PathBuf>) -> anyhow::Result<()> {
-        if let Some(why) = roots.iter().find_map(|root| unreachable(root)) {
-            return self.take(Msg::Tell(why));
-        }
-        self.remember();
-        self.workers.stop_scan();
         let (answers_in, answers) = bounded(ANSWERS);
-        let scan = ScanOptions {
-            roots: roots.clone(),
-            ..self.workers.scan.clone()
+        let workers = match self.workers.elsewhere(&roots, answers_in) {
+            Ok(workers) => workers,
+            Err(why) => return self.take(Msg::Tell(why)),
         };
-        let state_dir = self.workers.state_dir.clone();
-        let host = Arc::clone(&self.workers.host);
-        self.workers = Workers::new(host, scan, state_dir.clone(), answers_in);
-        self.answers = answers;
+        remember(&self.ui.app, self.workers.state_dir.as_deref());
+        (self.workers, self.answers) = (workers, answers);
         self.ui = std::mem::take(&mut self.ui).on(roots);
-        recall(&mut self.ui, state_dir.as_deref());
+        recall(&mut self.ui.app, self.workers.state_dir.as_deref());
         if self.watches {
             self.workers.watch();
         }

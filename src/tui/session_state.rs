@@ -18,10 +18,29 @@ const MOST_FOLDS: usize = 2000;
 /// A longer file than this is none of ours.
 const MOST_BYTES: u64 = 8 << 20;
 
+/// Takes over what is remembered of the directories that are open, and what others there were.
+pub(crate) fn recall(app: &mut App, state_dir: Option<&Path>) {
+    let Some(dir) = state_dir else { return };
+    let roots = app.settings.roots.clone();
+    app.session.recent_folders = SessionState::recent(dir, &roots);
+    if let Some(memory) = SessionState::load(dir, &roots) {
+        memory.recall(app);
+    }
+    app.session.journal = Some(roots);
+}
+
+/// Keeps what is worth it for the next time the directories are opened.
+pub(crate) fn remember(app: &App, state_dir: Option<&Path>) {
+    if let Some(dir) = state_dir {
+        // Nothing is lost but folds.
+        let _ = SessionState::of(app).save(dir);
+    }
+}
+
 /// What is remembered of one set of directories.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub(crate) struct SessionState {
+struct SessionState {
     /// The directories.
     pub roots: Vec<PathBuf>,
     /// The name of the order.
@@ -37,7 +56,7 @@ pub(crate) struct SessionState {
 impl SessionState {
     /// What is worth remembering of an interface.
     #[must_use]
-    pub(crate) fn of(app: &App) -> Self {
+    fn of(app: &App) -> Self {
         let folds = app.tree.folds.iter();
         let mut folds: Vec<PathBuf> = folds
             .filter_map(|id| Some(app.forest.get(*id)?.path.clone()))
@@ -56,7 +75,7 @@ impl SessionState {
     }
 
     /// Takes over what was remembered from an earlier run on the same directories.
-    pub(crate) fn recall(self, app: &mut App) {
+    fn recall(self, app: &mut App) {
         app.tree.sort = self.sort();
         app.tree.fold_paths = self.folds.into_iter().collect();
         app.split = self.split.clamp(-40, 40);
@@ -73,13 +92,13 @@ impl SessionState {
 
     /// What is remembered of these directories; nothing where the file is not there or makes no sense.
     #[must_use]
-    pub(crate) fn load(dir: &Path, roots: &[PathBuf]) -> Option<Self> {
+    fn load(dir: &Path, roots: &[PathBuf]) -> Option<Self> {
         all(dir).into_iter().find(|memory| memory.roots == roots)
     }
 
     /// The sets of directories that are remembered but for these, the newest first.
     #[must_use]
-    pub(crate) fn recent(dir: &Path, roots: &[PathBuf]) -> Vec<Vec<PathBuf>> {
+    fn recent(dir: &Path, roots: &[PathBuf]) -> Vec<Vec<PathBuf>> {
         let all = all(dir).into_iter().map(|memory| memory.roots);
         all.filter(|known| known != roots && !known.is_empty())
             .collect()
@@ -90,7 +109,7 @@ impl SessionState {
     ///
     /// # Errors
     /// The system's own.
-    pub(crate) fn save(self, dir: &Path) -> io::Result<()> {
+    fn save(self, dir: &Path) -> io::Result<()> {
         let mut all = all(dir);
         if all.first() == Some(&self) {
             return Ok(());

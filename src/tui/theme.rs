@@ -15,7 +15,7 @@ pub enum Role {
     /// A marked row.
     Marked,
     /// In use by a process.
-    Locked,
+    InUse,
     /// Something is wrong, or will be lost.
     Error,
     /// Look twice.
@@ -47,7 +47,7 @@ impl Role {
         (Self::Base, "base"),
         (Self::Cursor, "cursor"),
         (Self::Marked, "marked"),
-        (Self::Locked, "locked"),
+        (Self::InUse, "in-use"),
         (Self::Error, "error"),
         (Self::Warning, "warning"),
         (Self::Good, "good"),
@@ -60,6 +60,12 @@ impl Role {
         (Self::Bar, "bar"),
         (Self::Fill, "fill"),
     ];
+
+    /// The name that a role has now, where a theme file has one from before.
+    #[must_use]
+    pub fn renamed(name: &str) -> Option<&'static str> {
+        (name == "locked").then_some("in-use")
+    }
 }
 
 /// How many colours a terminal has.

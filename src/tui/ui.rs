@@ -32,8 +32,12 @@ impl Ui {
     #[must_use]
     pub fn on(self, roots: Vec<PathBuf>) -> Self {
         let old = self.app;
+        // The tour is about the sample forests: it stays where they stay open.
+        let is_demo =
+            old.settings.is_demo && old.settings.roots.iter().all(|root| roots.contains(root));
         let settings = Settings {
             roots,
+            is_demo,
             ..old.settings
         };
         let mut ui = Self::new(settings, old.size);

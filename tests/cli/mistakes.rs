@@ -21,7 +21,7 @@ fn a_mistake_is_answered_with_what_was_meant() {
         ),
         (
             "nowhere",
-            "nowhere is no command, and no directory or image of that name is here",
+            "nowhere is no command, and no folder or image of that name is here",
         ),
         (
             "create 1G new.qcow2",

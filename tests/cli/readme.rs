@@ -319,7 +319,7 @@ fn told(qemu: &Qemu, dir: &Path) -> BTreeMap<String, (Value, u64)> {
                 "format": info["format"], "size": info["virtual-size"], "on": info["backing-filename"],
                 "compat": data["compat"], "bitmaps": data["bitmaps"], "snapshots": snapshots,
             });
-            let content = match info["backing-filename"] == "gone.qcow2" {
+            let content = match info["on"] == "gone.qcow2" {
                 true => 0,
                 false => here.digest(&name),
             };

@@ -14,6 +14,7 @@ mod journeys;
 mod machines;
 mod offers;
 mod pictures;
+mod plain;
 mod plan_workflows;
 mod plans;
 mod pty;

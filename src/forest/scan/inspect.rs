@@ -511,7 +511,7 @@ impl Looker {
                 }
                 FileKind::Directory => BackingState::Unreachable(
                     format!(
-                        "{} is a directory. Record the image it should name.",
+                        "{} is a folder. Record the image it should name.",
                         printable(&path)
                     )
                     .into(),

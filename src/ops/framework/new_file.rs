@@ -99,7 +99,7 @@ fn usable_folder(plan: &mut Plan, parent: &Path) -> Option<PathBuf> {
         Ok(_) => {
             plan.refuse(
                 RefusalKind::Invalid,
-                format!("{} is no directory", shown(parent)),
+                format!("{} is no folder", shown(parent)),
             );
             return None;
         }
@@ -107,7 +107,7 @@ fn usable_folder(plan: &mut Plan, parent: &Path) -> Option<PathBuf> {
             plan.refuse(
                 resolve::kind_of(&error),
                 format!(
-                    "the directory {} cannot be used: {error}",
+                    "the folder {} cannot be used: {error}",
                     shown(parent),
                     error = io_text(&error)
                 ),

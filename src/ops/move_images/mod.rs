@@ -224,7 +224,7 @@ fn resolve(
             plan.refuse(
                 RefusalKind::Invalid,
                 format!(
-                    "{} is no directory: several images can only be moved into one",
+                    "{} is no folder: several images can only be moved into one",
                     shown(&one.to)
                 ),
             );

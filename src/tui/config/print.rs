@@ -30,12 +30,12 @@ impl Config {
         line(
             "roots",
             format!("[{}]", roots.join(", ")),
-            "directories opened where none are named; [] for the current one",
+            "folders opened where none are named; [] for the current one",
         );
         line(
             "follow",
             self.follow.to_string(),
-            "also open backing files that lie outside the directories",
+            "also open backing files that lie outside the folders",
         );
         line(
             "raw",

@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 use crate::tui::key::{Code, Key};
 use crate::tui::keymap;
 use crate::tui::order::Sort;
-use crate::tui::theme::Theme;
+use crate::tui::theme::{Role, Theme};
 
 use super::{BY_GROUND, CommandOutput, Config, NoticeBy, OwnCommand, Warning};
 
@@ -210,7 +210,7 @@ impl ConfigReader<'_> {
         for root in all {
             match root.get_ref().as_str() {
                 Some(text) => roots.push(self.expand(text)),
-                None => self.warn(root.span(), "roots are directories, each as text"),
+                None => self.warn(root.span(), "roots are folders, each as text"),
             }
         }
         roots
@@ -240,11 +240,20 @@ impl ConfigReader<'_> {
                 self.warn(look.span(), "a look is text such as \"red bold\"");
                 continue;
             };
-            match Theme::check(role.get_ref(), text) {
-                Ok(()) => config
-                    .own
-                    .style
-                    .push((role.get_ref().to_string(), text.to_owned())),
+            let name = role.get_ref().as_ref();
+            let now = Role::renamed(name);
+            if let Some(now) = now {
+                self.warn(
+                    role.span(),
+                    format!("the role {name} is called {now} now: write {now} here"),
+                );
+            }
+            let name = now.unwrap_or(name);
+            match Theme::check(name, text) {
+                Ok(()) => {
+                    config.own.style.retain(|(known, _)| known != name);
+                    config.own.style.push((name.to_owned(), text.to_owned()));
+                }
                 Err(why) => self.warn(role.span(), why),
             }
         }

@@ -17,6 +17,23 @@ fn an_empty_file_is_the_defaults() {
 }
 
 #[test]
+fn a_role_is_also_known_by_the_name_it_had_before() {
+    let (config, warnings) = read("[style]\nlocked = \"magenta\"\n");
+    let told: Vec<_> = warnings.iter().map(|warning| &warning.text).collect();
+    assert_eq!(
+        told,
+        ["the role locked is called in-use now: write in-use here"]
+    );
+    let colour = |config: &Config| config.theme_on(None).style(Role::InUse).fg;
+    assert_eq!(colour(&config), Some(ratatui::style::Color::Magenta));
+    assert!(config.print().contains("\nin-use = \"magenta\"\n"));
+    let both = "[style]\nlocked = \"magenta\"\nin-use = \"green\"\n";
+    let (config, _) = read(both);
+    assert_eq!(colour(&config), Some(ratatui::style::Color::Green));
+    assert_eq!(read(&config.print()).1, [], "what is printed can be read");
+}
+
+#[test]
 fn what_is_set_holds() {
     let (config, warnings) = read(
         r#"

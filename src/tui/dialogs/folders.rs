@@ -75,6 +75,12 @@ impl FoldersDialog {
             .collect()
     }
 
+    /// The same for people.
+    pub(in crate::tui) fn names(&self, app: &App) -> Vec<String> {
+        let listed = self.listed(app).into_iter();
+        listed.map(|roots| shown(app, roots)).collect()
+    }
+
     /// What is chosen or typed; a sentence if it is nothing.
     fn folders(&self, app: &App) -> Result<Vec<PathBuf>, &'static str> {
         if let Some(cursor) = self.chosen {

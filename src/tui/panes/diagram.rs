@@ -134,7 +134,7 @@ fn draw_box(canvas: &mut Canvas<'_>, app: &App, i: usize, placed: &PlacedBox) {
         Some('*') => Role::Marked,
         Some(_) => Role::Warning,
         None if row.dim => Role::Dim,
-        None if flags.contains(Flags::IN_USE) => Role::Locked,
+        None if flags.contains(Flags::IN_USE) => Role::InUse,
         None if flags.contains(Flags::FROZEN) => Role::Base,
         None => Role::Plain,
     };

@@ -113,7 +113,7 @@ pub(in crate::tui) fn nothing(app: &App, area: Rect) -> Vec<Line<'static>> {
         if app.refresh.scan.looked_at > HUGE {
             let quit = app.key(Action::Quit);
             texts.push(format!(
-                "That is a lot. Images appear here as they are found; a narrower directory is quicker: \
+                "That is a lot. Images appear here as they are found; a narrower folder is quicker: \
                  {quit} leaves, then `qanopy DIR`."
             ));
         }
@@ -163,7 +163,7 @@ fn nothing_found(app: &App, texts: &mut Vec<String>) {
     texts.extend(told.map(|told| format!("Cannot read {}", text::safe(told))));
     if folders > 0 {
         texts.push(
-            "Open a directory you may read, or run qanopy as a user who may read this one: \
+            "Open a folder you may read, or run qanopy as a user who may read this one: \
              `qanopy DIR`."
                 .to_owned(),
         );
@@ -349,7 +349,7 @@ fn row_style(app: &App, row: &Row, node: Option<&Node>) -> Style {
     let flags = app.forest.flags(node.id);
     let mut style = theme.style(Role::Plain);
     if flags.contains(Flags::IN_USE) {
-        style = style.patch(theme.style(Role::Locked));
+        style = style.patch(theme.style(Role::InUse));
     }
     if node.location == Location::Missing {
         style = style.patch(theme.style(Role::Error));

@@ -11,10 +11,12 @@ use crate::ops::{Confirm, Plan};
 use crate::tui::detail_pane::Tab;
 use crate::tui::dialogs::Dialog;
 use crate::tui::dialogs::list::{Choice, MenuItem};
+use crate::tui::dialogs::list_cursor::ListCursor;
 use crate::tui::key::{Code, Key};
 use crate::tui::panes::detail;
 use crate::tui::remedies;
 use crate::tui::ui::Ui;
+use crate::tui::views::words::gravest_first;
 use crate::units;
 
 use super::talk::Talk;
@@ -152,9 +154,9 @@ fn answer(
     }
 }
 
-/// What a plan says, line by line.
+/// What a plan says, line by line, the gravest first.
 pub(super) fn tell_plan(talk: &Talk, plan: &Plan, commands: bool) -> io::Result<()> {
-    for line in plan.lines() {
+    for line in gravest_first(plan.lines()) {
         if line.label == "$" && !commands {
             continue;
         }
@@ -256,6 +258,33 @@ pub(super) fn trash(talk: &mut Talk) -> io::Result<()> {
         }
         (other, None) => back_or_again(talk, other),
     }
+}
+
+/// Another folder, or one more: one of earlier runs by its number, or any by its name.
+pub(super) fn folders(talk: &mut Talk) -> io::Result<()> {
+    let Some(Dialog::Folders(dialog)) = talk.ui.dialogs.top() else {
+        return Ok(());
+    };
+    let rows = dialog.names(&talk.ui.app);
+    if !rows.is_empty() {
+        talk.say("Opened before:")?;
+        tell_rows(talk, &rows)?;
+    }
+    let typed = talk.ask(
+        "Number or name of a folder to open it, add and one to open it as well, or Enter to go back:",
+    )?;
+    let (which, key) = match typed.strip_prefix("add ") {
+        Some(which) => (which.trim(), Key::ctrl('o')),
+        None => (typed.as_str(), ENTER),
+    };
+    if which.is_empty() {
+        return talk.back();
+    }
+    match (place(which, rows.len()), talk.ui.dialogs.top_mut()) {
+        (Some(at), Some(Dialog::Folders(dialog))) => dialog.chosen = Some(ListCursor { at }),
+        _ => talk.type_in(which)?,
+    }
+    talk.press(key)
 }
 
 fn tell_rows(talk: &Talk, rows: &[String]) -> io::Result<()> {

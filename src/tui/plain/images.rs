@@ -24,15 +24,26 @@ const WITHOUT_IMAGE: &[Action] = &[
     Action::Undo,
     Action::Redo,
     Action::Recover,
+    Action::Sort,
+    Action::View,
+    Action::ClearMarks,
     Action::Rescan,
+    Action::Open,
+    Action::Tour,
+    Action::Back,
     Action::Log,
 ];
 
 /// Lists the images where the list is not the one told last, and does what is typed.
 pub(super) fn turn(talk: &mut Talk) -> io::Result<()> {
     if talk.listed != talk.ui.app.tree.built {
-        list(talk)?;
+        talk.listed = talk.ui.app.tree.built;
+        // What was open over the images may have left them as they are.
+        if lines(&talk.ui.app) != talk.told {
+            list(talk)?;
+        }
     }
+    tell_goal(talk)?;
     let typed = talk.ask("Number of an image, list, find WORDS, mark NUMBER, help or quit:")?;
     let (word, rest) = typed.split_once(' ').unwrap_or((&typed, ""));
     match word {
@@ -49,33 +60,49 @@ pub(super) fn turn(talk: &mut Talk) -> io::Result<()> {
     }
 }
 
-fn list(talk: &mut Talk) -> io::Result<()> {
+/// Tells what the tour asks for, where that is not what was told last.
+fn tell_goal(talk: &mut Talk) -> io::Result<()> {
     let app = &talk.ui.app;
-    talk.listed = app.tree.built;
+    let goal = app.tour.as_ref().and_then(|tour| tour.goal());
+    let told = std::mem::replace(&mut talk.goal, goal.map(|goal| goal.text));
+    let Some(goal) = goal.filter(|goal| told != Some(goal.text)) else {
+        return Ok(());
+    };
+    let entry = app.settings.keymap.entry(goal.action);
+    let word = entry.map_or("", |entry| entry.name);
+    let first = match WITHOUT_IMAGE.contains(&goal.action) {
+        true => "Type",
+        false => "Type the number of the image, then",
+    };
+    talk.say(format_args!(
+        "Tour {} of {}: {}",
+        goal.task, goal.of, goal.text
+    ))?;
+    talk.say(format_args!(
+        "{first} {word}. The word back leaves the tour."
+    ))
+}
+
+fn list(talk: &mut Talk) -> io::Result<()> {
+    talk.listed = talk.ui.app.tree.built;
+    talk.told = lines(&talk.ui.app);
+    talk.told.iter().try_for_each(|line| talk.say(line))
+}
+
+/// The list of the images, with what there is to say of it.
+fn lines(app: &App) -> Vec<String> {
     let filter = app.tree.filter.value();
-    if !filter.is_empty() {
-        talk.say(format_args!(
-            "Only what matches {filter}; find alone shows all."
-        ))?;
-    }
-    let roots: Vec<String> = app
-        .settings
-        .roots
-        .iter()
-        .map(|root| app.shown(root))
-        .collect();
-    talk.say(format_args!("Images below {}:", roots.join(", ")))?;
+    let filter =
+        (!filter.is_empty()).then(|| format!("Only what matches {filter}; find alone shows all."));
+    let roots = app.settings.roots.iter().map(|root| app.shown(root));
+    let roots = roots.collect::<Vec<_>>().join(", ");
     let rows = app.tree.rows.list.iter().enumerate();
-    for (at, row) in rows {
-        talk.say(format_args!("{}  {}", at + 1, described(app, row)))?;
-    }
-    if app.tree.rows.list.is_empty() {
-        talk.say("There is none.")?;
-    }
-    for sentence in &app.refresh.scan.unreadable {
-        talk.say(sentence)?;
-    }
-    Ok(())
+    let rows = rows.map(|(at, row)| format!("{}  {}", at + 1, described(app, row)));
+    let none = app.tree.rows.list.is_empty();
+    let none = none.then(|| "There is none.".to_owned());
+    let first = filter.into_iter().chain([format!("Images below {roots}:")]);
+    let last = app.refresh.scan.unreadable.iter().cloned();
+    first.chain(rows).chain(none).chain(last).collect()
 }
 
 /// A row, in words that need no column to be understood.
@@ -105,10 +132,14 @@ fn about(app: &App, node: &Node) -> String {
         .names()
         .map(str::to_owned)
         .collect();
-    let problems = node
-        .problems
-        .iter()
-        .map(|problem| format!("! {}", problem.message));
+    // Only what it is: the rest is told with the image.
+    let brief = |text: &str| {
+        let text = app.places().brief(text);
+        let first = text.split(". ").next().unwrap_or(&text);
+        first.trim_end_matches('.').to_owned()
+    };
+    let problems = node.problems.iter();
+    let problems = problems.map(|problem| format!("! {}", brief(&problem.message)));
     let parts = base.into_iter().chain(size).chain(flags).chain(problems);
     parts.map(|part| format!(", {part}")).collect()
 }
@@ -118,7 +149,7 @@ fn find(talk: &mut Talk, words: &str) -> io::Result<()> {
     talk.press(Key::ctrl('u'))?;
     talk.type_in(words)?;
     talk.press(Key::of(Code::Enter))?;
-    talk.listed = None;
+    (talk.listed, talk.told) = (None, Vec::new());
     Ok(())
 }
 
@@ -178,7 +209,12 @@ fn help(talk: &mut Talk) -> io::Result<()> {
         }
         let not = why_not(app, entry.action);
         let not = not.map(|why| format!(" (not now: {why})"));
-        talk.say(format_args!("{}{}", entry.title, not.unwrap_or_default()))?;
+        let title = entry
+            .title
+            .split_once(" - ")
+            .map_or(entry.title, |(_, what)| what);
+        let not = not.unwrap_or_default();
+        talk.say(format_args!("{} - {title}{not}", entry.name))?;
     }
     talk.say("Ctrl-C stops what runs, and leaves while nothing does.")
 }

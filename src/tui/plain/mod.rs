@@ -50,10 +50,10 @@ fn turn(talk: &mut Talk) -> io::Result<()> {
         Some(Dialog::Secret(_)) => dialogs::secret(talk),
         Some(Dialog::Prune(_)) => dialogs::prune(talk),
         Some(Dialog::Trash(_)) => dialogs::trash(talk),
+        Some(Dialog::Folders(_)) => dialogs::folders(talk),
         Some(
             Dialog::Jobs(_)
             | Dialog::Filter(_)
-            | Dialog::Folders(_)
             | Dialog::Leave(_)
             | Dialog::Log(_)
             | Dialog::Measure(_),

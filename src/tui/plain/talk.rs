@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,9 +24,11 @@ use crate::tui::key::{Code, Key};
 use crate::tui::msg::{Effect, Msg};
 use crate::tui::options::TuiOptions;
 use crate::tui::selection::Built;
+use crate::tui::session_state::{recall, remember};
 use crate::tui::settings::Settings;
 use crate::tui::terminal_query::Heard;
 use crate::tui::text;
+use crate::tui::tour::Tour;
 use crate::tui::ui::Ui;
 use crate::tui::update;
 use crate::tui::workers::Workers;
@@ -50,6 +53,10 @@ pub(super) struct Talk {
     stop: Arc<AtomicBool>,
     /// The rows that were told last.
     pub(super) listed: Option<Built>,
+    /// The lines of that list.
+    pub(super) told: Vec<String>,
+    /// What the tour asked for when it was told last.
+    pub(super) goal: Option<&'static str>,
     /// Whether the person has left.
     pub(super) left: bool,
 }
@@ -80,8 +87,9 @@ impl Talk {
             ..options.settings(&Heard::default())
         };
         let mut ui = Ui::new(settings, SIZE);
-        ui.app.session.journal = options.state_dir.is_some().then(|| options.roots.clone());
         ui.app.tree.sort = options.config.sort;
+        recall(&mut ui.app, options.state_dir.as_deref());
+        ui.app.tour = options.tour.then(Tour::default);
         let mut talk = Self {
             ui,
             workers,
@@ -89,6 +97,8 @@ impl Talk {
             ends,
             stop,
             listed: None,
+            told: Vec::new(),
+            goal: None,
             left: false,
         };
         let effects = update::start(&mut talk.ui);
@@ -98,7 +108,24 @@ impl Talk {
 
     /// Writes down what is still to be written.
     pub(super) fn end(&self) {
+        remember(&self.ui.app, self.workers.state_dir.as_deref());
         self.workers.finish_log();
+    }
+
+    /// Looks at other directories from now on.
+    fn open(&mut self, roots: Vec<PathBuf>) -> io::Result<()> {
+        let (answers_in, answers) = bounded(ANSWERS);
+        let workers = match self.workers.elsewhere(&roots, answers_in) {
+            Ok(workers) => workers,
+            Err(why) => return self.take(Msg::Tell(why)),
+        };
+        remember(&self.ui.app, self.workers.state_dir.as_deref());
+        (self.workers, self.answers) = (workers, answers);
+        self.ui = std::mem::take(&mut self.ui).on(roots);
+        recall(&mut self.ui.app, self.workers.state_dir.as_deref());
+        (self.listed, self.told, self.goal) = (None, Vec::new(), None);
+        let effects = update::start(&mut self.ui);
+        self.execute(effects)
     }
 
     /// Prints lines.
@@ -252,6 +279,7 @@ impl Talk {
         for effect in effects {
             match effect {
                 Effect::Quit => self.left = true,
+                Effect::Open(roots) => self.open(roots)?,
                 Effect::Copy(text) => self.say(text)?,
                 Effect::OnScreen(words) => {
                     if let Some((program, more)) = words.split_first() {

@@ -25,7 +25,7 @@ mod session_log;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -34,7 +34,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::forest::{Forest, ScanOptions, refreshed};
-use crate::host::Host;
+use crate::host::{Host, io_text, printable};
 use crate::image::{Format, Keys, Passphrases};
 use crate::machines::{self, Machines};
 use crate::ops::{self, Context, LookedIn, Outcome, ReadOptions, SnapshotName};
@@ -117,6 +117,24 @@ impl Workers {
         }
     }
 
+    /// The same for other directories: the scan of these stops. A sentence where one of those cannot be opened.
+    pub(super) fn elsewhere(
+        &self,
+        roots: &[PathBuf],
+        answers: Sender<Msg>,
+    ) -> Result<Self, String> {
+        if let Some(why) = roots.iter().find_map(|root| unreachable(root)) {
+            return Err(why);
+        }
+        self.stop_scan();
+        let scan = ScanOptions {
+            roots: roots.to_vec(),
+            ..self.scan.clone()
+        };
+        let (host, state_dir) = (Arc::clone(&self.host), self.state_dir.clone());
+        Ok(Self::new(host, scan, state_dir, answers))
+    }
+
     /// Watches the directories for changes.
     pub(super) fn watch(&self) {
         let (roots, answers) = (self.scan.roots.clone(), self.answers.clone());
@@ -125,7 +143,7 @@ impl Workers {
     }
 
     /// Stops the scan that runs: what it finds is for nobody.
-    pub(super) fn stop_scan(&self) {
+    fn stop_scan(&self) {
         self.newest.scan.store(u64::MAX, Ordering::SeqCst);
     }
 
@@ -331,6 +349,13 @@ impl Workers {
             snapshot,
         }
     }
+}
+
+/// Why a directory cannot be opened, if it cannot.
+fn unreachable(root: &Path) -> Option<String> {
+    let error = std::fs::metadata(root).err()?;
+    let (name, why) = (printable(root), io_text(&error));
+    Some(format!("{name} cannot be opened: {why}."))
 }
 
 /// What comes of a job that changes no image.

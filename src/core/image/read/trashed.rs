@@ -99,7 +99,7 @@ pub fn foreign_trash(host: &dyn Host, trash: &Path) -> Option<String> {
     match stat.kind {
         FileKind::Directory => {}
         FileKind::Symlink => return Some("is a symbolic link".to_owned()),
-        _ => return Some("is in the way and is no directory".to_owned()),
+        _ => return Some("is in the way and is no folder".to_owned()),
     }
     if stat.mode & OTHERS_WRITE != 0 {
         let mode = stat.mode & 0o777;
@@ -193,7 +193,7 @@ mod tests {
         assert!(
             foreign_trash(&RealHost, &file)
                 .unwrap()
-                .contains("no directory")
+                .contains("no folder")
         );
     }
 

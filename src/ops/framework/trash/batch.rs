@@ -94,7 +94,7 @@ impl<'a> Batch<'a> {
         for (turn, item) in (0_u64..).zip(&items) {
             let (Some(dir), Some(name)) = (item.path.parent(), item.path.file_name()) else {
                 return Err(Error::failed(format!(
-                    "{} has no directory to hold a trash folder",
+                    "{} is in no folder that could hold a trash folder",
                     shown(&item.path)
                 )));
             };
@@ -137,7 +137,7 @@ impl<'a> Batch<'a> {
             {
                 let text = format!(
                     "{} could not be noted in {}: {error}; `trash list` finds it when it is given \
-                     the directory",
+                     the folder",
                     shown(&trash),
                     shown(state_dir),
                     error = io_text(&error)

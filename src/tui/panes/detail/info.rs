@@ -227,7 +227,7 @@ fn in_use(it: &About<'_>) -> Told {
     if holders.is_empty() {
         let is_used = it.app.forest.flags(it.node.id).contains(Flags::IN_USE);
         return match is_used {
-            true => told("through an image built on it", Role::Locked),
+            true => told("through an image built on it", Role::InUse),
             false => Told::new(),
         };
     }
@@ -238,7 +238,7 @@ fn in_use(it: &About<'_>) -> Told {
         }
         format!("{} {how}", text::safe(&holder.to_string()))
     });
-    told(names.collect::<Vec<_>>().join(", "), Role::Locked)
+    told(names.collect::<Vec<_>>().join(", "), Role::InUse)
 }
 
 fn machines(it: &About<'_>) -> Told {
@@ -252,7 +252,7 @@ fn location(it: &About<'_>) -> Told {
         let text = "not looked at yet: the scan comes to it last";
         told(text, Role::Dim)
     } else if it.node.location == Location::OutsideScan {
-        let text = "outside the scanned directories: not opened, only looked at";
+        let text = "outside the scanned folders: not opened, only looked at";
         told(text, Role::Warning)
     } else {
         Told::new()
