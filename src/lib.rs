@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | 5 | [`cli`], [`tui`] | two faces, equal in power, without any knowledge of the format |
 //! | 4 | [`ops`] | what can be done: plans, and what runs them |
+//! | | [`doctor`] | what is wrong: findings, each with the plans that help |
 //! | 3 | [`forest`], [`guest`] | what exists: scan, nodes, the graph, its pictures; what lies inside a guest's disk |
 //! | | [`machines`] | who uses an image: the machines of each product, asked or read, and what could not be asked |
 //! | | [`units`], [`json_text`], [`system`] | sizes, ages and names as people read them; the log's file, the date, memory |
@@ -88,10 +89,21 @@
 //!
 //! 1. `forest/problem.rs`: a kind, with its name. `forest/problem_text.rs`: when an image has it, in a sentence that
 //!    holds no command line. `forest/inherited.rs`: whether it breaks what is built on the image.
-//! 2. `ops/framework/doctor.rs`: its arm in `fixes`, what helps (`remedy.rs`). The screen shows it as a key, the command
+//! 2. `ops/framework/fixes.rs`: its arm in `fixes`, what helps (`remedy.rs`). The screen shows it as a key, the command
 //!    line and JSON as command lines. A new kind of help needs its arms in `tui/remedies.rs`, `tui/health.rs` and
 //!    `tui/update/operations.rs`.
-//! 3. `tests/support/forests.rs`: an image that has it.
+//! 3. `doctor/problems.rs`: why it matters.
+//! 4. `tests/support/forests.rs`: an image that has it.
+//!
+//! # Add a finding
+//!
+//! What the scan of one image does not see, but who looks at all of them, at machines, at the trash or at the log:
+//!
+//! 1. `doctor/NAME.rs`: a `Finder` with its name, why it matters, and what looks; what helps is a `Remedy`, which is a
+//!    plan.
+//! 2. `doctor/examine.rs`: its line in the register, where its gravity puts it. `doctor/mod.rs`: its `mod`.
+//! 3. `tests/cli/doctor.rs`: the situation, made with the real tools; that it is seen; what helps, and that QEMU agrees.
+//! 4. `assets/docs/commands.md` and `assets/docs/zh-CN/commands.md`: its row in the table of findings.
 //!
 //! # Add something to what `--json` prints
 //!
@@ -134,6 +146,7 @@
 pub use qanopy_core::{host, image, qcow2};
 
 pub mod cli;
+pub mod doctor;
 pub mod forest;
 pub mod guest;
 pub mod json_text;

@@ -29,6 +29,14 @@ const EXAMPLES: &[Example] = &[
         "what a repair would do",
     ),
     (
+        "qanopy doctor /var/lib/libvirt/images",
+        "what is wrong in this folder, and what helps",
+    ),
+    (
+        "qanopy doctor --fix-safe -n",
+        "the plans of what helps and loses nothing",
+    ),
+    (
         "qanopy map web.qcow2",
         "which layer holds each part of the disk",
     ),

@@ -3,6 +3,8 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
+use serde_json::Value;
+
 use crate::ops::{self, Confirm, Consent, Context, Outcome, Part, Plan, Request, Tone};
 
 use super::exit::{NOT_AGREED, READ_ONLY, Stop};
@@ -29,10 +31,34 @@ pub(super) fn execute(
     if !matches!(request, Request::Recover(_)) {
         tell_interrupted();
     }
+    let carried_out = carry_out(out, globals, consent, plan)?;
+    if let Some(described) = carried_out.described {
+        out.json(described)?;
+    }
+    out.flush()?;
+    carried_out.stop.map_or(Ok(()), |stop| Err(stop.into()))
+}
+
+/// How far a plan was carried out.
+pub(super) struct CarriedOut {
+    /// The plan and what came of it as JSON, where that is asked for.
+    pub(super) described: Option<Value>,
+    /// Why it ended before its goal or beside it.
+    pub(super) stop: Option<Stop>,
+}
+
+/// Shows a plan, asks as far as `consent` leaves something to ask, and runs it.
+///
+/// # Errors
+/// When it was not agreed to, or failed.
+pub(super) fn carry_out(
+    out: &mut Out,
+    globals: Globals,
+    consent: ConsentArgs,
+    plan: Plan,
+) -> anyhow::Result<CarriedOut> {
     if consent.dry_run || !plan.refusals.is_empty() {
-        if globals.json {
-            out.json(json::planned(&plan))?;
-        } else {
+        if !globals.json {
             show(&plan, consent.verify, |line| out.line(line))?;
             if let Confirm::Count(number) = plan.confirm {
                 out.line(format_args!("Agree to it with --confirm {number}"))?;
@@ -45,12 +71,15 @@ pub(super) fn execute(
             }
         }
         out.flush()?;
-        return match plan.refusals.first() {
+        return Ok(CarriedOut {
+            described: globals.json.then(|| json::planned(&plan)),
             // What is asked for is so: that is no failure.
-            Some(_) if plan.is_so() => Ok(()),
-            Some(refusal) => Err(Stop::of(refusal).into()),
-            None => Ok(()),
-        };
+            stop: plan
+                .refusals
+                .first()
+                .filter(|_| !plan.is_so())
+                .map(Stop::of),
+        });
     }
     if globals.read_only {
         return Err(Stop::refused(
@@ -76,19 +105,20 @@ pub(super) fn execute(
         ready
     };
     let outcome = progress_bar::run(ready)?;
-    match described {
-        Some(plan) => out.json(json::done(&plan, &outcome, lost.as_deref()))?,
-        None => tell(out, &outcome)?,
+    if !globals.json {
+        tell(out, &outcome)?;
     }
     out.flush()?;
-    match lost.map_or(0, |lost| lost.bytes()) {
-        0 => Ok(()),
-        bytes => Err(Stop::Problems(format!(
-            "it is done, but {} could not be read, and zeros stand for them",
-            units::size(bytes)
-        ))
-        .into()),
-    }
+    let unread = lost.as_deref().map_or(0, |lost| lost.bytes());
+    Ok(CarriedOut {
+        described: described.map(|plan| json::done(&plan, &outcome, lost.as_deref())),
+        stop: (unread > 0).then(|| {
+            Stop::Problems(format!(
+                "it is done, but {} could not be read, and zeros stand for them",
+                units::size(unread)
+            ))
+        }),
+    })
 }
 
 /// Prints what was done.

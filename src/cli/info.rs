@@ -585,6 +585,7 @@ mod tests {
             bitmaps: 0,
             external_data: false,
             data_file: None,
+            backing_name_is_far: false,
             data_file_raw: false,
             unknown_features: Vec::new(),
             truncated: None,

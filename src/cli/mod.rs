@@ -15,6 +15,7 @@ mod convert;
 mod create;
 mod demo;
 mod discard;
+mod doctor;
 mod envelope;
 mod examples;
 mod execute;
@@ -111,6 +112,8 @@ enum Command {
     Info(info::InfoArgs),
     /// Look for what is wrong with the tables of images, and repair it
     Check(check::CheckArgs),
+    /// Tell all that is wrong with images and what helps; end with exit code 3 if anything is
+    Doctor(doctor::DoctorArgs),
     /// Print which layer of a chain holds what, and where
     Map(map::MapArgs),
     /// Compare what two images show
@@ -288,6 +291,7 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Tree(args) => tree::run(out, globals, &args)?,
         Command::Info(args) => info::run(out, globals, &args)?,
         Command::Check(args) => check::run(out, globals, &args)?,
+        Command::Doctor(args) => doctor::run(out, globals, &args)?,
         Command::Map(args) => map::run(out, globals, &args)?,
         Command::Compare(args) => compare::run(out, globals, &args)?,
         Command::Measure(args) => measure::run(out, globals, &args)?,

@@ -46,6 +46,7 @@ fn request_of<W: Into<OsString> + Clone>(words: impl IntoIterator<Item = W>) -> 
         | Command::Bitmap(_)
         | Command::Snapshot(_)
         | Command::Log(_)
+        | Command::Doctor(_)
         | Command::Prune(_)
         | Command::Trash(_)
         | Command::Index(_)

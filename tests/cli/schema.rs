@@ -86,6 +86,8 @@ const LINES: &[&str] = &[
     "info --chain demo/rootbase/Overlay-1C.qcow2",
     "check demo/rootbase/RootBase.qcow2 nothing",
     "check --repair all demo/rootbase/RootBase.qcow2",
+    "doctor demo",
+    "doctor demo --fix-safe -n",
     "map demo/rootbase/Overlay-1C.qcow2",
     "compare demo/rootbase/Overlay-1C.qcow2 demo/rootbase/RootBase.qcow2",
     "measure demo/rootbase/Overlay-1C.qcow2",

@@ -86,6 +86,7 @@ const ROOMS: &[&[&str]] = &[
     &["machines"],
     &["forest", "guest"],
     &["ops"],
+    &["doctor"],
     &["tui"],
     // It opens the screen.
     &["cli"],

@@ -59,6 +59,7 @@ pub fn qcow2(name: &str, on_disk: u64, age: u64) -> Image {
                 bitmaps: 0,
                 external_data: false,
                 data_file: None,
+                backing_name_is_far: false,
                 data_file_raw: false,
                 unknown_features: Vec::new(),
                 truncated: None,

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | a request, and what every operation says of itself | `request`, `operation`, `nature`, `options`, `command_line` |
 //! | what is known when planning begins | `context`, `resolve`, `dependants`, `readers`, `machines`, `on_machines` |
-//! | a plan, its words, and what helps where it is refused | `plan`, `note`, `text`, `format`, `refusal`, `remedy`, `doctor`, `batch` |
+//! | a plan, its words, and what helps where it is refused | `plan`, `note`, `text`, `format`, `refusal`, `remedy`, `fixes`, `batch` |
 //! | whether a file may be read, written or made | `eligibility`, `may_write`, `new_file`, `space`, `unlock`, `secrecy` |
 //! | what must not change meanwhile | `preconditions`, `locks`, `files_to_lock`, `locked_host`, `built_on` |
 //! | carrying it out | `lifecycle`, `progress`, `error`, `verify` |
@@ -27,10 +27,10 @@ pub(super) mod cut_short;
 pub(super) mod data_files;
 pub(super) mod dependants;
 pub(super) mod device;
-pub(super) mod doctor;
 pub(super) mod eligibility;
 pub(super) mod error;
 pub(super) mod files_to_lock;
+pub(super) mod fixes;
 pub(super) mod format;
 pub mod journal;
 pub(super) mod leaks;

@@ -1,6 +1,6 @@
 //! What gets a person further: an operation to plan, or where one of its words is theirs to say, which one that is.
 //! The screen shows it as its key, the command line as its command line. What helps against which problem is in
-//! `doctor`.
+//! `fixes`.
 
 use std::path::{Path, PathBuf};
 

@@ -137,7 +137,11 @@ fn plan_relink(plan: &mut Plan, request: &Relink) {
     let Some(recorded) = new_name(plan, node, base, recorded, request, moves) else {
         return;
     };
-    if !moves && now.as_ref() == Some(&recorded) && node.backing_format() == Some(&format) {
+    // Recorded anew, the name lies where libvirt looks for it.
+    let is_far = node.info().is_some_and(|info| info.backing_name_is_far);
+    let is_the_same =
+        !moves && now.as_ref() == Some(&recorded) && node.backing_format() == Some(&format);
+    if is_the_same && !is_far {
         return plan.refuse_as_done(format!(
             "{} records {} as the {format} image it is built on already",
             shown(&node.path),

@@ -83,6 +83,8 @@ pub struct ImageInfo {
     pub data_file: Option<OsString>,
     /// Whether that data file is promised to be a plain raw image of the guest's view.
     pub data_file_raw: bool,
+    /// Whether the name of its backing file ends behind the part of an image that libvirt reads.
+    pub backing_name_is_far: bool,
     /// Incompatible features we do not know, by name where the image gives one: content stays closed.
     pub unknown_features: Vec<String>,
     /// Why the file cannot hold what its header claims, if it cannot: a sentence.

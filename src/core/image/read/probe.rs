@@ -37,6 +37,9 @@ const FIRST_READ: usize = 4096;
 /// The largest L1 table, in bytes, that is looked through for tables past the end of the file.
 const MAX_L1_READ: u64 = 64 << 10;
 
+/// Bytes of an image that libvirt reads to learn what it is built on.
+const READ_BY_LIBVIRT: u64 = 0x8200;
+
 /// Bytes of a snapshot table that are read, and snapshots that are kept of it.
 const SNAPSHOT_READ: usize = 16 << 10;
 const MOST_SNAPSHOTS: u32 = 64;
@@ -157,6 +160,9 @@ pub fn header_info(header: &Header) -> ImageInfo {
         external_data: external,
         data_file: header.data_file().filter(|_| external).map(name),
         data_file_raw: external && header.autoclear.contains(Autoclear::RAW_EXTERNAL_DATA),
+        backing_name_is_far: header.backing.as_ref().is_some_and(|backing| {
+            backing.offset.saturating_add(backing.name.len() as u64) > READ_BY_LIBVIRT
+        }),
         unknown_features: header
             .unknown_incompatible()
             .iter()

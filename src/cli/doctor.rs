@@ -1,0 +1,189 @@
+//! `qanopy doctor`: all that is wrong with the images below some directories, and what helps against it.
+
+use std::collections::BTreeSet;
+
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use serde_json::{Value, json};
+
+use crate::doctor::{self, Finding, Sure};
+use crate::host::{printable, shell_quoted};
+use crate::ops::{self, Context, Plan};
+use crate::units::count;
+
+use super::context;
+use super::execute::carry_out;
+use super::exit::Stop;
+use super::json::path;
+use super::options::{ConsentArgs, Globals, OpenArgs};
+use super::output::Out;
+use super::remedies;
+
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    #[command(flatten)]
+    open: OpenArgs,
+    /// Do what helps against all findings of this name: where several things help, the first
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_parser = PossibleValuesParser::new(doctor::names()),
+        hide_possible_values = true
+    )]
+    fix: Vec<String>,
+    /// Do what helps and loses nothing: what is certain, can be taken back, and of which no plan warns
+    #[arg(long, conflicts_with = "fix")]
+    fix_safe: bool,
+    #[command(flatten)]
+    consent: ConsentArgs,
+}
+
+impl DoctorArgs {
+    fn is_to_fix(&self) -> bool {
+        self.fix_safe || !self.fix.is_empty()
+    }
+
+    /// The plans of what is to be done.
+    fn plans(&self, context: &Context, findings: &[Finding]) -> Vec<Plan> {
+        if self.fix_safe {
+            return doctor::treat_safely(context, findings);
+        }
+        let named = findings
+            .iter()
+            .filter(|finding| self.fix.iter().any(|name| name == finding.name));
+        doctor::treat(context, named)
+    }
+}
+
+/// Tells what is wrong; before that, does what helps as far as that is asked.
+pub(super) fn run(out: &mut Out, globals: Globals, args: &DoctorArgs) -> anyhow::Result<()> {
+    let consent = args.consent;
+    let is_agreed = consent.dry_run || consent.yes || consent.confirm.is_some();
+    if is_agreed && !args.is_to_fix() {
+        let text = "say what is to be done: --fix NAME or --fix-safe".to_owned();
+        return Err(Stop::Usage(text).into());
+    }
+    let mut context = context::below_and_remembered(&args.open)?;
+    let mut findings = doctor::examine(&context);
+    let (mut fixed, mut tried) = (Vec::new(), BTreeSet::new());
+    let mut ended = Ok(None);
+    while args.is_to_fix() {
+        let mut plans = args.plans(&context, &findings);
+        // What was refused or changed nothing is not tried for ever.
+        plans.retain(|plan| tried.insert(format!("{:?}", plan.request)));
+        if plans.is_empty() {
+            break;
+        }
+        ended = fix(out, globals, args, plans, &mut fixed);
+        if consent.dry_run || ended.is_err() {
+            break;
+        }
+        context = context::below_and_remembered(&args.open)?;
+        findings = doctor::examine(&context);
+    }
+    if globals.json {
+        let findings: Vec<Value> = findings
+            .iter()
+            .map(|finding| described(&context, finding))
+            .collect();
+        let mut told = json!({ "findings": findings });
+        if let Some(told) = told.as_object_mut().filter(|_| args.is_to_fix()) {
+            told.insert("fixes".to_owned(), fixed.into());
+        }
+        out.json(told)?;
+    } else {
+        if !tried.is_empty() {
+            out.line("")?;
+        } else if args.is_to_fix() {
+            out.line("Nothing of that kind helps without a word of yours.")?;
+        }
+        tell(out, &context, &findings)?;
+    }
+    out.flush()?;
+    if let Some(stop) = ended? {
+        return Err(stop.into());
+    }
+    match findings.len() {
+        0 => Ok(()),
+        found => Err(Stop::Problems(count(found, "finding")).into()),
+    }
+}
+
+/// Carries these plans out, one after the other; gives the first that ended before its goal.
+fn fix(
+    out: &mut Out,
+    globals: Globals,
+    args: &DoctorArgs,
+    plans: Vec<Plan>,
+    fixed: &mut Vec<Value>,
+) -> anyhow::Result<Option<Stop>> {
+    let mut first = None;
+    for plan in plans {
+        let carried_out = carry_out(out, globals, args.consent, plan)?;
+        fixed.extend(carried_out.described);
+        first = first.or(carried_out.stop);
+    }
+    Ok(first)
+}
+
+/// One kind after the other: why it matters, and a line for each image, so that `grep` shows both.
+fn tell(out: &mut Out, context: &Context, findings: &[Finding]) -> anyhow::Result<()> {
+    if findings.is_empty() {
+        let dirs = context.looked_in.dirs();
+        let dirs: Vec<String> = dirs.iter().map(printable).collect();
+        let dirs = dirs.join(", ");
+        return Ok(out.line(format_args!("Nothing is known to be wrong under {dirs}."))?);
+    }
+    let mut last = None;
+    for finding in findings {
+        if last != Some(finding.name) {
+            if last.is_some() {
+                out.line("")?;
+            }
+            out.line(format_args!("{}: {}", finding.name, finding.why))?;
+        }
+        last = Some(finding.name);
+        let mut line = format!("! {}", finding.what);
+        if finding.sure != Sure::Certain {
+            line.push_str(&format!(" ({})", finding.sure.name()));
+        }
+        let helps = helps(context, finding);
+        if !helps.is_empty() {
+            line.push_str(&format!("  {}: {}", remedies::HELPS, helps.join("  or: ")));
+        }
+        out.line(line)?;
+    }
+    Ok(())
+}
+
+/// The command lines of what helps; this command's own where no other one does it.
+fn helps(context: &Context, finding: &Finding) -> Vec<String> {
+    let lines = remedies::lines(&finding.fixes);
+    if !lines.is_empty() || finding.fix().is_none() {
+        return lines;
+    }
+    let dirs = context.looked_in.dirs();
+    let dirs: Vec<String> = dirs.iter().map(shell_quoted).collect();
+    vec![format!(
+        "qanopy doctor --fix {} {}",
+        finding.name,
+        dirs.join(" ")
+    )]
+}
+
+/// A finding as JSON.
+fn described(context: &Context, finding: &Finding) -> Value {
+    let (mut fixes, templates) = ops::command_lines(&finding.fixes);
+    if fixes.is_empty() && templates.is_empty() {
+        fixes = helps(context, finding);
+    }
+    json!({
+        "kind": finding.name,
+        "path": path(&finding.path),
+        "message": finding.what,
+        "why": finding.why,
+        "sure": finding.sure.name(),
+        "fixes": fixes,
+        "templates": templates,
+    })
+}

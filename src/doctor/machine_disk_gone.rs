@@ -1,0 +1,65 @@
+//! A machine whose definition names a file that is not there.
+
+use std::io::ErrorKind;
+
+use crate::host::printable;
+use crate::machines::{Disk, Machine};
+use crate::ops::{Remedy, Restore, trash};
+
+use super::finder::{Finder, Found, Sight};
+
+pub(super) const FINDER: Finder = Finder {
+    name: "machine-disk-gone",
+    why: "The machine does not start until all files that its definition names are there. They were moved, discarded, \
+          or merged into others.",
+    look,
+};
+
+fn look(sight: &Sight<'_>) -> Vec<Found> {
+    let context = sight.context;
+    let host = context.host.as_ref();
+    let mut all = Vec::new();
+    let mut trashed: Option<Vec<trash::Entry>> = None;
+    for (machine, disk, file) in files(sight) {
+        let is_gone = |error: std::io::Error| error.kind() == ErrorKind::NotFound;
+        if !sight.covers(&file.path) || !host.stat(&file.path).is_err_and(is_gone) {
+            continue;
+        }
+        let what = match file.path == disk.file.path {
+            true => format!("reads its disk {} from", printable(&disk.target)),
+            false => format!("has as a layer of its disk {}", printable(&disk.target)),
+        };
+        let text = format!(
+            "The machine {} ({}, {}) {what} {}, which is not there.",
+            printable(&machine.name),
+            machine.product,
+            machine.state.name(),
+            printable(&file.path)
+        );
+        let trashed = trashed.get_or_insert_with(|| {
+            trash::list(host, context.state_dir.as_deref(), &sight.folders())
+        });
+        let in_trash = trashed
+            .iter()
+            .filter(|entry| entry.files.iter().any(|kept| kept.original == file.path));
+        let restores = in_trash.map(|entry| {
+            Remedy::ask(Restore {
+                entries: vec![entry.name.clone()],
+            })
+        });
+        all.push(Found::at(&file.path, text).helped_by(restores.collect()));
+    }
+    all
+}
+
+/// Every file that is a disk of a machine, or a layer of one by its definition.
+fn files<'c>(
+    sight: &Sight<'c>,
+) -> impl Iterator<Item = (&'c Machine, &'c Disk, &'c crate::machines::NamedFile)> {
+    let machines = sight.context.forest.machines().list().iter();
+    let disks = machines.flat_map(|machine| machine.disks.iter().map(move |disk| (machine, disk)));
+    disks.flat_map(|(machine, disk)| {
+        let files = std::iter::once(&disk.file).chain(&disk.pinned);
+        files.map(move |file| (machine, disk, file))
+    })
+}

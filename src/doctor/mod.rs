@@ -1,0 +1,35 @@
+//! What is wrong in a forest: everything that is known to hurt, each with why it matters, how sure it is, and what
+//! helps. One file a finding; what helps is a plan like any other, and nothing here changes a file. What can be wrong
+//! with one image as far as a scan sees is a [`crate::forest::Problem`], and is taken from there.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `finding` | a finding, and how sure it is |
+//! | `finder` | what looks for findings of one name, and what it looks at |
+//! | `examine` | the register of them, and the look itself |
+//! | `problems` | the problems that the scan sees: why each matters |
+//! | `treat` | the plans of what helps |
+//! | the others | a finding each |
+
+mod cut_off_base;
+mod deep_chain;
+mod examine;
+mod far_names;
+mod finder;
+mod finding;
+mod half_made;
+mod machine_disk_gone;
+mod name_leads_astray;
+mod odd_size;
+mod old_trash;
+mod old_version;
+mod orphan;
+mod pinned_otherwise;
+mod problems;
+mod stale_bitmap;
+mod treat;
+mod unfinished;
+
+pub use examine::{examine, names};
+pub use finding::{Finding, Sure};
+pub use treat::{treat, treat_safely};

@@ -1,0 +1,580 @@
+//! What the doctor finds: each situation is made with the real tools, seen, and put right by what is said to help.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::commands::Ended;
+use crate::support::{Qemu, forests, qemu};
+
+/// A folder `images`, and beside it a home and a state of its own.
+struct Place {
+    dir: TempDir,
+    qemu: Qemu,
+}
+
+impl Place {
+    fn new() -> Option<Self> {
+        let qemu = qemu()?;
+        let dir = tempfile::tempdir().unwrap();
+        let images = dir.path().canonicalize().unwrap().join("images");
+        fs::create_dir(&images).unwrap();
+        let qemu = qemu.within(&images);
+        Some(Self { dir, qemu })
+    }
+
+    /// A file among the images.
+    fn at(&self, name: &str) -> PathBuf {
+        self.dir
+            .path()
+            .canonicalize()
+            .unwrap()
+            .join("images")
+            .join(name)
+    }
+
+    fn create(&self, options: &str, name: &str, size: &str) {
+        let words = format!("create -q -f qcow2 {options} {name} {size}");
+        self.qemu.img(&words.split_whitespace().collect::<Vec<_>>());
+    }
+
+    fn overlay(&self, base: &str, name: &str) {
+        self.create(&format!("-F qcow2 -b {base}"), name, "");
+    }
+
+    /// Runs `qanopy` among the images.
+    fn q(&self, words: &str) -> Ended {
+        let beside = |name: &str| self.dir.path().join(name);
+        let output = Command::new(env!("CARGO_BIN_EXE_qanopy"))
+            .args(words.split(' '))
+            .current_dir(self.at(""))
+            .env("HOME", beside("home"))
+            .env("XDG_RUNTIME_DIR", beside("run"))
+            .env("XDG_STATE_HOME", beside("state"))
+            .env_remove("XDG_CONFIG_HOME")
+            .env_remove("LIMA_HOME")
+            .output()
+            .unwrap();
+        Ended {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// What is found, once it was seen that the exit code says whether anything is.
+    fn findings(&self) -> Vec<Value> {
+        let ended = self.q("doctor --json");
+        let found = ended.result()["findings"].as_array().unwrap().clone();
+        let code = if found.is_empty() { 0 } else { 3 };
+        ended.with(code);
+        found
+    }
+
+    /// The names of the findings about an image.
+    fn about(&self, name: &str) -> Vec<String> {
+        let all = self.findings();
+        let of_it = all.iter().filter(|one| path(one) == self.at(name));
+        of_it.map(|one| text(one, "kind")).collect()
+    }
+}
+
+fn path(finding: &Value) -> PathBuf {
+    Path::new(finding["path"].as_str().unwrap()).to_path_buf()
+}
+
+fn text(finding: &Value, key: &str) -> String {
+    finding[key].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_healthy_forest_has_no_finding() {
+    let Some(place) = Place::new() else { return };
+    forests::seed(&place.at(""));
+    forests::fedora(&place.at(""));
+    assert_eq!(place.findings(), Vec::<Value>::new());
+    let told = place.q("doctor").with(0).out;
+    assert!(
+        told.starts_with("Nothing is known to be wrong under "),
+        "{told}"
+    );
+}
+
+#[test]
+fn every_problem_of_the_scan_is_a_finding_that_says_why_it_matters() {
+    let Some(place) = Place::new() else { return };
+    forests::broken(&place.at(""));
+    forests::no_format(&place.at(""));
+    let found = place.findings();
+    let kinds: Vec<String> = found.iter().map(|one| text(one, "kind")).collect();
+    for kind in [
+        "missing-backing",
+        "loop",
+        "corrupt-bit",
+        "unknown-feature",
+        "damaged",
+        "no-backing-format",
+    ] {
+        assert!(kinds.iter().any(|found| found == kind), "{kind}: {kinds:?}");
+    }
+    assert!(found.iter().all(|one| text(one, "why").len() > 30));
+    let told = place.q("doctor").with(3);
+    assert!(told.err.contains(" findings"), "{}", told.err);
+    let lines: Vec<&str> = told.out.lines().collect();
+    let at = lines
+        .iter()
+        .position(|line| line.starts_with("no-backing-format: "));
+    let line = lines[at.unwrap() + 1];
+    assert!(
+        line.starts_with("! ") && line.contains("  helps: qanopy relink "),
+        "{line}"
+    );
+    // The tree tells as many.
+    let forest = place.q("tree --json").with(0).result();
+    let images = forest["images"].as_array().unwrap().iter();
+    let problems: usize = images
+        .map(|one| one["problems"].as_array().unwrap().len())
+        .sum();
+    assert_eq!(problems, found.len());
+}
+
+impl Place {
+    /// Does what helps against findings of this name.
+    fn fix(&self, name: &str, consent: &str) -> Ended {
+        self.q(&format!("doctor --fix {name} {consent}"))
+    }
+
+    fn info(&self, name: &str) -> Value {
+        let told = self.qemu.img(&["info", "--output=json", name]);
+        serde_json::from_str(&told).unwrap()
+    }
+
+    fn is_clean(&self, name: &str) {
+        self.qemu.img(&["check", "-q", name]);
+    }
+
+    /// The one finding about an image, by this name.
+    fn only(&self, name: &str, kind: &str) -> Value {
+        let all = self.findings();
+        let mut of_it = all.iter().filter(|one| path(one) == self.at(name));
+        let one = of_it.next().unwrap_or_else(|| panic!("{all:?}")).clone();
+        assert_eq!(of_it.next(), None);
+        assert_eq!(text(&one, "kind"), kind);
+        one
+    }
+
+    /// Defines the machine `web`; the rest of its disk is as it stands here.
+    fn define(&self, disk: &str, rest: &str) {
+        let domains = self.dir.path().join("home/.config/libvirt/qemu");
+        fs::create_dir_all(&domains).unwrap();
+        let text = format!(
+            "<domain type='qemu'><name>web</name><uuid>8c34a151-90f6-4e2c-8572-a4dc793693a8</uuid><devices>\
+             <disk type='file'><driver name='qemu' type='qcow2'/><source file='{}'/><target dev='vda'/>{rest}</disk>\
+             </devices></domain>",
+            self.at(disk).display()
+        );
+        fs::write(domains.join("web.xml"), text).unwrap();
+    }
+
+    /// Calls a file unchanged for so many days.
+    fn age(&self, name: &str, days: u64) {
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .open(self.at(name))
+            .unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(days * 24 * 60 * 60))
+            .unwrap();
+    }
+}
+
+#[test]
+fn an_image_of_version_2_is_made_one_of_version_3() {
+    let Some(place) = Place::new() else { return };
+    place.create("-o compat=0.10", "old", "4M");
+    place.qemu.io("old", &["write -P 7 1M 64k"]);
+    let shown = place.qemu.digest("old");
+    let one = place.only("old", "old-version");
+    assert_eq!(text(&one, "sure"), "certain");
+    assert!(
+        one["fixes"][0]
+            .as_str()
+            .unwrap()
+            .starts_with("qanopy amend ")
+    );
+    // A plan by itself changes nothing.
+    let told = place.q("doctor --fix-safe -n").with(3).out;
+    assert!(
+        told.contains("Amend old") && told.contains("old-version: "),
+        "{told}"
+    );
+    assert_eq!(
+        place.info("old")["format-specific"]["data"]["compat"],
+        "0.10"
+    );
+    let told = place.q("doctor --fix-safe --yes").with(0).out;
+    assert!(told.contains("Nothing is known to be wrong"), "{told}");
+    assert_eq!(
+        place.info("old")["format-specific"]["data"]["compat"],
+        "1.1"
+    );
+    assert_eq!(place.qemu.digest("old"), shown);
+    place.is_clean("old");
+    place.q("undo --yes").with(0);
+    assert_eq!(place.about("old"), ["old-version"]);
+}
+
+#[test]
+fn nobody_agrees_to_nothing_and_nothing_is_done_that_nobody_agreed_to() {
+    let Some(place) = Place::new() else { return };
+    place.create("-o compat=0.10", "old", "4M");
+    assert!(place.q("doctor --yes").with(2).err.contains("--fix-safe"));
+    assert!(
+        place
+            .q("doctor --fix nonsense")
+            .with(2)
+            .err
+            .contains("nonsense")
+    );
+    let told = place.q("doctor --fix-safe --json").with(4).json();
+    assert_eq!(told["error"]["kind"], "not-agreed");
+    assert_eq!(told["result"]["fixes"], serde_json::json!([]));
+    assert_eq!(told["result"]["findings"][0]["kind"], "old-version");
+    place.q("doctor --fix-safe --yes --read-only").with(4);
+    assert_eq!(place.about("old"), ["old-version"]);
+    // Another finding's fix is not done along.
+    place.fix("deep-chain", "--yes").with(3);
+    assert_eq!(place.about("old"), ["old-version"]);
+    let told = place
+        .q("doctor --fix old-version --yes --json")
+        .with(0)
+        .result();
+    assert_eq!(told["findings"], serde_json::json!([]));
+    assert!(told["fixes"][0]["outcome"]["undoable"].as_bool().unwrap());
+}
+
+#[test]
+fn what_helps_against_several_things_of_one_image_is_done_one_after_the_other() {
+    let Some(place) = Place::new() else { return };
+    forests::no_format(&place.at(""));
+    let levels = ["centos-overlay-1.qcow2", "centos-overlay-2.qcow2"];
+    for name in levels {
+        place
+            .q(&format!("amend {name} --compat 0.10 --yes"))
+            .with(0);
+    }
+    // The second cannot be opened by libvirt for the first as well.
+    assert_eq!(place.about(levels[0]), ["no-backing-format", "old-version"]);
+    let told = place.q("doctor --fix-safe --yes --json").with(3).result();
+    assert_eq!(told["fixes"].as_array().unwrap().len(), 3, "{told}");
+    // That the base of the second is qcow2 would be a guess, which is the person's to make.
+    assert_eq!(place.about(levels[0]), Vec::<String>::new());
+    assert_eq!(place.about(levels[1]), ["no-backing-format"]);
+    let refused = place.fix("no-backing-format", "--yes").with(4).out;
+    let (_, way) = refused.split_once("To do 1: qanopy ").unwrap();
+    place
+        .q(&format!("{} --yes", way.lines().next().unwrap()))
+        .with(0);
+    assert_eq!(place.findings(), Vec::<Value>::new());
+    for name in levels {
+        let info = place.info(name);
+        assert_eq!(info["backing-filename-format"], "qcow2");
+        assert_eq!(info["format-specific"]["data"]["compat"], "1.1");
+        place.is_clean(name);
+    }
+}
+
+#[test]
+fn a_chain_of_very_many_layers_is_made_short() {
+    let Some(place) = Place::new() else { return };
+    place.create("", "l0", "1M");
+    for layer in 1..31 {
+        place.overlay(&format!("l{}", layer - 1), &format!("l{layer}"));
+        if layer % 10 == 0 {
+            let write = format!("write -P {layer} {layer}k 1k");
+            place.qemu.io(format!("l{layer}"), &[&write]);
+        }
+    }
+    let shown = place.qemu.digest("l30");
+    assert!(text(&place.only("l30", "deep-chain"), "message").contains("31 layers"));
+    place.fix("deep-chain", "--yes").with(0);
+    assert_eq!(place.info("l30")["backing-filename"], "l0");
+    assert_eq!(place.qemu.digest("l30"), shown);
+    place.is_clean("l30");
+}
+
+#[test]
+fn an_overlay_that_cuts_off_its_base_is_seen_and_one_that_does_not_is_made_beside_it() {
+    let Some(place) = Place::new() else { return };
+    place.create("", "base", "8M");
+    place.create("-F qcow2 -b base", "short", "4M");
+    place.create("-F qcow2 -b base", "long", "16M");
+    let one = place.only("short", "cut-off-base");
+    assert_eq!(text(&one, "sure"), "likely");
+    assert!(
+        text(&one, "message").contains("4 MiB of it are cut off"),
+        "{one}"
+    );
+    assert_eq!(one["fixes"], serde_json::json!([]));
+    let branch = one["templates"][0].as_str().unwrap();
+    let branch = branch
+        .strip_prefix("qanopy ")
+        .unwrap()
+        .replace("NEW", "whole");
+    place.q(&branch).with(0);
+    assert_eq!(place.info("whole")["virtual-size"], 8 << 20);
+    place.q("discard short --yes").with(0);
+    assert_eq!(place.findings(), Vec::<Value>::new());
+}
+
+#[test]
+fn a_disk_of_no_whole_sectors_is_made_one_of_whole_sectors() {
+    let Some(place) = Place::new() else { return };
+    fs::write(place.at("odd.img"), vec![7; 1_000_001]).unwrap();
+    place.create("-F raw -b odd.img", "over", "");
+    let shown = place.qemu.digest("over");
+    let one = place.only("odd.img", "odd-size");
+    assert_eq!(text(&one, "sure"), "likely");
+    place.fix("odd-size", "--yes").with(0);
+    let whole = 1_000_001_u64.next_multiple_of(512);
+    assert_eq!(fs::metadata(place.at("odd.img")).unwrap().len(), whole);
+    assert_eq!(place.qemu.digest("over"), shown);
+    place.is_clean("over");
+}
+
+#[test]
+fn a_bitmap_that_missed_writes_is_removed() {
+    let Some(place) = Place::new() else { return };
+    place.create("", "disk", "4M");
+    place.qemu.img(&["bitmap", "--add", "disk", "nightly"]);
+    assert_eq!(place.findings(), Vec::<Value>::new());
+    let crashed = Command::new("qemu-io")
+        .args(["-c", "write 0 64k", "-c", "abort", "disk"])
+        .current_dir(place.at(""))
+        .output()
+        .unwrap();
+    assert!(!crashed.status.success());
+    let one = place.only("disk", "stale-bitmap");
+    assert!(text(&one, "message").contains("nightly"), "{one}");
+    // What goes for good is not done unasked.
+    place.q("doctor --fix-safe --yes").with(3);
+    place.fix("stale-bitmap", "--confirm 1").with(0);
+    assert!(
+        place.info("disk")["format-specific"]["data"]
+            .get("bitmaps")
+            .is_none()
+    );
+    place.is_clean("disk");
+}
+
+#[test]
+fn a_name_that_leads_to_no_base_gets_one_that_leads_there_from_everywhere() {
+    let Some(place) = Place::new() else { return };
+    place.create("", "base", "4M");
+    place.qemu.io("base", &["write -P 9 0 64k"]);
+    place.overlay("base", "disk");
+    assert_eq!(place.findings(), Vec::<Value>::new());
+    fs::create_dir(place.at("vm")).unwrap();
+    std::os::unix::fs::symlink("../disk", place.at("vm/hda")).unwrap();
+    let shown = place.qemu.digest("disk");
+    let one = place.only("disk", "name-leads-astray");
+    assert!(
+        text(&one, "message").contains("which cannot be found"),
+        "{one}"
+    );
+    // A file of that name there is worse.
+    place.create("", "vm/base", "4M");
+    let one = place.only("disk", "name-leads-astray");
+    assert!(
+        text(&one, "message").contains("which is another file"),
+        "{one}"
+    );
+    assert_ne!(place.qemu.digest("vm/hda"), shown);
+    place.q("doctor --fix-safe --yes").with(0);
+    assert_eq!(place.qemu.digest("vm/hda"), shown);
+    assert_eq!(place.qemu.digest("disk"), shown);
+}
+
+#[test]
+fn a_backing_name_too_far_inside_the_file_for_libvirt_is_moved_to_the_front() {
+    let Some(place) = Place::new() else { return };
+    place.create("", "base", "4M");
+    place.overlay("base", "disk");
+    let mut bytes = fs::read(place.at("disk")).unwrap();
+    bytes[8..16].copy_from_slice(&0xf000_u64.to_be_bytes());
+    bytes[0xf000..0xf004].copy_from_slice(b"base");
+    fs::write(place.at("disk"), &bytes).unwrap();
+    assert_eq!(place.info("disk")["backing-filename"], "base");
+    place.only("disk", "far-names");
+    place.q("doctor --fix-safe --yes").with(0);
+    assert_eq!(place.info("disk")["backing-filename"], "base");
+    let moved = fs::read(place.at("disk")).unwrap();
+    assert!(moved[8..16] < 0x8200_u64.to_be_bytes()[..]);
+    place.is_clean("disk");
+}
+
+#[test]
+fn the_disk_that_a_machine_misses_comes_back_from_the_trash() {
+    let Some(place) = Place::new() else { return };
+    place.create("", "disk", "4M");
+    place.define("disk", "");
+    assert_eq!(place.findings(), Vec::<Value>::new());
+    place
+        .q("discard disk --despite-machines --confirm 1")
+        .with(0);
+    let one = place.only("disk", "machine-disk-gone");
+    assert!(
+        text(&one, "message").contains("The machine web (libvirt, off)"),
+        "{one}"
+    );
+    place.q("doctor --fix-safe --yes").with(0);
+    place.is_clean("disk");
+    // Where it is nowhere, nothing is offered.
+    fs::remove_file(place.at("disk")).unwrap();
+    assert_eq!(
+        place.only("disk", "machine-disk-gone")["fixes"],
+        serde_json::json!([])
+    );
+}
+
+#[test]
+fn a_chain_that_a_definition_pins_otherwise_than_the_headers_is_told() {
+    let Some(place) = Place::new() else { return };
+    for base in ["one", "two"] {
+        place.create("", base, "4M");
+    }
+    place.overlay("one", "disk");
+    let pin = |base: &str, end: &str| {
+        format!(
+            "<backingStore type='file'><format type='qcow2'/><source file='{}'/>{end}</backingStore>",
+            place.at(base).display()
+        )
+    };
+    for fine in ["".to_owned(), pin("one", ""), pin("one", "<backingStore/>")] {
+        place.define("disk", &fine);
+        assert_eq!(place.findings(), Vec::<Value>::new(), "{fine}");
+    }
+    for wrong in [pin("two", ""), "<backingStore/>".to_owned()] {
+        place.define("disk", &wrong);
+        let one = place.only("disk", "pinned-otherwise");
+        assert!(text(&one, "message").contains("virsh edit web"), "{one}");
+    }
+}
+
+#[test]
+fn an_image_that_nobody_needs_among_disks_of_machines_is_an_orphan() {
+    let Some(place) = Place::new() else { return };
+    for name in ["base", "nobodys"] {
+        place.create("", name, "4M");
+    }
+    place.overlay("base", "disk");
+    for name in ["base", "disk", "nobodys"] {
+        place.age(name, 40);
+    }
+    // Where no machine is known nobody can say so.
+    assert_eq!(place.findings(), Vec::<Value>::new());
+    place.define("disk", "");
+    let one = place.only("nobodys", "orphan");
+    assert!(text(&one, "message").contains("unchanged for 40d"), "{one}");
+    assert_ne!(text(&one, "sure"), "certain");
+    place.q("doctor --fix-safe --yes").with(3);
+    place.fix("orphan", "--yes").with(0);
+    assert!(!place.at("nobodys").exists());
+    place.is_clean("disk");
+    place.age("base", 2);
+    place.q("undo --yes").with(0);
+    place.age("nobodys", 20);
+    assert_eq!(place.findings(), Vec::<Value>::new());
+}
+
+#[test]
+fn a_trash_that_is_never_emptied_is_told_and_emptied_by_number() {
+    let Some(place) = Place::new() else { return };
+    for name in ["old", "young"] {
+        place.create("", name, "4M");
+        place.q(&format!("discard {name} --yes")).with(0);
+    }
+    assert_eq!(place.findings(), Vec::<Value>::new());
+    let trash = place.at(".qanopy-trash");
+    let entries = fs::read_dir(&trash)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let manifests: Vec<PathBuf> = entries.filter(|path| path.extension().is_some()).collect();
+    for manifest in manifests {
+        let mut told: Value = serde_json::from_slice(&fs::read(&manifest).unwrap()).unwrap();
+        if told["files"][0]["name"] == "old" {
+            told["discarded"] = (told["discarded"].as_u64().unwrap() - 40 * 24 * 60 * 60).into();
+            fs::write(&manifest, told.to_string()).unwrap();
+        }
+    }
+    let one = place.only(".qanopy-trash", "old-trash");
+    assert!(
+        text(&one, "message").contains("1 entry older than"),
+        "{one}"
+    );
+    place.q("doctor --fix-safe --yes").with(3);
+    place.fix("old-trash", "--confirm 1").with(0);
+    let left = place.q("trash list --json").with(0).result();
+    assert_eq!(left["entries"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn what_a_crash_left_half_made_is_removed() {
+    let Some(place) = Place::new() else { return };
+    place.create("", "disk", "4M");
+    // No process has that number.
+    let name = ".copy.qcow2.4294967294.qanopy-new";
+    let left = place.at(name);
+    fs::write(&left, vec![0; 4096]).unwrap();
+    let one = place.only(name, "half-made");
+    assert!(
+        one["fixes"][0]
+            .as_str()
+            .unwrap()
+            .contains("doctor --fix half-made")
+    );
+    place.fix("half-made", "--confirm 1").with(0);
+    assert!(!left.exists());
+    place.is_clean("disk");
+}
+
+#[test]
+fn what_was_interrupted_before_its_file_was_there_is_finished() {
+    let Some(place) = Place::new() else { return };
+    place.create("", "disk", "4M");
+    place.q("clone disk copy").with(0);
+    fs::remove_file(place.at("copy")).unwrap();
+    let journal = place.dir.path().join("state/qanopy/journal.jsonl");
+    let begun = fs::read_to_string(&journal).unwrap();
+    let begun: Vec<&str> = begun
+        .lines()
+        .filter(|line| line.contains("\"begun\""))
+        .collect();
+    fs::write(&journal, begun.join("\n") + "\n").unwrap();
+    let found = place.findings();
+    let kinds: Vec<String> = found.iter().map(|one| text(one, "kind")).collect();
+    assert_eq!(kinds, ["unfinished"], "{found:?}");
+    place.fix("unfinished", "--yes").with(0);
+    assert_eq!(place.qemu.digest("copy"), place.qemu.digest("disk"));
+    place.is_clean("copy");
+}
+
+#[test]
+fn the_reference_has_a_row_for_every_finding() {
+    let Some(place) = Place::new() else { return };
+    let told = place.q("doctor --fix nonsense").with(2).err;
+    let (_, names) = told.split_once("[possible values: ").unwrap();
+    let names = names.split_once(']').unwrap().0.split(", ");
+    let names: Vec<&str> = names.collect();
+    assert!(names.len() > 30, "{names:?}");
+    for page in ["assets/docs/commands.md", "assets/docs/zh-CN/commands.md"] {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+        let page = fs::read_to_string(page).unwrap();
+        for name in &names {
+            assert!(page.contains(&format!("\n| `{name}` | ")), "{name}");
+        }
+    }
+}
