@@ -404,11 +404,19 @@ fn zeros_and_holes_take_no_room() {
     file.write_all_at(&vec![0; 8 << 20], 1 << 30).unwrap();
     file.write_all_at(&[5; 4096], 1 << 39).unwrap();
     drop(file);
-    for form in [RAW, qcow2(Qcow2Options::default())] {
-        run(dir.path(), wish(dir.path(), "disk.img", form.clone()));
+    // Also where the new file could have the blocks of the old one, zeros and all.
+    let sharing = || FaultyHost::counting(Arc::new(RealHost)).sharing();
+    let hosts: [Arc<dyn Host>; 2] = [Arc::new(RealHost), Arc::new(sharing())];
+    let forms = [RAW, qcow2(Qcow2Options::default())];
+    for (host, form) in hosts
+        .iter()
+        .flat_map(|host| forms.iter().map(move |form| (host, form)))
+    {
+        let wish = wish(dir.path(), "disk.img", form.clone());
+        execute_request(&context(host.clone(), dir.path()), &Request::Convert(wish)).unwrap();
         let blocks = fs::metadata(dir.path().join("new")).unwrap().blocks();
         assert!(blocks * 512 <= 2 << 20, "{form:?}: {blocks}");
-        let kind = format_of(&form);
+        let kind = format_of(form);
         let view = here.io("new", &["read -P 5 512G 4k", "read -P 0 1G 8M"]);
         assert!(!view.contains("verification failed"), "{kind}: {view}");
         fs::remove_file(dir.path().join("new")).unwrap();

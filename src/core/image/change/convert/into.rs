@@ -1,8 +1,6 @@
 //! Converting into an image that is there: its guest bytes are overwritten in place, in order and by one
 //! thread. What lies behind the end of the sources stays.
 
-use std::sync::atomic::AtomicBool;
-
 use crate::image::error::{OfFile, Result};
 use crate::image::write::disk_writer::Target;
 use crate::image::{Error, ErrorKind, ProgressSink, Source, internal};
@@ -27,8 +25,7 @@ pub fn convert_into(
 ) -> Result<()> {
     target.begin()?;
     let unit = target.unit();
-    let shares = AtomicBool::new(false);
-    let mut pieces = Pieces::new(from, unit, &shares);
+    let mut pieces = Pieces::new(from, unit);
     let (mut reader, mut buffer) = (RunReader::saving(from.salvage.clone()), Vec::new());
     while let Some(piece) = pieces.next_piece()? {
         let (start, len, runs) = match piece {
@@ -43,7 +40,6 @@ pub fn convert_into(
                 continue;
             }
             Piece::Work { start, len, runs } => (start, len, runs),
-            Piece::Share(run) => (run.start, run.len, vec![run]),
         };
         // A piece is a few MiB at most.
         buffer.resize(internal::index(len).of(target.path())?, 0);

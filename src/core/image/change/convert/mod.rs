@@ -7,6 +7,7 @@ mod lost;
 mod options;
 mod pieces;
 mod pipeline;
+mod shareable;
 mod sink;
 mod sparse;
 mod work;
@@ -103,7 +104,7 @@ pub fn convert(
             let file = stage_raw(&mut temp, new, size, *preallocation, |_| {
                 progress.advance(0)
             })?;
-            let sink = RawSink::new(&file, from.sparse, *preallocation);
+            let sink = RawSink::new(&file, from, *preallocation);
             pipeline::run(from, Sink::Raw(&sink), new, progress)?;
             file.flush()?;
         }

@@ -3,10 +3,8 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::image::error::{OfFile, Result};
-use crate::image::write::transfer::{BLOCK, WORTH_ASKING};
 use crate::image::{Chain, Extent, Layer, Resolved, State, internal};
 
 use super::options::ConvertFrom;
@@ -17,9 +15,6 @@ pub(super) const RAW_UNIT: u64 = 1 << 16;
 
 /// Bytes of a piece, unless a cluster of the target is larger.
 const PIECE: u64 = 1 << 20;
-
-/// The most bytes whose blocks are shared at a time: so many are read where they cannot be.
-const SHARED: u64 = 4 << 20;
 
 /// Bytes of the new disk that are stored in one way.
 #[derive(Debug, Clone)]
@@ -71,8 +66,6 @@ pub(super) enum Piece {
         len: u64,
         runs: Vec<SourceRun>,
     },
-    /// Whole units that a file holds in a row as the guest sees them: the new one might share its blocks.
-    Share(SourceRun),
 }
 
 /// A walk over the sources.
@@ -211,14 +204,10 @@ pub(super) struct Pieces<'a> {
     size: u64,
     /// A run that reaches beyond the piece it was met in.
     held: Option<SourceRun>,
-    /// Whether blocks can be shared, as far as is known.
-    shares: &'a AtomicBool,
 }
 
 impl<'a> Pieces<'a> {
-    /// Pieces that start and end at multiples of `unit`. `shares` says, at any time, whether there is a use for
-    /// pieces to be shared.
-    pub(super) fn new(from: &'a ConvertFrom, unit: u64, shares: &'a AtomicBool) -> Self {
+    pub(super) fn new(from: &'a ConvertFrom, unit: u64) -> Self {
         // Zeros are counted within a piece.
         let piece = match from.sparse == SparseSize::default() {
             true => PIECE,
@@ -231,7 +220,6 @@ impl<'a> Pieces<'a> {
             at: 0,
             size: from.virtual_size(),
             held: None,
-            shares,
         }
     }
 
@@ -268,16 +256,20 @@ impl<'a> Pieces<'a> {
                 }));
             }
         }
-        if let Some(len) = self.shareable(&first) {
-            let run = self.split(first, start + len);
-            self.at = run.end();
-            return Ok(Some(Piece::Share(run)));
-        }
-        let mut end = start.saturating_add(self.piece).min(self.size);
+        let end = start.saturating_add(self.piece).min(self.size);
         let mut runs: Vec<SourceRun> = Vec::new();
         let mut next = Some(first);
         while let Some(run) = next {
-            let inside = self.split(run, end);
+            let inside = run.clipped(end);
+            if run.end() > end {
+                let by = end - run.start;
+                self.held = Some(SourceRun {
+                    start: end,
+                    len: run.end() - end,
+                    state: run.state.skip(by),
+                    layer: run.layer.map(|(layer, at)| (layer, at + by)),
+                });
+            }
             match runs.last_mut() {
                 // What no layer holds comes as many runs, from many tables.
                 Some(last)
@@ -291,14 +283,6 @@ impl<'a> Pieces<'a> {
                 break;
             }
             next = self.next_run()?;
-            if next
-                .as_ref()
-                .is_some_and(|run| self.shareable(run).is_some())
-            {
-                end = next.as_ref().map_or(end, |run| run.start);
-                self.held = next;
-                break;
-            }
         }
         self.at = end;
         let runs = self.completed(runs)?;
@@ -307,37 +291,6 @@ impl<'a> Pieces<'a> {
             len: end - start,
             runs,
         }))
-    }
-
-    /// How much of the beginning of a run may be shared, if there is so much that it is worth asking.
-    fn shareable(&self, run: &SourceRun) -> Option<u64> {
-        let (Some((layer, _)), State::Data { host }) = (&run.layer, run.state) else {
-            return None;
-        };
-        layer.guest_file()?;
-        let units = run.len.min(SHARED.max(self.unit));
-        let len = units - units % self.unit;
-        let is_aligned = [run.start, host, len]
-            .iter()
-            .all(|n| n.is_multiple_of(BLOCK));
-        let is_unit = run.start.is_multiple_of(self.unit);
-        let may = is_aligned && is_unit && self.shares.load(Ordering::Relaxed);
-        (may && len >= WORTH_ASKING).then_some(len)
-    }
-
-    /// What of a run lies before `end`; the rest is held for the next piece.
-    fn split(&mut self, run: SourceRun, end: u64) -> SourceRun {
-        let inside = run.clipped(end);
-        if run.end() > end {
-            let by = end - run.start;
-            self.held = Some(SourceRun {
-                start: end,
-                len: run.end() - end,
-                state: run.state.skip(by),
-                layer: run.layer.map(|(layer, at)| (layer, at + by)),
-            });
-        }
-        inside
     }
 
     fn next_run(&mut self) -> Result<Option<SourceRun>> {

@@ -52,11 +52,10 @@ enum Done {
         start: u64,
         /// Bytes that held data.
         data: u64,
+        runs: Vec<SourceRun>,
         buffer: Vec<u8>,
         cells: Vec<Cell>,
     },
-    /// Nothing yet: its one run may be shared, which is done in order, or else read.
-    Share(Task),
 }
 
 type Numbered = Result<(u64, Done)>;
@@ -82,15 +81,14 @@ pub(super) fn run(
     progress: &dyn ProgressSink,
 ) -> Result<()> {
     let header;
-    let is_plain = from.salvage.is_none() && from.sparse == SparseSize::default();
-    let (target, in_order, may_share) = match sink {
-        Sink::Raw(raw) => (Target::Raw(raw), InOrder::raw(raw), raw.may_share()),
+    let (target, in_order) = match sink {
+        Sink::Raw(raw) => (Target::Raw(raw), InOrder::raw(raw)),
         Sink::Qcow2 {
             sequential,
             compress,
         } => {
             header = sequential.header().clone();
-            let may_share = compress.is_none() && sequential.may_share();
+            let shares = compress.is_none() && sequential.may_share() && from.may_share();
             let target = Target::Qcow2 {
                 geometry: header.geometry,
                 has_backing: header.backing.is_some(),
@@ -98,11 +96,9 @@ pub(super) fn run(
                 sparse: from.sparse,
                 header: &header,
             };
-            (target, InOrder::Qcow2(sequential), may_share)
+            (target, InOrder::Qcow2 { sequential, shares })
         }
     };
-    // Not where somebody asked which zeros are stored, or what can be read of damaged files.
-    let shares = AtomicBool::new(is_plain && may_share);
     let unit = match target {
         Target::Raw(_) => RAW_UNIT,
         Target::Qcow2 { geometry, .. } => geometry.cluster_size(),
@@ -123,7 +119,7 @@ pub(super) fn run(
         {
             let ended = ended.clone();
             let buffers = buffers.clone();
-            let pieces = Pieces::new(from, unit, &shares);
+            let pieces = Pieces::new(from, unit);
             scope.spawn(move || cut(pieces, &buffers, &tasks, &ended, stop));
         }
         for _ in 0..workers {
@@ -133,12 +129,11 @@ pub(super) fn run(
         }
         drop((ended, waiting, buffers));
         let mut writer = Writer {
-            target: (target, path),
+            path,
             in_order,
             progress,
             next: 0,
             early: BTreeMap::new(),
-            shares: &shares,
         };
         let result = writer.run(&results, &free, stop);
         // Whoever waits for a buffer or a task finds out when these go.
@@ -174,18 +169,6 @@ fn cut(
                     buffer,
                 };
                 tasks.send(task).is_ok()
-            }
-            // It has a buffer as well, which bounds how many there are when it turns out that none can be shared.
-            Ok(Some(Piece::Share(run))) => {
-                let Ok(buffer) = buffers.recv() else { return };
-                let task = Task {
-                    number,
-                    start: run.start,
-                    len: run.len,
-                    runs: vec![run],
-                    buffer,
-                };
-                ended.send(Ok((number, Done::Share(task)))).is_ok()
             }
             Err(error) => {
                 drop(ended.send(Err(error)));
@@ -257,7 +240,7 @@ fn one(
         .sum();
     let made = match target {
         Target::Raw(raw) => {
-            raw.write(start, &buffer)?;
+            raw.write(start, &buffer, &runs)?;
             Vec::new()
         }
         Target::Qcow2 {
@@ -293,6 +276,7 @@ fn one(
         Done::Read {
             start,
             data,
+            runs,
             buffer,
             cells: made,
         },
@@ -301,13 +285,11 @@ fn one(
 
 /// Puts what comes in any order into the order of the disk.
 struct Writer<'a> {
-    target: (Target<'a>, &'a Path),
+    path: &'a Path,
     in_order: InOrder<'a>,
     progress: &'a dyn ProgressSink,
     next: u64,
     early: BTreeMap<u64, Done>,
-    /// Whether blocks can be shared, as far as is known.
-    shares: &'a AtomicBool,
 }
 
 impl Writer<'_> {
@@ -342,33 +324,19 @@ impl Writer<'_> {
     fn put(&mut self, done: Done, free: &Sender<Vec<u8>>) -> Result<()> {
         match done {
             Done::Gap { start, len, absent } => self.put_gap(start..start + len, absent),
-            Done::Share(task) => self.share(task, free),
             Done::Read {
                 start,
                 data,
+                runs,
                 buffer,
                 cells,
             } => {
-                self.in_order.put(start, &buffer, cells)?;
+                self.in_order.put(start, &runs, &buffer, cells)?;
                 // Nobody waits for it once all is cut.
                 drop(free.send(buffer));
                 self.go_on(data)
             }
         }
-    }
-
-    /// Shares the blocks of a piece, or reads it like others.
-    fn share(&mut self, task: Task, free: &Sender<Vec<u8>>) -> Result<()> {
-        for run in &task.runs {
-            if self.shares.load(Ordering::Relaxed) && self.in_order.share(run)? {
-                drop(free.send(task.buffer));
-                return self.go_on(task.len);
-            }
-        }
-        self.shares.store(false, Ordering::Relaxed);
-        let mut reader = RunReader::default();
-        let (_, read) = one(self.target, task, &mut reader, &mut None, &mut Vec::new())?;
-        self.put(read, free)
     }
 
     /// A part at a time: what is preallocated may have to be written.
@@ -392,6 +360,6 @@ impl Writer<'_> {
     }
 
     fn cancelled(&self) -> Error {
-        Error::new(self.target.1, ErrorKind::Cancelled)
+        Error::new(self.path, ErrorKind::Cancelled)
     }
 }

@@ -4,16 +4,15 @@
 use crate::host::Cloned;
 use crate::image::error::{OfFile, Result};
 use crate::image::write::sequential::SequentialWriter;
+use crate::image::write::transfer::BLOCK;
 use crate::image::write::write_out::WriteOut;
-use crate::image::{ImageFile, Preallocation, State, internal};
+use crate::image::{ImageFile, Preallocation, internal};
 
-use super::options::CompressionLevel;
+use super::options::{CompressionLevel, ConvertFrom};
 use super::pieces::SourceRun;
+use super::shareable::by_source;
 use super::sparse::SparseSize;
 use super::work::{Cell, parts};
-
-/// No less than this is a hole of a file.
-const HOLE: u64 = 4096;
 
 /// The target of a conversion.
 pub(super) enum Sink<'a> {
@@ -29,30 +28,35 @@ pub(super) enum Sink<'a> {
 pub(super) struct RawSink {
     file: ImageFile,
     sparse: SparseSize,
-    is_reserved: bool,
+    /// Whether it may have blocks in common with the sources.
+    shares: bool,
 }
 
 impl RawSink {
-    pub(super) fn new(file: &ImageFile, sparse: SparseSize, preallocation: Preallocation) -> Self {
+    pub(super) fn new(file: &ImageFile, from: &ConvertFrom, preallocation: Preallocation) -> Self {
         Self {
             file: file.clone(),
-            sparse,
-            is_reserved: preallocation != Preallocation::Off,
+            sparse: from.sparse,
+            shares: preallocation == Preallocation::Off && from.may_share(),
         }
     }
 
-    /// Whether it may have blocks in common with other files.
-    pub(super) fn may_share(&self) -> bool {
-        !self.is_reserved
-    }
-
-    /// Writes all of the buffer that is to be stored.
-    pub(super) fn write(&self, start: u64, buffer: &[u8]) -> Result<()> {
-        let unit = internal::index(self.sparse.unit(HOLE)).of(&self.file)?;
+    /// Writes all of the buffer, which was read from `runs`, that is to be stored.
+    pub(super) fn write(&self, start: u64, buffer: &[u8], runs: &[SourceRun]) -> Result<()> {
+        // No less than a block is a hole of a file.
+        let unit = internal::index(self.sparse.unit(BLOCK)).of(&self.file)?;
+        let runs = if self.shares { runs } else { &[] };
         for (from, len) in parts(buffer, unit, self.sparse) {
-            let at = start + from as u64;
-            let bytes = internal::part(buffer, from..from + len).of(&self.file)?;
-            self.file.write(bytes, at)?;
+            let from = start + from as u64;
+            for part in by_source(from..from + len as u64, runs, BLOCK) {
+                if let Some((file, offset)) = part.source
+                    && self.file.clone_range(file, offset, part.start, part.len)? == Cloned::Done
+                {
+                    continue;
+                }
+                let bytes = part.of(buffer, start).of(&self.file)?;
+                self.file.write(bytes, part.start)?;
+            }
         }
         Ok(())
     }
@@ -67,7 +71,11 @@ pub(super) enum InOrder<'a> {
         write_out: WriteOut,
     },
     /// They are packed.
-    Qcow2(&'a mut SequentialWriter),
+    Qcow2 {
+        sequential: &'a mut SequentialWriter,
+        /// Whether it may have blocks in common with the sources.
+        shares: bool,
+    },
 }
 
 impl<'a> InOrder<'a> {
@@ -83,42 +91,37 @@ impl<'a> InOrder<'a> {
         match self {
             // It reads as zero where nobody writes.
             Self::Raw { .. } => Ok(()),
-            Self::Qcow2(sequential) if absent => sequential.nothing(start, len),
-            Self::Qcow2(sequential) => sequential.zeros(start, len),
+            Self::Qcow2 { sequential, .. } if absent => sequential.nothing(start, len),
+            Self::Qcow2 { sequential, .. } => sequential.zeros(start, len),
         }
     }
 
-    /// A piece that was read.
-    pub(super) fn put(&mut self, start: u64, buffer: &[u8], cells: Vec<Cell>) -> Result<()> {
+    /// A piece that was read from `runs`.
+    pub(super) fn put(
+        &mut self,
+        start: u64,
+        runs: &[SourceRun],
+        buffer: &[u8],
+        cells: Vec<Cell>,
+    ) -> Result<()> {
         match self {
             Self::Raw { raw, write_out } => {
                 write_out.wrote(&raw.file, start, buffer.len() as u64);
                 Ok(())
             }
-            Self::Qcow2(sequential) => pack(sequential, start, buffer, cells),
-        }
-    }
-
-    /// Has the new image share the blocks of a run; false where they cannot.
-    pub(super) fn share(&mut self, run: &SourceRun) -> Result<bool> {
-        let source = run.layer.as_ref().and_then(|(layer, _)| layer.guest_file());
-        let (Some(source), State::Data { host }) = (source, run.state) else {
-            return Ok(false);
-        };
-        match self {
-            Self::Raw { raw, .. } => {
-                let cloned = raw.file.clone_range(source, host, run.start, run.len)?;
-                Ok(cloned == Cloned::Done)
+            Self::Qcow2 { sequential, shares } => {
+                let runs = if *shares { runs } else { &[] };
+                pack(sequential, start, runs, buffer, cells)
             }
-            Self::Qcow2(sequential) => sequential.share(run.start, run.len, source, host),
         }
     }
 }
 
-/// Packs a piece: one cell a cluster.
+/// Packs a piece: one cell a cluster. The blocks of `runs` may be shared.
 fn pack(
     sequential: &mut SequentialWriter,
     start: u64,
+    runs: &[SourceRun],
     buffer: &[u8],
     cells: Vec<Cell>,
 ) -> Result<()> {
@@ -136,7 +139,7 @@ fn pack(
             Cell::Absent => sequential.nothing(guest, part(index, 1)?.len() as u64)?,
             Cell::Zero => sequential.zeros(guest, part(index, 1)?.len() as u64)?,
             Cell::Plain => {
-                // As many in one write as follow each other.
+                // As many at once as follow each other.
                 let mut count = 1;
                 while cells
                     .next_if(|(_, next)| matches!(next, Cell::Plain))
@@ -144,7 +147,15 @@ fn pack(
                 {
                     count += 1;
                 }
-                sequential.store(guest, part(index, count)?)?;
+                let end = guest + part(index, count)?.len() as u64;
+                for part in by_source(guest..end, runs, size) {
+                    if let Some((file, offset)) = part.source
+                        && sequential.share(part.start, part.len, file, offset)?
+                    {
+                        continue;
+                    }
+                    sequential.store(part.start, part.of(buffer, start).of(&path)?)?;
+                }
             }
             Cell::Some(bitmap) => sequential.store_some(guest, part(index, 1)?, bitmap)?,
             Cell::Stream(stream) => sequential.compressed(guest, &stream)?,
