@@ -75,7 +75,7 @@ impl Host for RealHost {
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
         match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
             Ok(()) => Ok(()),
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => link_then_unlink(from, to),
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => rename_without_flag(from, to),
             Err(errno) => Err(errno.into()),
         }
     }
@@ -239,9 +239,23 @@ fn create(path: &Path, mode: u32) -> io::Result<Arc<dyn HostFile>> {
     Ok(Arc::new(RealFile::new(fd)?))
 }
 
-/// For filesystems that cannot rename without replacing (NFS): a hard link, which never replaces,
-/// then the old name goes. Interrupted between the two, the file has both names and has lost
-/// nothing.
+/// For filesystems that cannot be told not to replace anything (NFS).
+fn rename_without_flag(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(from)?.is_dir() {
+        true => make_then_replace(from, to),
+        false => link_then_unlink(from, to),
+    }
+}
+
+/// A directory replaces none but an empty one: that is made first, which never replaces anything. Interrupted
+/// between the two, the new name is that of an empty directory.
+fn make_then_replace(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir(to)?;
+    fs::rename(from, to)
+}
+
+/// A hard link never replaces anything; then the old name goes. Interrupted between the two, the file has both
+/// names and has lost nothing.
 fn link_then_unlink(from: &Path, to: &Path) -> io::Result<()> {
     match linkat(CWD, from, CWD, to, AtFlags::empty()) {
         Ok(()) => fs::remove_file(from),
@@ -336,6 +350,31 @@ mod tests {
         assert_eq!(fs::read(&b).unwrap(), b"a");
         RealHost.remove_file(&b).unwrap();
         assert!(RealHost.list_dir(dir.path()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_directory_gets_another_name_and_replaces_nothing_with_a_flag_for_that_and_without() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        type Rename = fn(&Path, &Path) -> io::Result<()>;
+        let renames: [Rename; 2] = [
+            |from, to| RealHost.rename_new(from, to),
+            rename_without_flag,
+        ];
+        for rename in renames {
+            fs::create_dir_all(at("new/inside")).unwrap();
+            fs::create_dir(at("empty")).unwrap();
+            fs::write(at("file"), "").unwrap();
+            for taken in ["empty", "file"] {
+                let error = rename(&at("new"), &at(taken)).unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+            }
+            rename(&at("new"), &at("to")).unwrap();
+            assert!(at("to/inside").is_dir() && !at("new").exists());
+            for name in ["to/inside", "to", "empty"] {
+                fs::remove_dir(at(name)).unwrap();
+            }
+        }
     }
 
     #[test]
