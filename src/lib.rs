@@ -43,8 +43,8 @@
 //!
 //! # The life of a machine
 //!
-//! [`machines::Machines::ask`] asks every product of its table, each in a thread; whoever asks waits no longer than a
-//! service is given. The forest notes the answer ([`forest::Forest::note_machines`]) and tells the machines of a node
+//! [`machines::Machines::ask`] asks every product of its table, each in a thread; whoever asks waits no longer than
+//! twice what a service is given. The forest notes the answer ([`forest::Forest::note_machines`]) and tells the machines of a node
 //! by its names and its file. Every plan is judged by it in one place (`ops/framework/machines.rs`), which asks anew,
 //! and again under locks. A further product is a file in `machines/` with its reader and a fixture, and a row of the
 //! table in `machines/products.rs`.

@@ -1,7 +1,7 @@
 //! libvirt: the system's connection, and the sessions of people. Its service is asked through `virsh` where there
 //! is one that listens; else the files are read that it keeps its definitions in.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use super::found::Found;
 use super::machine::{Machine, MachineState};
 use super::places::{Home, Places};
 use super::text_file;
-use super::virsh::{Virsh, word};
+use super::virsh::{Answer, Virsh, word};
 
 /// What the services listen on: first those for reading only.
 const SOCKETS: [&str; 4] = [
@@ -107,6 +107,10 @@ impl Connection {
         let mut virsh = Virsh::start(&program, uri, places.patience)?;
         let known = Known::ask(&mut virsh)?;
         let domains = known.domains(&mut virsh)?;
+        // Those that were undefined meanwhile are no machines any more.
+        let left = ids(&virsh.ask_one("list --uuid --all")?);
+        let domains = domains.into_iter().filter(|asked| left.contains(&asked.id));
+        let domains: Vec<Asked> = domains.collect();
         let volumes = Volumes::ask(&mut virsh, &domains)?;
         let find = |pool: &str, volume: &str| volumes.find(pool, volume);
         for asked in domains {
@@ -118,6 +122,9 @@ impl Connection {
                     }
                     machine.checkpoints = asked.checkpoints;
                     machine.snapshots = self.snapshots(product, uri, asked.snapshots, found);
+                    for why in asked.unasked {
+                        found.unasked(product, format!("{uri}, {}", printable(&machine.name)), why);
+                    }
                     found.machines.push(machine);
                 }
                 Err(why) => found.unasked(product, format!("{uri}, {}", asked.id), why),
@@ -280,7 +287,7 @@ fn tell_lost(
 
 /// What the service knows, by UUID.
 struct Known {
-    all: Vec<String>,
+    all: BTreeSet<String>,
     running: BTreeSet<String>,
     saved: BTreeSet<String>,
     with_snapshots: BTreeSet<String>,
@@ -294,6 +301,8 @@ struct Asked {
     domain: Result<Domain, String>,
     snapshots: Vec<String>,
     checkpoints: Vec<String>,
+    /// What it did not tell, each why.
+    unasked: Vec<String>,
 }
 
 /// The words of an answer, one a line.
@@ -303,33 +312,30 @@ fn words(answer: &str) -> impl Iterator<Item = String> + '_ {
 }
 
 /// A UUID is a word as it stands; whatever else comes is none.
-fn ids(answer: &str) -> impl Iterator<Item = String> + '_ {
+fn ids(answer: &str) -> BTreeSet<String> {
     let is_id = |word: &String| {
         word.bytes()
             .all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
     };
-    words(answer).filter(is_id)
+    words(answer).filter(is_id).collect()
 }
 
 impl Known {
     fn ask(virsh: &mut Virsh) -> Result<Self, String> {
-        let lists = [
-            "list --uuid --all",
-            "list --uuid",
-            "list --uuid --all --with-managed-save",
-            "list --uuid --all --with-snapshot",
-            // Older ones do not know it, and have no checkpoints: they answer nothing.
-            "list --uuid --all --with-checkpoint",
-        ];
-        let answers = virsh.ask(&lists.map(str::to_owned))?;
-        let mut answers = answers.iter().map(|answer| ids(answer).collect::<Vec<_>>());
-        let mut next = || answers.next().unwrap_or_default();
+        let mut list = |with: &str| {
+            let answer = virsh.ask_one(&format!("list --uuid{with}"));
+            answer.map(|answer| ids(&answer))
+        };
         Ok(Self {
-            all: next(),
-            running: next().into_iter().collect(),
-            saved: next().into_iter().collect(),
-            with_snapshots: next().into_iter().collect(),
-            with_checkpoints: next().into_iter().collect(),
+            all: list(" --all")?,
+            running: list("")?,
+            saved: list(" --all --with-managed-save")?,
+            with_snapshots: list(" --all --with-snapshot")?,
+            with_checkpoints: match list(" --all --with-checkpoint") {
+                // An older one, which has no checkpoints.
+                Err(why) if why.contains("support option") => BTreeSet::new(),
+                other => other?,
+            },
         })
     }
 
@@ -345,58 +351,80 @@ impl Known {
 
     /// Every domain: as it is defined, as it runs, with its snapshots and checkpoints.
     fn domains(&self, virsh: &mut Virsh) -> Result<Vec<Asked>, String> {
-        let of = |command: &str, ids: &mut dyn Iterator<Item = &String>| -> Vec<String> {
-            ids.map(|id| format!("{command} {id}")).collect()
-        };
-        let defined = virsh.ask(&of("dumpxml --inactive", &mut self.all.iter()))?;
-        let running = virsh.ask(&of("dumpxml", &mut self.running.iter()))?;
-        let running: Vec<(&String, String)> = self.running.iter().zip(running).collect();
-        let with = &self.with_snapshots;
-        let names = virsh.ask(&of("snapshot-list --name", &mut with.iter()))?;
-        let named: Vec<(&String, String)> = with
-            .iter()
-            .zip(&names)
-            .flat_map(|(id, names)| words(names).map(move |name| (id, name)))
-            .collect();
-        let dump = |(id, name): &(&String, String)| {
-            let name = word(name)?;
-            Some(format!("snapshot-dumpxml {id} {name}"))
-        };
-        let commands: Vec<String> = named.iter().filter_map(dump).collect();
-        let asked: Vec<&(&String, String)> =
-            named.iter().filter(|one| dump(one).is_some()).collect();
-        let texts: Vec<(&String, String)> = asked
-            .into_iter()
-            .map(|(id, _)| *id)
-            .zip(virsh.ask(&commands)?)
-            .collect();
-        let with = &self.with_checkpoints;
-        let marks = virsh.ask(&of("checkpoint-list --name", &mut with.iter()))?;
-        let marks: Vec<(&String, &String)> = with.iter().zip(&marks).collect();
-        let domain = |(id, text): (&String, String)| {
-            let live = running.iter().find(|(of, _)| *of == id);
-            Asked {
-                state: self.state(id),
-                domain: whole(&text, live.map(|(_, text)| text.as_str())),
-                snapshots: texts
-                    .iter()
-                    .filter(|(of, _)| *of == id)
-                    .map(|(_, text)| text.clone())
-                    .collect(),
-                checkpoints: marks
-                    .iter()
-                    .filter(|(of, _)| *of == id)
-                    .flat_map(|(_, names)| words(names))
-                    .collect(),
-                id: id.clone(),
+        let defined = ask_each(virsh, "dumpxml --inactive", &self.all)?;
+        let mut running = ask_each(virsh, "dumpxml", &self.running)?;
+        let mut snapshots = ask_each(virsh, "snapshot-list --name", &self.with_snapshots)?;
+        let mut checkpoints = ask_each(virsh, "checkpoint-list --name", &self.with_checkpoints)?;
+        let mut domains = Vec::new();
+        for (id, text) in defined {
+            // One that has been shut down meanwhile does not tell how it runs.
+            let live = running.remove(&id).and_then(Result::ok);
+            let mut asked = Asked {
+                state: self.state(&id),
+                domain: text.and_then(|text| whole(&text, live.as_deref())),
+                snapshots: Vec::new(),
+                checkpoints: Vec::new(),
+                unasked: Vec::new(),
+                id,
+            };
+            if let Some(names) = snapshots.remove(&asked.id) {
+                asked.read_snapshots(virsh, names)?;
+            }
+            match checkpoints.remove(&asked.id) {
+                Some(Ok(names)) => asked.checkpoints.extend(words(&names)),
+                Some(Err(why)) => asked.unasked.push(format!("its checkpoints: {why}")),
+                None => {}
+            }
+            domains.push(asked);
+        }
+        Ok(domains)
+    }
+}
+
+/// What a command tells of each.
+fn ask_each(
+    virsh: &mut Virsh,
+    command: &str,
+    ids: &BTreeSet<String>,
+) -> Result<BTreeMap<String, Answer>, String> {
+    let commands: Vec<String> = ids.iter().map(|id| format!("{command} {id}")).collect();
+    let answers = virsh.ask(&commands)?;
+    Ok(ids.iter().cloned().zip(answers).collect())
+}
+
+impl Asked {
+    fn read_snapshots(&mut self, virsh: &mut Virsh, names: Answer) -> Result<(), String> {
+        let names = match names {
+            Ok(names) => names,
+            Err(why) => {
+                self.unasked.push(format!("its snapshots: {why}"));
+                return Ok(());
             }
         };
-        let all = self.all.iter().zip(defined);
-        // One that was undefined meanwhile is no machine any more.
-        Ok(all
-            .filter(|(_, text)| !text.trim().is_empty())
-            .map(domain)
-            .collect())
+        let (mut commands, mut asked) = (Vec::new(), Vec::new());
+        for name in words(&names) {
+            match word(&name) {
+                Some(word) => {
+                    commands.push(format!("snapshot-dumpxml {} {word}", self.id));
+                    asked.push(name);
+                }
+                None => {
+                    let name = printable(&name);
+                    let why = format!("its snapshot {name}: no command can hold its name");
+                    self.unasked.push(why);
+                }
+            }
+        }
+        for (name, text) in asked.iter().zip(virsh.ask(&commands)?) {
+            match text {
+                Ok(text) => self.snapshots.push(text),
+                Err(why) => {
+                    let name = printable(name);
+                    self.unasked.push(format!("its snapshot {name}: {why}"));
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -437,7 +465,7 @@ impl Volumes {
             .into_iter()
             .zip(paths)
             .filter_map(|((pool, volume, _), path)| {
-                let path = PathBuf::from(words(&path).next()?);
+                let path = PathBuf::from(words(&path.ok()?).next()?);
                 path.is_absolute().then_some((pool, volume, path))
             });
         Ok(Self(found.collect()))

@@ -2,10 +2,14 @@
 //! "no machine" for an answer that was not given.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::host::FileId;
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+
+use crate::host::{FileId, io_text};
 
 use super::found::{Found, Unasked};
 use super::machine::{Machine, MachineState};
@@ -13,7 +17,14 @@ use super::places::Places;
 use super::uses::{Index, Use};
 use super::{libvirt, lima, multipass, podman, processes, proxmox, quickemu, utm};
 
+/// Readers that may be at work at once: a filesystem that hangs holds each that comes to it.
+const MOST_READERS: usize = 64;
+
+/// Readers at work in this process.
+static READERS: AtomicUsize = AtomicUsize::new(0);
+
 /// A product, and what reads its machines.
+#[derive(Clone, Copy)]
 struct Product {
     name: &'static str,
     read: fn(&'static str, &Places, &mut Found),
@@ -83,27 +94,13 @@ impl PartialEq for Machines {
 impl Eq for Machines {}
 
 impl Machines {
-    /// Asks every product. Nothing is waited for longer than [`Places::patience`].
+    /// Asks every product. None is waited for longer than twice [`Places::patience`]: a service is given that
+    /// once, and reading its files once more.
     #[must_use]
     pub fn ask(places: Places) -> Self {
         let now = Instant::now();
-        let mut found: Vec<Found> = Vec::new();
-        thread::scope(|scope| {
-            let readers: Vec<_> = PRODUCTS
-                .iter()
-                .map(|product| (product, scope.spawn(|| asked(product, &places))))
-                .collect();
-            for (product, reader) in readers {
-                found.push(reader.join().unwrap_or_else(|_| {
-                    let mut broken = Found::default();
-                    let why = "reading its machines broke off by a fault of this program";
-                    broken.unasked(product.name, "all", why);
-                    broken
-                }));
-            }
-        });
         let (mut list, mut unasked) = (Vec::new(), Vec::new());
-        for found in found {
+        for found in ask_all(PRODUCTS, &places) {
             list.extend(found.machines);
             unasked.extend(found.unasked);
         }
@@ -172,6 +169,69 @@ impl Machines {
     }
 }
 
+/// What the readers of all products found, in their order; each is given so long and no longer.
+fn ask_all(products: &[Product], places: &Places) -> Vec<Found> {
+    let patience = places.patience.saturating_mul(2);
+    let deadline = Instant::now() + patience;
+    let places = Arc::new(places.clone());
+    let readers: Vec<_> = products
+        .iter()
+        .map(|product| (product, start(*product, &places)))
+        .collect();
+    let answers = readers.into_iter().map(|(product, reader)| {
+        let why = match reader {
+            Ok(reader) => match reader.recv_deadline(deadline) {
+                Ok(found) => return found,
+                Err(RecvTimeoutError::Timeout) => {
+                    format!(
+                        "they were not read within {} seconds",
+                        patience.as_secs_f32()
+                    )
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    "reading its machines broke off by a fault of this program".to_owned()
+                }
+            },
+            Err(why) => why,
+        };
+        let mut none = Found::default();
+        none.unasked(product.name, "all of its machines", why);
+        none
+    });
+    answers.collect()
+}
+
+/// Starts a reader, which is left to itself where it hangs: nothing ends a thread that waits for a filesystem.
+fn start(product: Product, places: &Arc<Places>) -> Result<Receiver<Found>, String> {
+    let at_work = AtWork::new().ok_or("too many earlier questions have no answer yet")?;
+    let places = Arc::clone(places);
+    let (answer, found) = bounded(1);
+    let read = move || {
+        let _at_work = at_work;
+        // Nobody waits for one that was late.
+        drop(answer.send(asked(&product, &places)));
+    };
+    let started = thread::Builder::new().spawn(read);
+    started.map_err(|error| io_text(&error))?;
+    Ok(found)
+}
+
+/// A reader at work.
+struct AtWork;
+
+impl AtWork {
+    fn new() -> Option<Self> {
+        let this = Self;
+        (READERS.fetch_add(1, Ordering::Relaxed) < MOST_READERS).then_some(this)
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        READERS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 fn asked(product: &Product, places: &Places) -> Found {
     let mut found = Found::default();
     (product.read)(product.name, places, &mut found);
@@ -234,4 +294,35 @@ pub(super) fn read_with(
         read,
     };
     asked(&row, places)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machines::places::tests::system;
+
+    #[test]
+    fn a_product_that_hangs_or_breaks_off_is_told_of_and_the_others_are_read() {
+        let (_dir, mut places) = system();
+        places.patience = Duration::from_millis(200);
+        let hangs =
+            |_: &'static str, _: &Places, _: &mut Found| thread::sleep(Duration::from_secs(60));
+        let breaks_off = |_: &'static str, _: &Places, _: &mut Found| panic!("a fault");
+        let has_one = |product: &'static str, _: &Places, found: &mut Found| {
+            let machine = Machine::new(product, "here", "web", MachineState::Off);
+            found.machines.push(machine);
+        };
+        let row = |name, read| Product { name, read };
+        let products = [row("A", hangs), row("B", breaks_off), row("C", has_one)];
+        let begun = Instant::now();
+        let found = ask_all(&products, &places);
+        assert!(begun.elapsed() < Duration::from_secs(30));
+        let why = |found: &Found| found.unasked[0].to_string();
+        assert_eq!(
+            why(&found[0]),
+            "A (all of its machines): they were not read within 0.4 seconds"
+        );
+        assert!(why(&found[1]).starts_with("B (all of its machines): "));
+        assert_eq!(found[2].machines[0].name, "web");
+    }
 }

@@ -2,7 +2,7 @@
 //! for each question would take fifty times as long. It reads only (`--readonly`), so that no right to change
 //! machines is needed, and starts no service.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -14,10 +14,11 @@ use crate::host::printable;
 
 /// What all answers together may take.
 const MAX_BYTES: usize = 64 << 20;
-/// What is kept of complaints.
-const MAX_COMPLAINT: u64 = 4 << 10;
-/// So long its last words are waited for, once it has ended.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+/// What a line begins with that tells of a failure.
+const ERROR: &str = "error: ";
+
+/// What a command printed, or why it failed.
+pub(super) type Answer = Result<String, String>;
 
 /// A conversation with `virsh`. It ends when this is dropped.
 #[derive(Debug)]
@@ -25,7 +26,6 @@ pub(super) struct Virsh {
     child: Child,
     questions: Sender<String>,
     answers: Receiver<Vec<u8>>,
-    complaints: Receiver<String>,
     heard: Vec<u8>,
     deadline: Instant,
     patience: Duration,
@@ -41,6 +41,10 @@ impl Virsh {
     /// # Errors
     /// Why it cannot be started, as the rest of a sentence.
     pub(super) fn start(program: &Path, uri: &str, patience: Duration) -> Result<Self, String> {
+        let unable = |error| format!("{} cannot be run: {error}", printable(program));
+        // Both outputs are one, so that an error stands where the answer would; `virsh` keeps them in order.
+        let (mut output, into) = io::pipe().map_err(unable)?;
+        let complaints = into.try_clone().map_err(unable)?;
         let mut child = Command::new(program)
             .args(["--quiet", "--readonly", "--connect", uri])
             .env("LC_ALL", "C")
@@ -48,13 +52,12 @@ impl Virsh {
             .env("TERM", "dumb")
             .env_remove("VIRSH_DEBUG")
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stdout(into)
+            .stderr(complaints)
             .spawn()
-            .map_err(|error| format!("{} cannot be run: {error}", printable(program)))?;
+            .map_err(unable)?;
         let (questions, to_write) = unbounded::<String>();
         let (heard, answers) = unbounded();
-        let (complained, complaints) = unbounded();
         if let Some(mut stdin) = child.stdin.take() {
             // One that reads nothing shall not hold up whoever asks.
             thread::spawn(move || {
@@ -65,25 +68,15 @@ impl Virsh {
                 }
             });
         }
-        if let Some(mut stdout) = child.stdout.take() {
-            thread::spawn(move || {
-                let mut piece = vec![0; 64 << 10];
-                while let Ok(read @ 1..) = stdout.read(&mut piece) {
-                    let bytes = piece.get(..read).unwrap_or_default().to_vec();
-                    if heard.send(bytes).is_err() {
-                        return;
-                    }
+        thread::spawn(move || {
+            let mut piece = vec![0; 64 << 10];
+            while let Ok(read @ 1..) = output.read(&mut piece) {
+                let bytes = piece.get(..read).unwrap_or_default().to_vec();
+                if heard.send(bytes).is_err() {
+                    return;
                 }
-            });
-        }
-        if let Some(stderr) = child.stderr.take() {
-            thread::spawn(move || {
-                let mut text = Vec::new();
-                // What was read until it broke off is worth telling.
-                let _ = stderr.take(MAX_COMPLAINT).read_to_end(&mut text);
-                let _ = complained.send(String::from_utf8_lossy(&text).into_owned());
-            });
-        }
+            }
+        });
         let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let nanos = nanos.unwrap_or_default().as_nanos();
         Ok(Self {
@@ -91,7 +84,6 @@ impl Virsh {
             child,
             questions,
             answers,
-            complaints,
             heard: Vec::new(),
             deadline: Instant::now() + patience,
             patience,
@@ -99,11 +91,11 @@ impl Virsh {
         })
     }
 
-    /// Has it carry out these commands; gives what each printed. One that failed printed nothing.
+    /// Has it carry out these commands; gives what each printed, or why it failed, as the rest of a sentence.
     ///
     /// # Errors
-    /// Why there is no answer, as the rest of a sentence.
-    pub(super) fn ask(&mut self, commands: &[String]) -> Result<Vec<String>, String> {
+    /// Why there are no answers, as the rest of a sentence.
+    pub(super) fn ask(&mut self, commands: &[String]) -> Result<Vec<Answer>, String> {
         let first = self.sent;
         let mut text = String::new();
         for command in commands {
@@ -115,9 +107,22 @@ impl Virsh {
         let mut answers = Vec::new();
         for (number, command) in (first..self.sent).zip(commands) {
             let answer = self.until(&format!("{}{number}.", self.mark))?;
-            answers.push(self.told(&answer, command, number));
+            let told = self.told(&answer, command, number);
+            answers.push(match told.lines().any(|line| line.starts_with(ERROR)) {
+                true => Err(last_line(&told)),
+                false => Ok(told),
+            });
         }
         Ok(answers)
+    }
+
+    /// Has it carry out this command; gives what it printed.
+    ///
+    /// # Errors
+    /// Why there is no answer, or why it failed, as the rest of a sentence.
+    pub(super) fn ask_one(&mut self, command: &str) -> Result<String, String> {
+        let answers = self.ask(&[command.to_owned()])?;
+        answers.into_iter().collect()
     }
 
     /// The command that prints a mark. It is no mark itself: where the input is echoed, that is none.
@@ -152,13 +157,12 @@ impl Virsh {
         }
     }
 
-    /// Why it has ended, in its own words: the last of its lines says most.
+    /// Why it has ended, in its own words.
     fn last_words(&self) -> String {
-        let told = self.complaints.recv_timeout(LAST_WORDS);
-        let told = told.unwrap_or_default();
-        let line = told.lines().rev().find(|line| !line.trim().is_empty());
-        let line = line.map(|line| line.trim().trim_start_matches("error: "));
-        line.map_or_else(|| "virsh ended without a word".to_owned(), printable)
+        match last_line(&String::from_utf8_lossy(&self.heard)) {
+            line if line.is_empty() => "virsh ended without a word".to_owned(),
+            line => line,
+        }
     }
 
     /// An answer without prompts, and without the echo of what was asked.
@@ -176,6 +180,13 @@ impl Virsh {
         }
         told
     }
+}
+
+/// The last line of a text, which says most where one failed.
+fn last_line(text: &str) -> String {
+    let lines = text.lines().map(|line| without_prompts(line).trim());
+    let last = lines.rev().find(|line| !line.is_empty());
+    printable(last.unwrap_or_default().trim_start_matches(ERROR))
 }
 
 fn without_prompts(mut line: &str) -> &str {
@@ -255,15 +266,11 @@ done"#;
             let (_dir, mut virsh) = start(script, LONG);
             let commands = ["lines", "nothing", "lines"].map(str::to_owned);
             let answers = virsh.ask(&commands).unwrap();
-            assert_eq!(answers, ["one\ntwo\n", "", "one\ntwo\n"], "{script}");
+            let lines = || Ok("one\ntwo\n".to_owned());
+            let why = "unknown command".to_owned();
+            assert_eq!(answers, [lines(), Err(why), lines()], "{script}");
             let many: Vec<String> = vec!["lines".to_owned(); 3000];
-            assert!(
-                virsh
-                    .ask(&many)
-                    .unwrap()
-                    .iter()
-                    .all(|it| it == "one\ntwo\n")
-            );
+            assert!(virsh.ask(&many).unwrap().iter().all(|it| *it == lines()));
         }
     }
 

@@ -116,6 +116,40 @@ fn the_service_tells_of_all_that_it_defines_and_runs() {
 }
 
 #[test]
+fn what_the_service_does_not_tell_is_told() {
+    let (dir, mut places) = a_system();
+    places.programs = virsh(dir.path(), "");
+    places.patience = Duration::from_secs(60);
+    listening(dir.path());
+    let answer = |name: &str| dir.path().join("answers").join(name);
+    fs::remove_file(answer(&format!("dumpxml --inactive {DB}"))).unwrap();
+    fs::write(
+        answer(&format!("snapshot-list --name {WEB}")),
+        "it's\na\tb\ngone\n",
+    )
+    .unwrap();
+    let told = |places: &Places| -> Vec<String> {
+        let found = read_with(system, "libvirt", places);
+        found.unasked.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(
+        told(&places),
+        [
+            "libvirt (qemu:///system, web): its snapshot a\\tb: no command can hold its name"
+                .to_owned(),
+            format!(
+                "libvirt (qemu:///system, web): its snapshot gone: snapshot-dumpxml {WEB} gone"
+            ),
+            format!("libvirt (qemu:///system, {DB}): dumpxml --inactive {DB}"),
+        ]
+    );
+    // A list that is not given is no empty one.
+    fs::remove_file(answer("list --uuid --all")).unwrap();
+    let told = told(&places);
+    assert!(told[0].contains("list --uuid --all; "), "{told:?}");
+}
+
+#[test]
 fn without_a_service_the_files_tell() {
     let (dir, places) = a_system();
     let domains = dir.path().join("etc/libvirt/qemu");
