@@ -52,6 +52,14 @@ const EXAMPLES: &[Example] = &[
         "qanopy compare --snapshot before web.qcow2 web.qcow2",
         "what changed since a snapshot",
     ),
+    (
+        "qanopy space /var/lib/libvirt/images",
+        "what each image holds, and what would free most",
+    ),
+    (
+        "qanopy space --sort hidden --at-least 1G",
+        "the large layers that hold most of what nobody sees any more",
+    ),
     ("qanopy measure web.qcow2", "how large a flat copy would be"),
     (
         "qanopy measure --size 100G --preallocation full",

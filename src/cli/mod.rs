@@ -52,6 +52,7 @@ mod resize;
 mod revert;
 mod schema;
 mod snapshot;
+mod space;
 mod squash;
 #[cfg(test)]
 mod tests;
@@ -174,6 +175,9 @@ enum Command {
     Discard(discard::DiscardArgs),
     /// Propose leaves that nothing uses, oldest first, and discard those you choose
     Prune(prune::PruneArgs),
+    /// Tell where the space went, and what would free most
+    #[command(visible_alias = "du")]
+    Space(space::SpaceArgs),
     /// List, restore or empty the trash
     #[command(subcommand)]
     Trash(trash::TrashCommand),
@@ -319,6 +323,7 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Revert(args) => revert::run(out, globals, &args)?,
         Command::Discard(args) => discard::run(out, globals, &args)?,
         Command::Prune(args) => prune::run(out, globals, args)?,
+        Command::Space(args) => space::run(out, globals, &args)?,
         Command::Trash(command) => trash::run(out, globals, &command)?,
         Command::Index(command) => index::run(out, globals, command)?,
         Command::Demo(args) => return demo::run(out, globals, args),

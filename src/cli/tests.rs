@@ -48,6 +48,7 @@ fn request_of<W: Into<OsString> + Clone>(words: impl IntoIterator<Item = W>) -> 
         | Command::Log(_)
         | Command::Doctor(_)
         | Command::Prune(_)
+        | Command::Space(_)
         | Command::Trash(_)
         | Command::Index(_)
         | Command::Demo(_)

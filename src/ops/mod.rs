@@ -37,6 +37,7 @@ mod resize;
 mod restore;
 mod revert;
 mod snapshot;
+mod space;
 mod squash;
 pub mod undo;
 
@@ -97,5 +98,6 @@ pub use resize::new_size::NewSize;
 pub use restore::Restore;
 pub use revert::Revert;
 pub use snapshot::request::{ChangeSnapshot, ExtractAs, SnapshotAction, SnapshotName};
+pub use space::{ImageSpace, LayerSpace, Saving, SavingKind, SpaceReport, space};
 pub use squash::{Direction, Squash};
 pub use undo::UndoEntry;

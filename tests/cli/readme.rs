@@ -315,15 +315,15 @@ fn told(qemu: &Qemu, dir: &Path) -> BTreeMap<String, (Value, u64)> {
                 names.collect::<Vec<_>>()
             });
             let data = &info["format-specific"]["data"];
-            let info = serde_json::json!({
+            let header = serde_json::json!({
                 "format": info["format"], "size": info["virtual-size"], "on": info["backing-filename"],
                 "compat": data["compat"], "bitmaps": data["bitmaps"], "snapshots": snapshots,
             });
-            let content = match info["on"] == "gone.qcow2" {
+            let content = match info["backing-filename"] == "gone.qcow2" {
                 true => 0,
                 false => here.digest(&name),
             };
-            (name, (info, content))
+            (name, (header, content))
         })
         .collect()
 }

@@ -142,6 +142,8 @@ const LINES: &[&str] = &[
     "trash list",
     "trash restore --all -y",
     "discard leaf.qcow2 -y",
+    "space .",
+    "space --older-than 0 --sort hidden --at-least 1K demo",
     "prune --older-than 0 demo",
     "prune --older-than 0 demo --all -n",
     "trash empty -n",

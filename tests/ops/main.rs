@@ -29,5 +29,6 @@ mod repair;
 mod resize;
 mod revert;
 mod snapshot;
+mod space;
 mod squash;
 mod ways;
