@@ -248,6 +248,9 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(text) => return usage::end_with(&text),
     };
+    if let Some(told) = qemu_img::meant_otherwise(&arguments) {
+        output::complain(told);
+    }
     let matches = program().try_get_matches_from(&arguments);
     match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => {

@@ -108,12 +108,21 @@ const ROWS: &[Row] = &[
     ("amend", "-f", SourceFormat),
     ("info", "-f", SourceFormat),
     ("info", "--backing-chain", Flag("--chain")),
+    ("info", "-b", Flag("--chain")),
     ("info", "--output", Output),
     ("map", "--output", Output),
     ("measure", "--output", Output),
     ("measure", "-o", List),
     ("measure", "-l", View),
+    ("measure", "-s", Value("--size")),
 ];
+
+/// Short options of ours that mean something else to qemu-img: the command, the letter, and what is told.
+const OTHERWISE: &[(&str, char, &str)] = &[(
+    "convert",
+    'n',
+    "-n is --dry-run here: nothing is written. What -n is to qemu-img, into an image that is there, is --into-existing",
+)];
 
 /// What several commands of qemu-img take.
 const EVERYWHERE: &[(&str, Means)] = &[
@@ -217,6 +226,26 @@ pub(super) fn understood(arguments: Vec<OsString>) -> Result<Vec<OsString>, Stri
     };
     reader.read()?;
     Ok(reader.done())
+}
+
+/// What a line means here by a letter that means something else to qemu-img.
+pub(super) fn meant_otherwise(arguments: &[OsString]) -> Option<&'static str> {
+    let mut words = arguments.iter().skip(1).map(|word| word.as_bytes());
+    let command = words.find(|word| !word.starts_with(b"-"))?;
+    let mut told = OTHERWISE.iter().filter(|(of, ..)| of.as_bytes() == command);
+    let options = || words.clone().take_while(|word| *word != b"--");
+    // Letters without a value may hang together: `-cn`.
+    let has = |letter: char| {
+        options().any(|word| match word.strip_prefix(b"-") {
+            Some(letters) => {
+                letters.iter().all(u8::is_ascii_lowercase)
+                    && letters.iter().any(|byte| char::from(*byte) == letter)
+            }
+            None => false,
+        })
+    };
+    told.find(|(_, letter, _)| has(*letter))
+        .map(|(.., text)| *text)
 }
 
 /// Arguments on their way from one meaning to the other.
@@ -478,10 +507,83 @@ mod tests {
                 "q amend --lazy-refcounts on x",
             ),
             ("q info --backing-chain -U x", "q info --chain x"),
+            ("q info -b x", "q info --chain x"),
+            ("q measure -s 1G", "q measure --size 1G"),
             ("q create -- -b 1G", "q create -- -b 1G"),
             ("q tree -b", "q tree -b"),
         ] {
             assert_eq!(read(theirs).unwrap(), ours, "{theirs}");
+        }
+    }
+
+    /// The short options of qemu-img 10.0 that ours has as well, and means the same by.
+    const SAME: &[(&str, &str)] = &[
+        ("bitmap", "gb"),
+        ("compare", "fFs"),
+        ("convert", "cS"),
+        ("create", "fF"),
+        ("map", "fsl"),
+        ("measure", "fO"),
+        ("rebase", "c"),
+    ];
+
+    /// All short options of qemu-img 10.0, but `-h`.
+    const THEIRS: &[(&str, &str)] = &[
+        ("amend", "qpfto"),
+        ("bitmap", "fgbF"),
+        ("check", "qfTUr"),
+        ("commit", "qpftdbr"),
+        ("compare", "qpfFsTU"),
+        ("convert", "qpflTOoctBFnSUrmCW"),
+        ("create", "qfobFu"),
+        ("info", "fbU"),
+        ("map", "fslU"),
+        ("measure", "OosflU"),
+        ("rebase", "qpftbFTucU"),
+        ("resize", "qf"),
+        ("snapshot", "qfUlcad"),
+    ];
+
+    #[test]
+    fn no_letter_means_something_else_than_to_qemu_img_unless_that_is_told() {
+        let cli = super::super::Cli::command();
+        for (name, theirs) in THEIRS {
+            let command = cli.find_subcommand(name).unwrap();
+            let all = command.get_subcommands().chain([command]);
+            let ours = all.flat_map(|command| command.get_arguments());
+            let ours: Vec<char> = ours.filter_map(clap::Arg::get_short).collect();
+            let same = SAME.iter().find(|(of, _)| of == name);
+            let same = same.map_or("", |(_, letters)| letters);
+            for letter in theirs.chars().filter(|letter| ours.contains(letter)) {
+                let is_told = OTHERWISE
+                    .iter()
+                    .any(|row| (row.0, row.1) == (*name, letter));
+                assert!(same.contains(letter) != is_told, "{name} -{letter}");
+            }
+            assert!(same.chars().all(|letter| ours.contains(&letter)), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_letter_that_means_something_else_is_told() {
+        let told = |line: &str| {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            meant_otherwise(&words)
+        };
+        for line in [
+            "q convert -n a b",
+            "q convert -cn a b",
+            "q --json convert a b -n",
+        ] {
+            assert!(told(line).unwrap().contains("--into-existing"), "{line}");
+        }
+        for line in [
+            "q convert --dry-run a b",
+            "q convert a b -- -n",
+            "q convert --into-existing a b",
+            "q clone -n a b",
+        ] {
+            assert_eq!(told(line), None, "{line}");
         }
     }
 

@@ -165,3 +165,19 @@ fn what_is_typed_for_qemu_img_does_the_same() {
     assert_eq!(note["kind"], "backing-format", "{note}");
     assert_eq!(note["warning"], true, "{note}");
 }
+
+#[test]
+fn a_letter_that_means_something_else_to_qemu_img_is_told() {
+    let place = small_forest();
+    for target in ["new.qcow2", "one.qcow2"] {
+        let told = place.q(&format!("convert -n base.qcow2 {target}"));
+        assert!(
+            told.err.contains("--into-existing"),
+            "{target}: {}",
+            told.err
+        );
+    }
+    assert!(!place.path().join("new.qcow2").exists());
+    let plain = place.q("convert --dry-run base.qcow2 new.qcow2").with(0);
+    assert!(!plain.err.contains("--into-existing"), "{}", plain.err);
+}
