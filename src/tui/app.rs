@@ -20,7 +20,7 @@ use super::plan_preview::PlanPreview;
 use super::query::QueryId;
 use super::refresh::Refresh;
 use super::rows::{self, Row, RowKind};
-use super::selection::Tree;
+use super::selection::{LARGE, Tree};
 use super::session::{Session, Toast};
 use super::settings::Settings;
 use super::tour::Tour;
@@ -215,11 +215,24 @@ impl App {
         }
     }
 
-    /// The filter line was typed on: the cursor goes to its first hit.
+    /// The filter line was typed on: the cursor goes to its first hit. Where a worker finds out what it asks for,
+    /// the rows stay until that is known.
     pub(super) fn filter_typed(&mut self) {
         self.tree.seeks = true;
         self.tree.hits_known = false;
-        self.changed();
+        if !self.asks_worker_for_hits() {
+            self.changed();
+        }
+    }
+
+    /// Whether a worker finds out what the filter line asks for.
+    pub(super) fn asks_worker_for_hits(&self) -> bool {
+        self.forest.len() > LARGE && !self.tree.filter.value().trim().is_empty()
+    }
+
+    /// Whether a worker is still finding out what the filter line asks for.
+    pub(super) fn waits_for_hits(&self) -> bool {
+        self.asks_worker_for_hits() && !self.tree.hits_known
     }
 
     /// A path for people: the home directory is `~`.

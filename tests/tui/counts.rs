@@ -1,6 +1,6 @@
 //! What must not cost anything, counted instead of timed.
 
-use qanopy::tui::testing::Msg;
+use qanopy::tui::testing::{Effect, Filter, Msg};
 
 use super::app_harness::{AppHarness, Image, forest, now, qcow2};
 
@@ -19,6 +19,36 @@ fn moving_the_cursor_builds_no_rows() {
     let before = harness.ui.app.tree.rows.list.as_ptr();
     harness.press("jjjjkkGg<down><up>.,><li");
     assert_eq!(harness.ui.app.tree.rows.list.as_ptr(), before);
+}
+
+#[test]
+fn typing_in_the_filter_line_of_a_large_forest_builds_no_rows_before_the_answer() {
+    let mut harness = AppHarness::new(many(5000), (120, 40));
+    let rows = |harness: &AppHarness| harness.ui.app.tree.rows.list.as_ptr();
+    harness.press("/");
+    let before = rows(&harness);
+    harness.press("over");
+    assert_eq!(rows(&harness), before);
+    let asked = harness.asked.iter().rev().find_map(|effect| match effect {
+        Effect::Filter {
+            query_id,
+            line,
+            forest,
+            ..
+        } if line == "over" => {
+            let places = harness.ui.app.places();
+            let hits = Filter::parse(line).hits(forest, places, now());
+            Some((*query_id, std::sync::Arc::new(hits)))
+        }
+        _ => None,
+    });
+    let (query_id, hits) = asked.unwrap();
+    harness.send(Msg::Filtered(query_id, hits));
+    assert_ne!(rows(&harness), before);
+    assert_eq!(harness.ui.app.tree.rows.hits.len(), 5000);
+    // Nothing asked shows all again at once.
+    harness.press(&"<backspace>".repeat(4));
+    assert!(harness.ui.app.tree.rows.hits.is_empty());
 }
 
 #[test]

@@ -16,6 +16,28 @@ enum Step {
     End(bool),
     Resize(u16, u16),
     Mouse(MouseEvent, u16, u16),
+    /// A press on one of [`WORDS`], where it is on the screen.
+    Word(usize),
+}
+
+/// What a plan has on it to be pressed.
+const WORDS: [&str; 7] = [
+    "[ Cancel ]",
+    "[ Commit ]",
+    "[ Discard ]",
+    "Type ",
+    "Enter ",
+    "instead",
+    "nothing happens",
+];
+
+/// Where these words stand on the screen.
+fn place_of(screen: &str, words: &str) -> Option<(u16, u16)> {
+    let mut lines = screen.lines().enumerate();
+    lines.find_map(|(y, line)| {
+        let x = line[..line.find(words)?].chars().count();
+        Some((x.try_into().unwrap(), y.try_into().unwrap()))
+    })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -35,7 +57,8 @@ fn step() -> impl Strategy<Value = Step> {
     ];
     prop_oneof![
         12 => (codes, proptest::bool::weighted(0.05)).prop_map(|(code, ctrl)| Step::Key(Key { code, ctrl })),
-        3 => (0..4_usize).prop_map(Step::Answer),
+        3 => (0..PLANS.len()).prop_map(Step::Answer),
+        2 => (0..WORDS.len()).prop_map(Step::Word),
         1 => any::<bool>().prop_map(Step::End),
         1 => (0..130_u16, 0..45_u16).prop_map(|(width, height)| Step::Resize(width, height)),
         3 => (mouse, 0..100_u16, 0..30_u16).prop_map(|(did, x, y)| Step::Mouse(did, x, y)),
@@ -92,7 +115,7 @@ proptest! {
                 Step::Key(key) => Some(*key),
                 _ => None,
             };
-            match step {
+            match step.clone() {
                 Step::Key(key) => harness.send(Msg::Key(key)),
                 Step::Answer(which) => {
                     if harness.asked.iter().any(|effect| matches!(effect, Effect::Plan { .. })) {
@@ -112,7 +135,15 @@ proptest! {
                     }
                 }
                 Step::Resize(width, height) => harness.send(Msg::Resize(width, height)),
-                Step::Mouse(did, x, y) => {
+                Step::Word(_) | Step::Mouse(..) => {
+                    let (did, x, y) = match step {
+                        Step::Mouse(did, x, y) => (did, x, y),
+                        Step::Word(which) => match place_of(&harness.screen(), WORDS[which]) {
+                            Some((x, y)) => (MouseEvent::Press, x, y),
+                            None => continue,
+                        },
+                        _ => continue,
+                    };
                     harness.send(Msg::Mouse(did, x, y));
                     prop_assert_eq!(harness.started(), 0, "the mouse never says yes");
                 }
@@ -128,6 +159,48 @@ proptest! {
                 }
             }
             harness.buffer();
+        }
+    }
+}
+
+/// Opens a plan like that.
+fn opened(of: fn(&mut Plan), size: (u16, u16)) -> AppHarness {
+    let mut harness = AppHarness::new(forest(), size);
+    harness.go_to("Overlay-2A.qcow2");
+    harness.press("X");
+    harness.answer(of);
+    harness
+}
+
+#[test]
+fn a_press_anywhere_on_a_plan_never_says_yes_and_only_what_leads_back_closes_it() {
+    const BACK: [&str; 2] = ["[ Cancel ]", "Esc nothing happens"];
+    for of in PLANS {
+        for size in [(80, 24), (45, 12)] {
+            let mut harness = opened(of, size);
+            let screen = harness.screen();
+            let mut closed = 0;
+            for (y, line) in (0..size.1).zip(screen.lines()) {
+                for x in 0..size.0 {
+                    harness.send(Msg::Mouse(MouseEvent::Press, x, y));
+                    assert_eq!(harness.started(), 0, "{x},{y}\n{screen}");
+                    if !harness.ui.dialogs.is_empty() {
+                        continue;
+                    }
+                    let leads_back = BACK.iter().any(|words| {
+                        let at = line
+                            .find(&words[..3])
+                            .filter(|_| line.contains(&words[..5]));
+                        let from = at.map(|at| line[..at].chars().count());
+                        let length = words.chars().count();
+                        from.is_some_and(|from| (from..from + length).contains(&x.into()))
+                    });
+                    assert!(leads_back, "{x},{y}\n{screen}");
+                    closed += 1;
+                    harness = opened(of, size);
+                }
+            }
+            assert!(closed > 0, "nothing leads back\n{screen}");
         }
     }
 }

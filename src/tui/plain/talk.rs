@@ -325,6 +325,7 @@ fn waits(ui: &Ui) -> bool {
         _ => false,
     };
     is_open
+        || app.waits_for_hits()
         || app.refresh.scan.running
         || app.refresh.refreshing.is_some()
         || app.jobs.open().next().is_some()

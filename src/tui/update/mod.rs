@@ -35,7 +35,6 @@ use super::dialogs::Dialog;
 use super::jobs::{Job, Task};
 use super::msg::{Effect, Msg};
 use super::query::AT_START;
-use super::selection::LARGE;
 use super::ui::Ui;
 use settle::settle;
 
@@ -104,7 +103,7 @@ fn ask_for_hits(app: &mut App, effects: &mut Vec<Effect>) {
         app.tree.hits_of = None;
         return;
     }
-    if app.forest.len() <= LARGE {
+    if !app.asks_worker_for_hits() {
         return;
     }
     let wanted = (line.to_owned(), app.epoch, app.forest.generation());

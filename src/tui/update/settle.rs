@@ -268,7 +268,7 @@ impl App {
         if !self.tree.seeks || self.tree.narrowed || self.tree.filter.value().trim().is_empty() {
             return;
         }
-        let is_known = self.forest.len() <= LARGE || self.tree.hits_known;
+        let is_known = !self.waits_for_hits();
         let first = self.tree.rows.hits.first().filter(|_| is_known);
         if let Some(row) = first.and_then(|row| usize::try_from(*row).ok()) {
             self.tree.cursor = row;
