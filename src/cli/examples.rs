@@ -322,8 +322,8 @@ const EXAMPLES: &[Example] = &[
         "old leaves that nothing uses; you choose",
     ),
     (
-        "qanopy prune --older-than 90d --all -n",
-        "what would go without a question",
+        "qanopy prune --keep-last 3 --keep-daily 7 --all -n",
+        "what would go by rule, without a question",
     ),
     ("qanopy trash list", "what is in the trash"),
     (

@@ -3,18 +3,19 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
 
 use crate::host::printable;
-use crate::ops::{self, Candidate, Request};
+use crate::ops::{self, Candidate, Kept, Per, Request, Retention};
 
 use super::context;
 use super::execute::{execute, question};
 use super::exit::Stop;
 use super::json::path;
-use super::options::{ConsentArgs, Globals, OpenArgs};
+use super::options::{ConsentArgs, Globals, OpenArgs, Words, one_of};
 use super::output::{self, Out};
 use crate::units;
 
@@ -22,9 +23,11 @@ use crate::units;
 pub(super) struct PruneArgs {
     #[command(flatten)]
     open: OpenArgs,
-    /// Propose only images unchanged for this long: 12h, 30d, 8w
-    #[arg(long, value_name = "AGE", value_parser = units::parse_age, default_value = "30d")]
-    older_than: std::time::Duration,
+    /// Propose only images unchanged for this long: 12h, 30d, 8w [default: 30d, and 0 where a rule keeps some]
+    #[arg(long, value_name = "AGE", value_parser = units::parse_age)]
+    older_than: Option<Duration>,
+    #[command(flatten)]
+    keep: KeepArgs,
     /// Take everything proposed, without asking which to keep
     #[arg(long)]
     all: bool,
@@ -32,37 +35,111 @@ pub(super) struct PruneArgs {
     consent: ConsentArgs,
 }
 
+/// What is kept of the leaves that nobody uses, counted from the youngest. What one rule keeps is kept.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Keep by rule")]
+struct KeepArgs {
+    /// Keep the last N leaves
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    keep_last: usize,
+    /// Keep the youngest leaf of each day, of the last N days that have one
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    keep_daily: usize,
+    /// Keep the youngest leaf of each week, of the last N weeks that have one
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    keep_weekly: usize,
+    /// Keep the youngest leaf of each month, of the last N months that have one
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    keep_monthly: usize,
+    /// Count the leaves of each of these by themselves
+    #[arg(long, value_name = "WHAT", value_parser = one_of(PER), default_value = "base")]
+    per: Per,
+}
+
+const PER: &Words<Per> = &[
+    ("base", "Leaves that are built on the same image", Per::Base),
+    ("tree", "Leaves of the same tree", Per::Tree),
+];
+
+/// Without a rule, leaves that changed since are not proposed.
+const OLD: Duration = Duration::from_secs(30 * 86_400);
+
+impl KeepArgs {
+    fn rule(&self) -> Retention {
+        Retention {
+            last: self.keep_last,
+            daily: self.keep_daily,
+            weekly: self.keep_weekly,
+            monthly: self.keep_monthly,
+            per: self.per,
+        }
+    }
+}
+
 /// Proposes, lets choose, discards.
 pub(super) fn run(out: &mut Out, globals: Globals, args: PruneArgs) -> anyhow::Result<()> {
     let context = context::below_and_remembered(&args.open)?;
-    let mut candidates = ops::candidates(&context, args.older_than);
+    let rule = args.keep.rule();
+    let usual = if rule.keeps_nothing() {
+        OLD
+    } else {
+        Duration::ZERO
+    };
+    let older_than = args.older_than.unwrap_or(usual);
+    let mut candidates = ops::candidates(&context, older_than);
     // What is only remembered counts as built on others, and is not proposed itself.
     let dirs = &context.looked_in.dirs();
     candidates.retain(|one| dirs.iter().any(|dir| one.path.starts_with(dir)));
+    let (mut candidates, kept) = rule.part(&context, candidates);
     let is_asked = io::stdin().is_terminal() && io::stderr().is_terminal();
     let has_chosen = args.all || candidates.is_empty();
     // Nobody to ask and nothing chosen: the proposal itself is the answer.
     if candidates.is_empty() || (!has_chosen && (!is_asked || globals.json)) {
         if globals.json {
             let candidates: Vec<Value> = candidates.iter().map(describe).collect();
-            return Ok(out.json(json!({ "candidates": candidates }))?);
+            let kept = kept
+                .iter()
+                .map(|(one, why)| json!({ "path": path(&one.path), "why": why }));
+            let kept: Vec<Value> = kept.collect();
+            return Ok(out.json(json!({ "candidates": candidates, "kept": kept }))?);
         }
+        tell_kept(out, &kept)?;
         if candidates.is_empty() {
-            let age = units::age(args.older_than);
-            out.line(format_args!("No leaf is unused and unchanged for {age}."))?;
-            return Ok(());
+            return Ok(out.line(none_to_go(older_than, &kept))?);
         }
         propose(out, &candidates)?;
         out.line("Nothing was discarded: --all takes them all.")?;
         return Ok(());
     }
     if !has_chosen {
+        tell_kept(out, &kept)?;
         propose(out, &candidates)?;
         out.flush()?;
         candidates = choose(candidates)?;
     }
     let request = Request::discard(candidates.into_iter().map(|one| one.path).collect());
     execute(out, globals, args.consent, &context, &request)
+}
+
+fn none_to_go(older_than: Duration, kept: &[Kept]) -> String {
+    if kept.is_empty() {
+        let age = units::age(older_than);
+        return format!("No leaf is unused and unchanged for {age}.");
+    }
+    "All leaves that nobody uses are kept.".to_owned()
+}
+
+/// Which leaves stay by rule, and why.
+fn tell_kept(out: &mut Out, kept: &[Kept]) -> io::Result<()> {
+    for (one, why) in kept {
+        out.line(format_args!(
+            "keep  {:>10}  {:>6}  {} ({why})",
+            units::size(one.frees),
+            units::age(one.age),
+            printable(&one.path)
+        ))?;
+    }
+    Ok(())
 }
 
 fn propose(out: &mut Out, candidates: &[Candidate]) -> io::Result<()> {

@@ -1539,6 +1539,34 @@ fn prune_keeps_what_is_taken_out() {
     assert_eq!(left.iter().filter(|there| **there).count(), 1, "{shown}");
 }
 
+#[test]
+fn prune_keeps_by_rule_and_says_what_and_why() {
+    let place = small_forest();
+    let told = place
+        .q("prune --keep-last 1 --per tree --json")
+        .with(0)
+        .result();
+    assert_eq!(told["candidates"].as_array().unwrap().len(), 1, "{told}");
+    assert_eq!(told["kept"].as_array().unwrap().len(), 1, "{told}");
+    let kept = told["kept"][0]["path"].as_str().unwrap().to_owned();
+    let said = place.q("prune --keep-last 1 --per tree").with(0).out;
+    assert!(said.contains("(one of the last 1)"), "{said}");
+    let said = place
+        .q("prune --keep-daily 9 --per base --keep-last 5")
+        .with(0)
+        .out;
+    assert!(
+        said.contains("All leaves that nobody uses are kept."),
+        "{said}"
+    );
+    place
+        .q("prune --keep-last 1 --per tree --all --yes")
+        .with(0);
+    assert!(place.exists(&kept));
+    let left = ["two.qcow2", "top.qcow2"].map(|name| place.exists(name));
+    assert_eq!(left.iter().filter(|there| **there).count(), 1);
+}
+
 /// QEMU takes a relative name from the directory it is started in.
 #[test]
 fn a_data_file_that_qemu_would_look_for_elsewhere_is_told_by_every_plan() {

@@ -145,6 +145,7 @@ const LINES: &[&str] = &[
     "space .",
     "space --older-than 0 --sort hidden --at-least 1K demo",
     "prune --older-than 0 demo",
+    "prune --keep-last 1 demo",
     "prune --older-than 0 demo --all -n",
     "trash empty -n",
     "trash empty nothing",

@@ -16,8 +16,8 @@ use qanopy::host::{Host, RealHost};
 use qanopy::image::{Amendment, Format, Preallocation};
 use qanopy::ops::{
     self, AmendImage, ChangeSnapshot, Commit, Confirm, Consent, Danger, Denied, EmptyTrash, Error,
-    Flatten, MoveImages, NoteKind, Outcome, Progress, Rebase, RefusalKind, RepairImage, Request,
-    Resize, Restore, Squash, trash,
+    Flatten, MoveImages, NoteKind, Outcome, Per, Progress, Rebase, RefusalKind, RepairImage,
+    Request, Resize, Restore, Retention, Squash, trash,
 };
 use support::crash_suite::{Attempt, CrashSuite, Promise};
 use support::image_crash_suite::{refused_as, warns_of};
@@ -337,6 +337,39 @@ fn prune_proposes_idle_leaves_and_nothing_else() {
     assert_eq!(proposed(30), ["a2", "a1"]);
     assert_eq!(proposed(120), ["a2"]);
     assert!(proposed(200).is_empty());
+}
+
+#[test]
+fn leaves_are_kept_by_rule_for_each_base_or_each_tree() {
+    let Some(qemu) = qemu() else { return };
+    // `a1` and `a2` are built on `a`, `b` on `root`, as `a` is.
+    let dir = small_forest(&qemu);
+    let now = std::time::SystemTime::now();
+    for (name, days) in [("a1", 5), ("a2", 3), ("b", 4)] {
+        let file = fs::File::open(dir.path().join(name)).unwrap();
+        file.set_modified(now - Duration::from_secs(days * 86_400))
+            .unwrap();
+    }
+    let context = real(dir.path());
+    let go = |last: usize, per: Per| {
+        let rule = Retention {
+            last,
+            per,
+            ..Retention::default()
+        };
+        let (go, stay) = rule.part(&context, ops::candidates(&context, Duration::ZERO));
+        assert_eq!(go.len() + stay.len(), 3);
+        assert_eq!(rule.keeps_nothing(), last == 0);
+        let names = go.iter().map(|one| one.path.file_name().unwrap());
+        names
+            .map(|name| name.to_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(go(0, Per::Base), ["a1", "b", "a2"]);
+    assert_eq!(go(1, Per::Base), ["a1"]);
+    assert_eq!(go(1, Per::Tree), ["a1", "b"]);
+    assert_eq!(go(2, Per::Tree), ["a1"]);
+    assert_eq!(go(2, Per::Base), [""; 0]);
 }
 
 /// After a crash: each image once, at its place or in the trash, with the bytes it had; every image
