@@ -1,4 +1,4 @@
-//! Two examples for each command: what its help and its manual page end with.
+//! Two examples for each command: what its help ends with, and what its manual page shows.
 
 use clap::Command;
 
@@ -384,6 +384,34 @@ const EXAMPLES: &[Example] = &[
     ),
 ];
 
+/// Those of the program without a command.
+const OF_PROGRAM: &[Example] = &[
+    (
+        "qanopy /var/lib/libvirt/images",
+        "the screen, on the images of this folder and all below it",
+    ),
+    (
+        "qanopy --plain --read-only .",
+        "talk line by line about the images here, and change nothing",
+    ),
+];
+
+/// What a manual page shows: of a command that only holds others the first example of each of these.
+pub(super) fn of_page(command: &Command, words: &str) -> Vec<Example> {
+    if words.is_empty() {
+        return OF_PROGRAM.to_vec();
+    }
+    if !command.has_subcommands() {
+        return of(command, words);
+    }
+    let below = command.get_subcommands();
+    let first = |sub: &Command| {
+        let words = format!("{words} {}", sub.get_name());
+        of(sub, &words).into_iter().next()
+    };
+    below.filter_map(first).collect()
+}
+
 /// The examples of the command of these words; none of one that only holds others.
 pub(super) fn of(command: &Command, words: &str) -> Vec<Example> {
     if command.has_subcommands() {
@@ -440,7 +468,7 @@ mod tests {
             assert_eq!(*examples, 2, "{words}");
         }
         assert_eq!(EXAMPLES.len(), 2 * commands.len());
-        for (line, _) in EXAMPLES {
+        for (line, _) in EXAMPLES.iter().chain(OF_PROGRAM) {
             // What the shell makes of it is not ours.
             let ours = line.split_once("qanopy ").unwrap().1;
             let ours = ours.split([')', '|', '>', '&']).next().unwrap();

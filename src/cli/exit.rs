@@ -59,6 +59,34 @@ pub(super) const CODES: &[(u8, &str)] = &[
     (CANCELLED, "cancelled"),
 ];
 
+/// When a command ends with the code for problems.
+const PROBLEMS_OF: &[(&str, &str)] = &[
+    ("check", "problems were found, or are left after a repair"),
+    ("doctor", "something was found"),
+    ("tree", "with --check: something is wrong with an image"),
+    ("config check", "a line of the configuration does not hold"),
+    (
+        "map",
+        "a layer cannot be opened, so the map is not complete",
+    ),
+    ("compare", "the images differ"),
+    (
+        "convert",
+        "with --salvage: it is done, but a part could not be read",
+    ),
+];
+
+/// The exit codes of the command of these words, and what they say of it; none name the program.
+pub(super) fn codes_of(words: &str) -> Vec<(u8, &'static str)> {
+    let problems = PROBLEMS_OF.iter().find(|(of, _)| *of == words);
+    let says = |(code, says): &(u8, &'static str)| match (*code, problems) {
+        (PROBLEMS, Some((_, says))) => Some((PROBLEMS, *says)),
+        (PROBLEMS, None) if !words.is_empty() => None,
+        (code, _) => Some((code, *says)),
+    };
+    CODES.iter().filter_map(says).collect()
+}
+
 /// The kind of what is not done since nothing may be changed.
 pub(super) const READ_ONLY: &str = "read-only";
 /// The kind of what nobody has agreed to.

@@ -26,38 +26,94 @@ pub(super) struct ManArgs {
     to: Option<PathBuf>,
 }
 
-const FILES: &[(&str, &str)] = &[
+/// Which pages something is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum On {
+    /// All of them.
+    All,
+    /// Those of commands that look at images, and the program's.
+    Images,
+    /// Those of commands that change something, and the program's.
+    Changes,
+    /// Those of what opens the screen.
+    Screen,
+    /// That of the sample forests.
+    Demo,
+}
+
+impl On {
+    /// Whether it is on the page of the command of these words; none name the program.
+    fn is_on(self, command: &Command, words: &str) -> bool {
+        let group = words.split(' ').next().unwrap_or_default();
+        let is_about_itself = ["config", "man", "schema", "completions"].contains(&group);
+        let changes = || {
+            let mut arguments = command.get_arguments();
+            arguments.any(|argument| argument.get_id() == "dry_run") || group == "trash"
+        };
+        match self {
+            Self::All => true,
+            Self::Images => !is_about_itself,
+            Self::Changes => group.is_empty() || changes(),
+            Self::Screen => group.is_empty() || group == "demo",
+            Self::Demo => group == "demo",
+        }
+    }
+}
+
+const FILES: &[(On, &str, &str)] = &[
     (
+        On::All,
         "$XDG_CONFIG_HOME/qanopy/config.toml",
         "Settings and keys; ~/.config where the variable is not set.",
     ),
     (
+        On::Images,
         "$XDG_STATE_HOME/qanopy",
         "The log of what was done, and the images that were seen; ~/.local/state where the variable is not set.",
     ),
     (
+        On::Changes,
         ".qanopy-trash",
-        "What was discarded, in a folder of its own on each filesystem.",
+        "What was discarded, in the folder that it was in.",
     ),
 ];
 
-const ENVIRONMENT: &[(&str, &str)] = &[
+const ENVIRONMENT: &[(On, &str, &str)] = &[
     (
+        On::All,
         "XDG_CONFIG_HOME, XDG_STATE_HOME, HOME",
         "Where the files above are.",
     ),
-    ("NO_COLOR", "No colours if it is set."),
     (
-        "COLORTERM, TERM",
-        "How many colours there are. With TERM=dumb there is no screen.",
-    ),
-    (
+        On::Images,
         "LC_ALL, LC_CTYPE, LANG",
         "Whether more than ASCII characters can be shown; the first that is set counts.",
     ),
     (
+        On::Images,
+        "LIMA_HOME",
+        "Where Lima keeps its machines, which may use images; ~/.lima where it is not set.",
+    ),
+    (On::Screen, "NO_COLOR", "No colours if it is set."),
+    (
+        On::Screen,
+        "COLORTERM, TERM",
+        "How many colours there are. With TERM=dumb there is no screen.",
+    ),
+    (
+        On::Screen,
         "SHELL",
         "The shell that the screen opens in an image's folder.",
+    ),
+    (
+        On::Screen,
+        "WAYLAND_DISPLAY, DISPLAY",
+        "Which program of the desktop gets what is copied, where the terminal may not take it.",
+    ),
+    (
+        On::Demo,
+        "TMPDIR",
+        "Where the forests are made if no folder is named; /tmp where it is not set.",
     ),
 ];
 
@@ -152,7 +208,8 @@ fn page(program: &Command, command: &Command) -> anyhow::Result<String> {
     let after = words(command)
         .strip_prefix(words(program))
         .unwrap_or_default();
-    let shown = examples::of(command, after.trim_start());
+    let after = after.trim_start();
+    let shown = examples::of_page(command, after);
     if !shown.is_empty() {
         rest.control("SH", ["EXAMPLES"]);
         for (line, says) in shown {
@@ -160,17 +217,21 @@ fn page(program: &Command, command: &Command) -> anyhow::Result<String> {
         }
     }
     rest.control("SH", ["FILES"]);
-    FILES
-        .iter()
-        .for_each(|(name, says)| tagged(&mut rest, italic(*name), says));
+    for (on, name, says) in FILES {
+        if on.is_on(command, after) {
+            tagged(&mut rest, italic(*name), says);
+        }
+    }
     rest.control("SH", ["ENVIRONMENT"]);
-    ENVIRONMENT
-        .iter()
-        .for_each(|(name, says)| tagged(&mut rest, bold(*name), says));
+    for (on, name, says) in ENVIRONMENT {
+        if on.is_on(command, after) {
+            tagged(&mut rest, bold(*name), says);
+        }
+    }
     rest.control("SH", ["EXIT STATUS"]);
-    exit::CODES
-        .iter()
-        .for_each(|(code, says)| tagged(&mut rest, bold(code.to_string()), says));
+    for (code, says) in exit::codes_of(after) {
+        tagged(&mut rest, bold(code.to_string()), says);
+    }
     if is_program {
         rest.control("SH", ["NOTES"]);
         rest.text([roman(WITHOUT_COMMAND)]);

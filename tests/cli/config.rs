@@ -223,6 +223,33 @@ fn each_command_has_a_manual_page_with_examples() {
         page.contains("EXAMPLES") && page.contains("before"),
         "{page}"
     );
+    let has = |words: &str, what: &str| {
+        let page = said(&qanopy(home.path(), &format!("man {words}")));
+        page.contains(what)
+    };
+    for (words, what) in [
+        ("commit", ".qanopy"),
+        ("tree", "XDG_STATE_HOME"),
+        ("config check", "a line of the configuration does not hold"),
+        ("compare", "the images differ"),
+        ("demo", "TMPDIR"),
+        ("snapshot", "qanopy snapshot apply"),
+        ("", "qanopy /var/lib/libvirt/images"),
+        ("demo", "SHELL"),
+        ("", "problems found (check,"),
+    ] {
+        assert!(has(words, what), "{words}: {what}");
+    }
+    for (words, what) in [
+        ("tree", ".qanopy"),
+        ("man", "$XDG_STATE_HOME"),
+        ("commit", "SHELL"),
+        ("commit", "NO_COLOR"),
+        ("commit", "compare"),
+        ("compare", "salvage"),
+    ] {
+        assert!(!has(words, what), "{words}: {what}");
+    }
     let none = qanopy(home.path(), "man comit");
     assert_eq!(none.status.code(), Some(2));
 }
