@@ -75,9 +75,10 @@ impl Operation for DespiteMachines {
 
     fn plan(&self, plan: &mut Plan) {
         plan.on_machines = OnMachines::Count;
-        let asked = std::mem::replace(&mut plan.request, (*self.request).clone());
+        plan.request = (*self.request).clone();
         self.inner().plan(plan);
-        plan.request = asked;
+        // What is asked again after an interruption means the same then: it says what was found out.
+        plan.request = Request::despite_machines(plan.request.clone());
     }
 
     fn rests_on(&self) -> RestsOn<'_> {

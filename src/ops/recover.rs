@@ -193,7 +193,6 @@ fn plan_recovery(plan: &mut Plan, id: u64, way: Recovery) {
 
 /// Becomes what brings the entry to its end as it was asked.
 fn carry(plan: &mut Plan, asked: RecoverEntry, found: Way, title: String, what: &str) {
-    let context = plan.context().clone();
     let RecoverEntry { entry, way } = asked;
     match found {
         Way::Ask(request) => {
@@ -207,8 +206,8 @@ fn carry(plan: &mut Plan, asked: RecoverEntry, found: Way, title: String, what: 
             }
         }
         Way::Each(requests) => {
-            let plans = requests.iter().map(|one| super::plan(&context, one));
-            each(plan, plans.collect());
+            let plans = requests.iter().map(|one| plan.part(one)).collect();
+            each(plan, plans);
         }
         Way::But(request, why) => {
             plan.become_plan_of(&request, asked.into());
@@ -300,6 +299,10 @@ fn each(plan: &mut Plan, plans: Vec<Plan>) {
             space::add(plan, &need.dir, need.needed, need.possible);
         }
         plan.copies = plan.copies.saturating_add(one.copies);
+        plan.machines_harmed = plan.machines_harmed.saturating_add(one.machines_harmed);
+        if plan.machines.is_none() {
+            plan.machines.clone_from(&one.machines);
+        }
         plan.preconditions.join(&one.preconditions);
     }
     plan.undo = Undo::Impossible("it is the way back itself".to_owned());

@@ -13,6 +13,7 @@ use crate::units::{count, size};
 
 use super::framework::files_to_lock::FilesToLock;
 use super::framework::format::{name, shown};
+use super::framework::lifecycle::planned;
 use super::framework::locked_host::LockedHost;
 use super::framework::nature::{Nature, RestsOn};
 use super::framework::operation::Operation;
@@ -236,16 +237,24 @@ fn plan_squash(plan: &mut Plan, layer: &Path, direction: Option<Direction>) {
             ways_out,
         );
     }
+    // What is asked again after an interruption means the same then.
+    let squash = |direction| {
+        Request::Squash(Squash {
+            layer: node.path.clone(),
+            direction: Some(direction),
+        })
+    };
     let mut downward = None;
     if direction != Some(Direction::Up) {
-        downward = Some(super::plan(&context, &down(&node.path)));
+        let mut down = planned(&context, &down(&node.path));
+        down.request = squash(Direction::Down);
+        downward = Some(down.judged_within(plan));
     }
     let mut upward = None;
     if direction != Some(Direction::Down) {
-        let mut up = Plan::empty(plan.request.clone(), &context);
+        let mut up = Plan::empty(squash(Direction::Up), &context);
         plan_up(&mut up, node);
-        up.settle();
-        upward = Some(up);
+        upward = Some(up.judged_within(plan));
     }
     let (chosen, other) = match (downward, upward) {
         (Some(down), Some(up)) => {
@@ -267,11 +276,6 @@ fn plan_squash(plan: &mut Plan, layer: &Path, direction: Option<Direction>) {
         Direction::Down => format!("Squash {} down into what it is built on", name(layer)),
         Direction::Up => format!("Squash {} up into what is built on it", name(layer)),
     };
-    // What is asked again after an interruption means the same then.
-    plan.request = Request::Squash(Squash {
-        layer: node.path.clone(),
-        direction: Some(direction),
-    });
     plan.note(
         NoteKind::Manner,
         format!("{}: {}", direction.word(), cost(plan)),

@@ -225,11 +225,20 @@ fn a_chain_that_a_definition_pins_is_not_changed_behind_it() {
         layer: at("a"),
         direction: None,
     };
-    assert!(refused(dir.path(), &machine, squash));
+    assert!(refused(dir.path(), &machine, squash.clone()));
     // The last layer that is pinned is opened by its own header.
     assert!(!refused(dir.path(), &machine, relink.clone()));
     machine.disks[0].pinned.push(named(at("root")));
     assert!(refused(dir.path(), &machine, relink));
+    // Whichever way the layer goes it is done by number, and it is that squash which is offered then.
+    let context = known(dir.path(), vec![machine]);
+    let plan = ops::plan(&context, &squash.into());
+    assert_eq!(plan.refusals.len(), 2, "{}", words(&plan));
+    let despite = ops::plan(&context, &plan.refusals[0].ways_out[0].request);
+    assert_eq!(despite.request.itself().name(), "squash");
+    assert!(matches!(despite.confirm, Confirm::Count(_)), "{despite:?}");
+    execute(despite).unwrap();
+    assert!(!at("a").exists());
 }
 
 #[test]

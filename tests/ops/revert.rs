@@ -578,13 +578,19 @@ fn what_is_finished_after_an_interruption_is_read_by_whoever_read_the_old_one() 
     own_code::run(&host, &dir, &revert(&dir)).unwrap();
     fs::remove_dir_all(&dir).unwrap();
     let mut finished = 0;
-    for nth in 0..counted.count(Calls::Mutating) {
+    // However it was asked for, what it was to become is written down.
+    let ways: [fn(Request) -> Request; 2] = [|request| request, Request::despite_machines];
+    let each = ways.iter().enumerate().flat_map(|(number, way)| {
+        let calls = 0..counted.count(Calls::Mutating);
+        calls.map(move |nth| (number, way, nth))
+    });
+    for (number, way, nth) in each {
         copy_tree(&pristine, &dir);
         fs::set_permissions(dir.join(LEAF), fs::Permissions::from_mode(0o640)).unwrap();
         let (class, fault) = (Calls::Mutating, Fault::eio());
         let host = FaultyHost::failing(own_code::real_host(), class, nth, fault, Then::KeepFailing);
         let host: Arc<dyn Host> = Arc::new(host.without_exchange());
-        let state = home.path().join(format!("state-{nth}"));
+        let state = home.path().join(format!("state-{number}-{nth}"));
         let context = |host: &Arc<dyn Host>| qanopy::ops::Context {
             state_dir: Some(state.clone()),
             ..own_code::context(host, &dir)
@@ -594,7 +600,7 @@ fn what_is_finished_after_an_interruption_is_read_by_whoever_read_the_old_one() 
             let done = qanopy::ops::run(ready, &qanopy::ops::Progress::new());
             done.map_err(|error| error.to_string())
         };
-        let cut_off = run(&host, &revert(&dir));
+        let cut_off = run(&host, &way(revert(&dir)));
         if !dir.join(LEAF).exists() {
             finished += 1;
             remove_half_made(&dir);

@@ -127,6 +127,21 @@ fn half_done(plan: &Plan, before: &Preconditions, error: &Error, progress: &Prog
 }
 
 impl Plan {
+    /// The plan of what this one does in part, or one of those it may become: what it does to machines is made the
+    /// same of.
+    pub(in crate::ops) fn part(&self, request: &Request) -> Self {
+        let part = during_one_scan(|| planned(self.context(), request));
+        part.judged_within(self)
+    }
+
+    /// The same of one that is planned.
+    pub(in crate::ops) fn judged_within(mut self, whole: &Self) -> Self {
+        self.on_machines = whole.on_machines;
+        machines::judge(&mut self);
+        self.settle();
+        self
+    }
+
     /// Becomes the plan of `request`, asked for as `asked`.
     pub(in crate::ops) fn become_plan_of(&mut self, request: &Request, asked: Request) {
         let on_machines = self.on_machines;

@@ -66,9 +66,9 @@ pub(in crate::ops) fn now(plan: &Plan) -> Option<Machines> {
 }
 
 /// Judges what the plan does to machines. What only adds files, or changes nothing that can be read, does nothing
-/// to them.
+/// to them. What was judged before is not judged again.
 pub(in crate::ops) fn judge(plan: &mut Plan) {
-    if !is_judged(plan) {
+    if plan.machines.is_some() || !is_judged(plan) {
         return;
     }
     let mut machines = Arc::clone(plan.context().forest.machines());
