@@ -389,6 +389,35 @@ fn an_overlay_is_built_on_nothing_and_on_an_image_again_by_its_header_alone() {
 }
 
 #[test]
+fn another_format_of_the_same_base_shows_something_else_there_and_back() {
+    let Some(qemu) = qemu() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let (dir, qemu) = (dir.path(), qemu.within(dir.path()));
+    qemu.img(&["create", "-f", "qcow2", "base.qcow2", "1M"]);
+    qemu.io("base.qcow2", &["write -P 5 0 64k"]);
+    let line = "create -f qcow2 -F qcow2 -b base.qcow2 o.qcow2";
+    qemu.img(&line.split(' ').collect::<Vec<_>>());
+    let before = qemu.digest("o.qcow2");
+    let is_told = |request: &Request, expected: &str| {
+        let asked = plan(dir, request);
+        assert_eq!(asked.confirm, Confirm::Count(1), "{asked:?}");
+        assert!(asked.keeps.is_empty(), "{asked:?}");
+        let said = words(&asked);
+        assert!(said.contains(expected), "{said}");
+    };
+    let as_raw = relink(dir, "o.qcow2", None, Some(Format::Raw));
+    is_told(
+        &as_raw,
+        "shows base.qcow2 as raw where it showed base.qcow2 as qcow2",
+    );
+    let back = run(dir, &as_raw).unwrap().undo.unwrap();
+    assert_ne!(qemu.digest("o.qcow2"), before);
+    is_told(&back, "base.qcow2 as qcow2");
+    run(dir, &back).unwrap();
+    assert_eq!(qemu.digest("o.qcow2"), before);
+}
+
+#[test]
 fn asking_for_what_is_so_ends_well_and_changes_nothing() {
     let Some(qemu) = qemu() else { return };
     let home = tempfile::tempdir().unwrap();

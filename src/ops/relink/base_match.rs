@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::forest::{Location, Node};
 use crate::guest::{self, Held, Partition, Partitions};
+use crate::host::printable;
 use crate::image::{
     self, BackingDiff, BackingView, Chain, Compared, Format, Layer, NoProgress, State,
 };
@@ -26,6 +27,12 @@ const MOST: u64 = 32 << 20;
 
 /// Says in the plan what speaks for and against `base`, as `format`, being what `node` was made on.
 pub(super) fn judge(plan: &mut Plan, node: &Node, base: &Node, format: &Format) {
+    if shows_the_same(node, base, format) {
+        return plan.keeps.push(format!(
+            "the content of {} and of all that is built on it",
+            name(&node.path)
+        ));
+    }
     if let (Some(own), Some(below)) = (node.virtual_size(), base.virtual_size())
         && own != below
     {
@@ -55,7 +62,13 @@ pub(super) fn judge(plan: &mut Plan, node: &Node, base: &Node, format: &Format) 
     };
     require_unchanged(plan, &new);
     match against_old(plan, node, &new) {
-        Some(Ok(comparison)) => judge_bytes(plan, node, base, &comparison),
+        Some(Ok(comparison)) => {
+            let called = match node.parent == Some(base.id) {
+                true => as_format(base, format),
+                false => name(&base.path),
+            };
+            judge_bytes(plan, node, &called, &comparison);
+        }
         Some(Err(why)) => {
             plan.warn(
                 NoteKind::Unseen,
@@ -65,6 +78,21 @@ pub(super) fn judge(plan: &mut Plan, node: &Node, base: &Node, format: &Format) 
         }
         None => judge_marks(plan, node, base, &new),
     }
+}
+
+/// Whether the overlay reads this image in this format now.
+fn shows_the_same(node: &Node, base: &Node, format: &Format) -> bool {
+    node.parent == Some(base.id) && format_now(node, base).as_ref() == Some(format)
+}
+
+/// The format that what an overlay is built on has to it: as it records, or as that looks.
+fn format_now(node: &Node, base: &Node) -> Option<Format> {
+    node.backing_format().cloned().or_else(|| base.format())
+}
+
+/// An image as it is read: `base as raw`.
+fn as_format(base: &Node, format: &Format) -> String {
+    format!("{} as {}", name(&base.path), printable(format.name()))
 }
 
 /// The chain of an image that is there and may be read.
@@ -114,7 +142,7 @@ struct Comparison {
     compared: u64,
     /// Where the first bytes are that differ.
     differs: Option<u64>,
-    /// The file name of the old base.
+    /// What the old base is called.
     old: String,
 }
 
@@ -127,11 +155,15 @@ fn against_old(plan: &mut Plan, node: &Node, new: &Chain) -> Option<Result<Compa
         return None;
     }
     node.backing.as_ref()?;
-    let format = node.backing_format().cloned().or_else(|| old.format())?;
+    let format = format_now(node, old)?;
+    let called = match new.layers().first() {
+        Some(layer) if layer.path() == old.path => as_format(old, &format),
+        _ => name(&old.path),
+    };
     let compare = || -> Result<(Comparison, Chain), String> {
         let top = own_layer(plan, node)?;
         let chain = open(plan, old, &format)?;
-        let comparison = compare(&top, chain.clone(), new.clone(), name(&old.path));
+        let comparison = compare(&top, chain.clone(), new.clone(), called);
         Ok((comparison.map_err(|error| error.to_string())?, chain))
     };
     Some(compare().map(|(comparison, chain)| {
@@ -218,8 +250,8 @@ fn compare(top: &Layer, old: Chain, new: Chain, old_name: String) -> image::Resu
     Ok(comparison)
 }
 
-fn judge_bytes(plan: &mut Plan, node: &Node, base: &Node, comparison: &Comparison) {
-    let (path, new, old) = (name(&node.path), name(&base.path), &comparison.old);
+fn judge_bytes(plan: &mut Plan, node: &Node, new: &str, comparison: &Comparison) {
+    let (path, old) = (name(&node.path), &comparison.old);
     if let Some(at) = comparison.differs {
         return breaks(
             plan,

@@ -1,13 +1,14 @@
 //! What every change of a header by itself asks first, and what takes it back.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
-use crate::forest::{BackingState, Forest, Node};
+use crate::forest::Node;
 use crate::host::printable;
-use crate::ops::framework::backing_name;
-use crate::ops::framework::format::{name, shown};
+use crate::image::Format;
+use crate::ops::framework::format::{command, name, shown};
 use crate::ops::framework::recovery::{Half, Way};
-use crate::ops::{Plan, PutBackLink, RefusalKind, Relink, Request, Undo, Unlink};
+use crate::ops::{Plan, PutBackLink, RefusalKind, Request, Undo, Unlink};
 
 /// Whether the image's header can be changed.
 pub(super) fn fit(plan: &mut Plan, node: &Node) -> bool {
@@ -40,29 +41,31 @@ pub(super) fn undo(plan: &Plan) -> Undo {
     }
 }
 
-/// The request that records what is recorded now: a relink, where its base is there and has its format recorded,
-/// so that the two are compared.
-pub(super) fn back(forest: &Forest, node: &Node, image: &Path) -> Option<Request> {
-    let Some(backing) = node.backing.as_ref() else {
-        return Some(Request::Unlink(Unlink {
-            image: image.to_path_buf(),
-        }));
-    };
-    let is_there = matches!(backing.state, BackingState::Present(_));
-    let base = forest.leads_to(node).filter(|_| is_there);
-    Some(match (base, backing.format()) {
-        (Some(base), Some(format)) => Request::Relink(Relink {
-            image: image.to_path_buf(),
-            base: Some(base.to_path_buf()),
-            format: Some(format.clone()),
-            style: Some(backing_name::style_of(backing.name())),
-        }),
-        _ => Request::PutBackLink(PutBackLink {
-            image: image.to_path_buf(),
+/// The request that records what is recorded now, word for word.
+pub(super) fn back(node: &Node, image: &Path) -> Request {
+    let image = image.to_path_buf();
+    match &node.backing {
+        None => Request::Unlink(Unlink { image }),
+        Some(backing) => Request::PutBackLink(PutBackLink {
+            image,
             recorded: backing.name().to_os_string(),
             format: backing.format().cloned(),
         }),
-    })
+    }
+}
+
+/// The same with qemu-img.
+pub(super) fn push_command(plan: &mut Plan, node: &Node, recorded: &OsStr, format: &Format) {
+    plan.commands.push(command(&[
+        "qemu-img".as_ref(),
+        "rebase".as_ref(),
+        "-u".as_ref(),
+        "-F".as_ref(),
+        format.name().as_ref(),
+        "-b".as_ref(),
+        recorded,
+        node.path.as_os_str(),
+    ]));
 }
 
 /// What puts the header back, where a change of it was interrupted.

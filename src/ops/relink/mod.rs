@@ -17,7 +17,7 @@ use crate::host::{Access, LockSet, printable};
 use crate::image::{self, BackingName, Format};
 
 use super::framework::built_on::BuiltOn;
-use super::framework::format::{command, name, shown};
+use super::framework::format::{name, shown};
 use super::framework::locks::{Locking, claim};
 use super::framework::nature::{Nature, RestsOn};
 use super::framework::operation::Operation;
@@ -162,30 +162,14 @@ fn plan_relink(plan: &mut Plan, request: &Relink) {
         printable(&recorded)
     );
     plan.effect(EffectKind::Relinks, &node.path, None, text);
-    if moves {
-        base_match::judge(plan, node, base, &format);
-    } else {
-        plan.keeps.push(format!(
-            "the content of {} and of all that is built on it",
-            name(&node.path)
-        ));
-    }
+    base_match::judge(plan, node, base, &format);
     claim(plan, &node.path, LockSet::ReadWrite);
     // Where only the name or the format is new it is built on what it was built on.
     let on = (moves && plan.host().stat(&base.path).is_ok())
         .then(|| BuiltOn::ask(plan, &base.path, &node.path, Compare::Header));
-    plan.roll_back = back(forest, node, &request.image);
+    plan.roll_back = Some(back(node, &request.image));
     plan.undo = undo(plan);
-    plan.commands.push(command(&[
-        "qemu-img".as_ref(),
-        "rebase".as_ref(),
-        "-u".as_ref(),
-        "-F".as_ref(),
-        format.name().as_ref(),
-        "-b".as_ref(),
-        recorded.as_os_str(),
-        node.path.as_os_str(),
-    ]));
+    header::push_command(plan, node, &recorded, &format);
     plan.job = Some(Arc::new(RelinkJob {
         image: node.path.clone(),
         base: Some(base.path.clone()),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::forest::Node;
 use crate::host::{LockSet, printable};
 use crate::image::{BackingName, Format};
+use crate::ops::framework::built_on::BuiltOn;
 use crate::ops::framework::format::{name, shown};
 use crate::ops::framework::locks::claim;
 use crate::ops::framework::nature::{Nature, RestsOn};
@@ -103,14 +104,13 @@ fn plan_put_back(plan: &mut Plan, request: &PutBackLink) {
     plan.effect(EffectKind::Relinks, &node.path, None, text);
     let named = BackingName::interpret(&node.path, &request.recorded);
     let base = named.file().and_then(|file| forest.by_path(file));
+    let mut on = None;
     match base {
-        Some(base) if node.parent == Some(base.id) => plan.keeps.push(format!(
-            "the content of {} and of all that is built on it",
-            name(&node.path)
-        )),
-        Some(base) if base.location.is_met() => {
+        Some(base) if node.parent == Some(base.id) || base.location.is_met() => {
             let format = request.format.clone().or_else(|| base.format());
             base_match::judge(plan, node, base, &format.unwrap_or(Format::Raw));
+            let is_another = node.parent != Some(base.id);
+            on = is_another.then(|| BuiltOn::ask(plan, &base.path, &node.path, Compare::Header));
         }
         Some(_) | None => plan.warn(NoteKind::Base, format!(
             "{recorded} is not among the files looked at: until it is there, {} and what is built on it cannot be \
@@ -119,14 +119,17 @@ fn plan_put_back(plan: &mut Plan, request: &PutBackLink) {
         )),
     }
     claim(plan, &node.path, LockSet::ReadWrite);
-    plan.roll_back = back(forest, node, &request.image);
+    plan.roll_back = Some(back(node, &request.image));
     plan.undo = undo(plan);
+    if let Some(format) = &request.format {
+        header::push_command(plan, node, &request.recorded, format);
+    }
     plan.job = Some(Arc::new(RelinkJob {
         image: node.path.clone(),
         base: named.file().map(Path::to_path_buf),
         recorded: request.recorded.clone(),
         format: request.format.clone(),
-        on: None,
+        on,
     }));
 }
 

@@ -72,7 +72,6 @@ impl Operation for Unlink {
 /// Plans to make the image one that is built on nothing.
 fn plan_unlink(plan: &mut Plan, image: &Path) {
     let context = plan.context().clone();
-    let forest = context.forest.as_ref();
     plan.title = format!("Relink {} to nothing", name(image));
     let node = match resolve::named(&context, image) {
         Ok(node) => node,
@@ -99,7 +98,7 @@ fn plan_unlink(plan: &mut Plan, image: &Path) {
         "reads as zeros wherever it holds nothing itself, and receives nothing of what lies below",
     );
     claim(plan, &node.path, LockSet::ReadWrite);
-    plan.roll_back = back(forest, node, image);
+    plan.roll_back = Some(back(node, image));
     plan.undo = undo(plan);
     plan.commands.push(command(&[
         "qemu-img".as_ref(),
