@@ -56,6 +56,8 @@ pub(super) fn below(open: &OpenArgs) -> anyhow::Result<Scanned> {
     let (forest, summary) = scan(roots.clone(), open.look);
     for (dir, why) in &summary.unreadable_dirs {
         if roots.contains(dir) {
+            // Looked at once more for what programs can tell it by.
+            RealHost.list_dir(dir).map_err(FileError::at("read", dir))?;
             return Err(anyhow!("cannot read {}: {}", printable(dir), why));
         }
         output::complain(format_args!(

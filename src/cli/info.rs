@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::forest::render;
 use crate::forest::{BackingState, Content, Flags, Forest, Node, NodeId};
-use crate::host::{RealHost, printable, printable_bytes};
+use crate::host::{Access, Host, RealHost, printable, printable_bytes};
 use crate::image::{
     self, BackingName, BackingTarget, Bitmap, BitmapFlags, Encryption, ImageInfo, LuksHeader,
     STRIPES, Snapshot,
@@ -18,6 +18,7 @@ use crate::json_text::{json_name, json_name_bytes};
 use crate::ops::{self, inspect};
 
 use super::context;
+use super::exit::FileError;
 use super::options::{Globals, LookArgs};
 use super::output::Out;
 use super::remedies;
@@ -93,6 +94,9 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &InfoArgs) -> anyhow::R
     context::ask_machines(&mut forest);
     let layers = layers(&forest, id, args);
     if let Some(Content::Unreadable(why)) = layers.first().map(|top| &top.node.content) {
+        let file = &args.image;
+        let opened = RealHost.open(file, Access::Read);
+        opened.map_err(FileError::at("open", file))?;
         bail!("{why}");
     }
     if globals.json {

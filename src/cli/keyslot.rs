@@ -4,11 +4,9 @@ use clap::{Args, Subcommand};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::anyhow;
 use serde_json::{Value, json};
 
-use crate::host::printable;
-use crate::image::{self, Keys};
+use crate::image::{self, ErrorKind, Keys};
 use crate::ops::{ChangeKeySlot, EncryptionOption, KeySlotAction, Request};
 
 use super::execute::execute;
@@ -156,10 +154,8 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: &KeySlotCommand) -> 
 fn list(out: &mut Out, globals: Globals, path: &Path) -> anyhow::Result<()> {
     let (file, header) = reading::header(path)?;
     let luks = image::luks_header(&file, &header)?.ok_or_else(|| {
-        anyhow!(
-            "{} is not encrypted with LUKS: it has no key slots",
-            printable(path)
-        )
+        let text = "is not encrypted with LUKS: it has no key slots".to_owned();
+        image::Error::new(path, ErrorKind::Unsupported(text))
     })?;
     let slots = luks.slots.iter().enumerate();
     if globals.json {

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use crate::host::{RealHost, printable};
 use crate::ops::journal::{Entry, Standing};
-use crate::ops::{Leftover, RecoverEntry, Recovery, RemoveLeftovers, Request, leftovers};
+use crate::ops::{
+    Leftover, RecoverEntry, Recovery, RefusalKind, RemoveLeftovers, Request, leftovers,
+};
 use crate::units;
 
 use super::execute::execute;
@@ -79,7 +81,8 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &RecoverArgs) -> anyhow
         return list_interrupted(out, globals, all, &left);
     };
     let entry = journal.entry(id)?;
-    let entry = entry.ok_or_else(|| anyhow::anyhow!("the log has no entry {id}"))?;
+    let kind = RefusalKind::NotFound.name();
+    let entry = entry.ok_or_else(|| Stop::refused(kind, format!("the log has no entry {id}")))?;
     if args.way().is_none() {
         let title = printable(&entry.title);
         let text = format!("“{title}”: say --finish, --roll-back or --forget");

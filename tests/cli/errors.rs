@@ -24,6 +24,13 @@ fn an_error_has_a_kind_a_path_and_a_message() {
         ("info nothing", 1, "not-found", Some("nothing")),
         ("commit nothing --yes", 1, "not-found", Some("nothing")),
         ("snapshot list raw.img", 1, "not-qcow2", Some("raw.img")),
+        (
+            "keyslot list top.qcow2",
+            1,
+            "unsupported",
+            Some("top.qcow2"),
+        ),
+        ("recover 99 --forget", 4, "not-found", None),
         ("check one.qcow2 two.qcow2 --repair all", 2, "usage", None),
         ("info", 2, "usage", None),
         ("commit one.qcow2 --siblings x", 2, "usage", None),
@@ -36,6 +43,10 @@ fn an_error_has_a_kind_a_path_and_a_message() {
         assert_eq!(error["path"].as_str(), path, "{words}: {error}");
         assert_eq!(error["ways-out"], Value::Array(Vec::new()), "{words}");
     }
+    // A folder is told by its whole name.
+    let error = error(place.q("tree nowhere --json"), 1);
+    assert_eq!(error["kind"], "not-found");
+    assert!(error["path"].as_str().unwrap().ends_with("/nowhere"));
 }
 
 #[test]
@@ -63,6 +74,7 @@ fn what_an_image_cannot_do_is_told_apart_by_its_kind() {
         ("bitmap remove top.qcow2 none", "not-found"),
         ("bitmap add top.qcow2 c --granularity 3000", "limit"),
         ("amend top.qcow2 --compat 0.10", "unsupported"),
+        ("keyslot erase top.qcow2 --slot 0", "unsupported"),
     ];
     for (words, kind) in rows {
         let error = error(place.q(&format!("{words} --yes --json")), 4);

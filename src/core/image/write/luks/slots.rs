@@ -54,8 +54,8 @@ impl KeySlots {
     /// supported, or a slot asks for too many iterations.
     pub fn read(file: &ImageFile, header: &Header) -> Result<Self> {
         if header.crypt != CryptMethod::Luks {
-            let reason = "the image is not encrypted with LUKS: it has no key slots";
-            return Err(Error::new(file, FormatError::Inconsistent { reason }));
+            let text = "is not encrypted with LUKS: it has no key slots".to_owned();
+            return Err(Error::new(file, ErrorKind::Unsupported(text)));
         }
         let (place, luks) = read(file, header)?;
         let suite = luks.suite().map_err(|e| Error::new(file, e))?;
