@@ -254,6 +254,13 @@ impl Jobs {
         })
     }
 
+    /// How far each is that runs, by its number.
+    pub fn progress(&self) -> Vec<(u64, ProgressView)> {
+        let running = self.list.iter();
+        let running = running.filter(|job| job.state == JobState::Running);
+        running.map(|job| (job.id, job.progress.view())).collect()
+    }
+
     /// Whether as many run as may run at once.
     fn is_full(&self) -> bool {
         let running = |job: &&Job| job.state == JobState::Running;

@@ -347,12 +347,7 @@ impl<S: Surface> Runner<S> {
 
     fn tick(&mut self) -> anyhow::Result<()> {
         self.tick_at = None;
-        let running = self.ui.app.jobs.list.iter();
-        let views = running
-            .filter(|job| job.state == JobState::Running)
-            .map(|job| (job.id, job.progress.view()))
-            .collect();
-        self.take(Msg::Progress(views))
+        self.take(Msg::Progress(self.ui.app.jobs.progress()))
     }
 
     fn execute(&mut self, effects: Vec<Effect>) -> anyhow::Result<()> {

@@ -29,6 +29,14 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
+    pub(crate) fn of(output: std::process::Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
     /// Fails the test, showing everything, unless the exit code is this one.
     pub(crate) fn with(self, code: i32) -> Self {
         assert_eq!(
@@ -78,11 +86,7 @@ impl Place {
             .timeout(Duration::from_secs(60))
             .output()
             .unwrap();
-        Ended {
-            code: output.status.code().unwrap_or(-1),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
+        Ended::of(output)
     }
 
     /// The same with words divided by blanks.

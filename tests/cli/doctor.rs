@@ -59,11 +59,7 @@ impl Place {
             .env_remove("LIMA_HOME")
             .output()
             .unwrap();
-        Ended {
-            code: output.status.code().unwrap_or(-1),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
+        Ended::of(output)
     }
 
     /// What is found, once it was seen that the exit code says whether anything is.

@@ -19,7 +19,6 @@ use crate::ops::ProgressView;
 use crate::system::share_memory;
 use crate::tui::bindings::Keymap;
 use crate::tui::dialogs::Dialog;
-use crate::tui::jobs::JobState;
 use crate::tui::key::{Code, Key};
 use crate::tui::msg::{Effect, Msg};
 use crate::tui::options::TuiOptions;
@@ -226,10 +225,7 @@ impl Talk {
     }
 
     fn look_at_jobs(&mut self) -> io::Result<()> {
-        let jobs = self.ui.app.jobs.list.iter();
-        let running = jobs.filter(|job| job.state == JobState::Running);
-        let views = running.map(|job| (job.id, job.progress.view())).collect();
-        self.take(Msg::Progress(views))
+        self.take(Msg::Progress(self.ui.app.jobs.progress()))
     }
 
     /// Asks what runs to stop; false if nothing does.
