@@ -1,4 +1,4 @@
-//! `qanopy doctor`: all that is wrong with the images below some directories, and what helps against it.
+//! `qanopy doctor`: all that is wrong with the images below some folders, and what helps against it.
 
 use std::collections::BTreeSet;
 
@@ -7,13 +7,13 @@ use clap::builder::PossibleValuesParser;
 use serde_json::{Value, json};
 
 use crate::doctor::{self, Finding, Sure};
-use crate::host::{printable, shell_quoted};
+use crate::host::{User, printable, shell_quoted};
 use crate::ops::{self, Context, Plan};
 use crate::units::count;
 
 use super::context;
 use super::execute::carry_out;
-use super::exit::Stop;
+use super::exit::{FileError, Stop};
 use super::json::path;
 use super::options::{ConsentArgs, Globals, OpenArgs};
 use super::output::Out;
@@ -34,6 +34,9 @@ pub(super) struct DoctorArgs {
     /// Do what helps and loses nothing: what is certain, can be taken back, and of which no plan warns
     #[arg(long, conflicts_with = "fix")]
     fix_safe: bool,
+    /// Look also for what this user, by name or number, may not do: pass folders, read layers, write leaves
+    #[arg(long, value_name = "USER")]
+    as_user: Option<String>,
     #[command(flatten)]
     consent: ConsentArgs,
 }
@@ -41,6 +44,19 @@ pub(super) struct DoctorArgs {
 impl DoctorArgs {
     fn is_to_fix(&self) -> bool {
         self.fix_safe || !self.fix.is_empty()
+    }
+
+    /// Whose permissions are looked at.
+    fn user(&self) -> anyhow::Result<Option<User>> {
+        let Some(name) = &self.as_user else {
+            return Ok(None);
+        };
+        let user = User::named(name).map_err(FileError::at("read", "/etc/passwd"))?;
+        if user.is_none() {
+            let text = format!("there is no user {name} in /etc/passwd");
+            return Err(Stop::Usage(text).into());
+        }
+        Ok(user)
     }
 
     /// The plans of what is to be done.
@@ -63,8 +79,9 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &DoctorArgs) -> anyhow:
         let text = "say what is to be done: --fix NAME or --fix-safe".to_owned();
         return Err(Stop::Usage(text).into());
     }
+    let user = args.user()?;
     let mut context = context::below_and_remembered(&args.open)?;
-    let mut findings = doctor::examine(&context);
+    let mut findings = doctor::examine(&context, user.as_ref());
     let (mut fixed, mut tried) = (Vec::new(), BTreeSet::new());
     let mut ended = Ok(None);
     while args.is_to_fix() {
@@ -79,7 +96,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &DoctorArgs) -> anyhow:
             break;
         }
         context = context::below_and_remembered(&args.open)?;
-        findings = doctor::examine(&context);
+        findings = doctor::examine(&context, user.as_ref());
     }
     if globals.json {
         let findings: Vec<Value> = findings

@@ -318,6 +318,14 @@ const EXAMPLES: &[Example] = &[
     ),
     ("qanopy discard old.qcow2 -n", "what would go"),
     (
+        "qanopy protect golden.qcow2",
+        "nobody may write it; it can still be read and built on",
+    ),
+    (
+        "qanopy protect golden.qcow2 --mode 644",
+        "its owner may write it again",
+    ),
+    (
         "qanopy prune /srv/images",
         "old leaves that nothing uses; you choose",
     ),

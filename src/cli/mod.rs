@@ -40,6 +40,7 @@ mod options;
 mod output;
 mod passphrase;
 mod progress_bar;
+mod protect;
 mod prune;
 mod qemu_img;
 mod reading;
@@ -141,6 +142,9 @@ enum Command {
     Flatten(flatten::FlattenArgs),
     /// Make an image of another version, refcount width or feature
     Amend(amend::AmendArgs),
+    /// Let nobody write an image, or give it a mode
+    #[command(visible_alias = "chmod")]
+    Protect(protect::ProtectArgs),
     /// List, add, change or erase the key slots of an image that is encrypted with LUKS
     #[command(subcommand)]
     Keyslot(keyslot::KeySlotCommand),
@@ -308,6 +312,7 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Commit(args) => commit::run(out, globals, &args)?,
         Command::Relink(args) => relink::run(out, globals, &args)?,
         Command::Amend(args) => amend::run(out, globals, &args)?,
+        Command::Protect(args) => protect::run(out, globals, &args)?,
         Command::Keyslot(command) => keyslot::run(out, globals, &command)?,
         Command::Bitmap(command) => bitmap::run(out, globals, &command)?,
         Command::Resize(args) => resize::run(out, globals, &args)?,

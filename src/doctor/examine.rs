@@ -1,25 +1,28 @@
 //! The register of all that is looked for, and the look itself.
 
 use crate::forest::ProblemKind;
-use crate::host::during_one_scan;
+use crate::host::{User, during_one_scan};
 use crate::ops::Context;
 
 use super::finder::{Finder, Sight};
 use super::finding::Finding;
 use super::{
-    cut_off_base, deep_chain, far_names, half_made, machine_disk_gone, name_leads_astray, odd_size,
-    old_trash, old_version, orphan, pinned_otherwise, problems, stale_bitmap, unfinished,
+    cut_off_base, deep_chain, far_names, half_made, machine_disk_gone, name_leads_astray,
+    not_permitted, odd_size, old_trash, old_version, orphan, pinned_otherwise, problems,
+    stale_bitmap, unfinished, writable_base,
 };
 
 /// What looks for what the scan itself does not see, the gravest first: one line each.
 static FINDERS: &[Finder] = &[
     machine_disk_gone::FINDER,
     pinned_otherwise::FINDER,
+    not_permitted::FINDER,
     name_leads_astray::FINDER,
     far_names::FINDER,
     unfinished::FINDER,
     cut_off_base::FINDER,
     odd_size::FINDER,
+    writable_base::FINDER,
     stale_bitmap::FINDER,
     deep_chain::FINDER,
     old_version::FINDER,
@@ -29,14 +32,26 @@ static FINDERS: &[Finder] = &[
 ];
 
 /// All that is wrong with the images that the person asks about: what keeps images from being opened or changes what
-/// they show comes first. Only metadata is read.
+/// they show comes first. Only metadata is read. With a user also what that one may not do with them.
 #[must_use]
-pub fn examine(context: &Context) -> Vec<Finding> {
+pub fn examine(context: &Context, user: Option<&User>) -> Vec<Finding> {
+    let sight = Sight::of(context);
+    let mut all = problems::look(&sight);
+    all.extend(examine_further(context));
+    if let Some(user) = user {
+        all.retain(|finding| finding.name != not_permitted::FINDER.name);
+        all.extend(not_permitted::look_as(&sight, user));
+    }
+    all
+}
+
+/// The same without what the scan itself sees in each image.
+#[must_use]
+pub fn examine_further(context: &Context) -> Vec<Finding> {
     during_one_scan(|| {
         let sight = Sight::of(context);
-        let mut all = problems::look(&sight);
-        all.extend(FINDERS.iter().flat_map(|finder| finder.findings(&sight)));
-        all
+        let finders = FINDERS.iter();
+        finders.flat_map(|finder| finder.findings(&sight)).collect()
     })
 }
 

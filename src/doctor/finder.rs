@@ -30,21 +30,31 @@ impl Finder {
 pub(super) struct Sight<'c> {
     pub(super) context: &'c Context,
     dirs: Vec<PathBuf>,
+    images: Vec<&'c Node>,
 }
 
 impl<'c> Sight<'c> {
     /// What the person named of all that is known.
     pub(super) fn of(context: &'c Context) -> Self {
-        Self {
+        let mut sight = Self {
             context,
             dirs: context.looked_in.dirs(),
-        }
+            images: Vec::new(),
+        };
+        let met = context.forest.nodes();
+        let met = met.filter(|node| node.location == Location::Scanned);
+        sight.images = met.filter(|node| sight.covers(&node.path)).collect();
+        sight
     }
 
     /// The images that the person asks about: what is only remembered counts as built on others, and is not told.
     pub(super) fn images(&self) -> impl Iterator<Item = &'c Node> {
-        let met = self.context.forest.nodes();
-        met.filter(|node| node.location == Location::Scanned && self.covers(&node.path))
+        self.images.iter().copied()
+    }
+
+    /// The folders that the person named.
+    pub(super) fn named(&self) -> &[PathBuf] {
+        &self.dirs
     }
 
     /// The folders in which these images lie, and those that the person named.

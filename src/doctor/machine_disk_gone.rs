@@ -36,9 +36,8 @@ fn look(sight: &Sight<'_>) -> Vec<Found> {
             machine.state.name(),
             printable(&file.path)
         );
-        let trashed = trashed.get_or_insert_with(|| {
-            trash::list(host, context.state_dir.as_deref(), &sight.folders())
-        });
+        let trashed = trashed
+            .get_or_insert_with(|| trash::list(host, context.state_dir.as_deref(), sight.named()));
         let in_trash = trashed
             .iter()
             .filter(|entry| entry.files.iter().any(|kept| kept.original == file.path));

@@ -20,6 +20,7 @@ mod finding;
 mod half_made;
 mod machine_disk_gone;
 mod name_leads_astray;
+mod not_permitted;
 mod odd_size;
 mod old_trash;
 mod old_version;
@@ -29,7 +30,8 @@ mod problems;
 mod stale_bitmap;
 mod treat;
 mod unfinished;
+mod writable_base;
 
-pub use examine::{examine, names};
+pub use examine::{examine, examine_further, names};
 pub use finding::{Finding, Sure};
 pub use treat::{treat, treat_safely};

@@ -34,7 +34,7 @@ fn look(sight: &Sight<'_>) -> Vec<Found> {
     let host = context.host.as_ref();
     let now = host.now();
     let mut folders: BTreeMap<PathBuf, Old> = BTreeMap::new();
-    for entry in trash::list(host, context.state_dir.as_deref(), &sight.folders()) {
+    for entry in trash::list(host, context.state_dir.as_deref(), sight.named()) {
         let Some(for_so_long) = entry
             .discarded
             .and_then(|since| now.duration_since(since).ok())

@@ -148,6 +148,8 @@ pub enum Action {
     Bitmaps,
     /// Another version or feature.
     Amend,
+    /// Lets nobody write images.
+    Protect,
     /// Adds, changes, erases key slots.
     KeySlots,
     /// Moves images to the trash.
@@ -264,6 +266,7 @@ impl bindings::Action for Action {
         row(Action::Snapshots, Group::Change, "snapshot", &[c('S')], "snapshot - take, apply, delete, copy out").also("savevm internal"),
         row(Action::Bitmaps, Group::Change, "bitmap", &[c('K')], "bitmap - add, clear, switch, merge, remove").also("dirty backup incremental"),
         row(Action::Amend, Group::Change, "amend", &[c('O')], "amend - another version, refcount width or feature").also("upgrade compat options"),
+        row(Action::Protect, Group::Change, "protect", &[c('*')], "protect - nobody may write it any more").also("chmod readonly write permission mode"),
         row(Action::KeySlots, Group::Change, "keyslot", &[c('H')], "keyslot - add, change, erase passphrases").also("encrypt encryption passphrase password luks"),
         row(Action::Discard, Group::Change, "discard", &[c('X')], "discard - move it and all built on it to the trash").also("delete remove rm unlink erase").hint("discard"),
         row(Action::Prune, Group::Change, "prune", &[c('P')], "prune - list old unused leaves, to discard some").also("clean gc garbage"),

@@ -2,6 +2,7 @@
 //! what the last look through its tables found, then what is wrong elsewhere. How lines look is the
 //! view's business, doing what helps is `update`'s.
 
+use crate::doctor::{Finding, Sure};
 use crate::forest::{Forest, Node, NodeId, ProblemKind};
 use crate::image::{self, Check};
 use crate::ops::{Remedy, Request, fixes};
@@ -47,7 +48,8 @@ impl Fix {
             Self::Do(Remedy::Ask(request)) => match **request {
                 Request::Relink(_) | Request::Amend(_) => "plans to record it",
                 Request::Recover(_) => "finishes it, or takes it back",
-                _ => "plans the repair",
+                Request::Repair(_) => "plans the repair",
+                _ => "plans what helps",
             },
             Self::Do(Remedy::Relink(_)) => "says where it went",
             Self::Do(Remedy::DataFile(_)) => "says where it is",
@@ -110,9 +112,25 @@ pub(crate) fn lines(app: &App, node: &Node) -> Vec<Line> {
         line(Severity::Bad, problem.message.clone()).helped_by(fix)
     });
     let mut lines: Vec<Line> = own.collect();
-    checked(&mut lines, app, node);
+    let further = app.session.examination.findings.iter();
+    let further = further.filter(|finding| finding.path == node.path);
+    lines.extend(further.map(|finding| found(app, finding)));
+    let is_well = lines.is_empty();
+    checked(&mut lines, app, node, is_well);
     others(&mut lines, app, node);
     lines
+}
+
+/// What else was found than the scan sees: what is wrong, and why that matters.
+fn found(app: &App, finding: &Finding) -> Line {
+    let relink = |fix: &&Remedy| matches!(fix, Remedy::Ask(_));
+    let fix = finding.fixes.iter().find(relink).or(finding.fixes.first());
+    let fix = fix.cloned().map(Fix::Do).filter(|_| may_change(app));
+    let text = match finding.sure {
+        Sure::Certain => format!("{} {}", finding.what, finding.why),
+        sure => format!("{} ({}) {}", finding.what, sure.name(), finding.why),
+    };
+    line(Severity::Warning, text).helped_by(fix)
 }
 
 fn may_change(app: &App) -> bool {
@@ -148,10 +166,10 @@ pub(crate) fn first_fix(forest: &Forest, node: &Node) -> Option<Fix> {
 }
 
 /// What the last look through the tables found.
-fn checked(lines: &mut Vec<Line>, app: &App, node: &Node) {
+fn checked(lines: &mut Vec<Line>, app: &App, node: &Node, is_well: bool) {
     let again = can_be_checked(node).then(|| Fix::Do(Remedy::Check(node.path.clone())));
     let Some(checked) = app.session.checks.get(&node.path) else {
-        let nothing = match node.problems.is_empty() {
+        let nothing = match is_well {
             true => "Nothing is known to be wrong. ",
             false => "",
         };
@@ -159,7 +177,7 @@ fn checked(lines: &mut Vec<Line>, app: &App, node: &Node) {
             let check = app.key(Action::Check);
             let text = format!("{nothing}Its tables were not looked through: {check} does.");
             lines.push(line(Severity::Quiet, text).helped_by(again));
-        } else if node.problems.is_empty() {
+        } else if is_well {
             lines.push(line(Severity::Quiet, nothing.trim_end()));
         }
         return;
@@ -215,38 +233,70 @@ fn findings(lines: &mut Vec<Line>, found: &Check) {
     }
 }
 
-/// The other images with problems, one line each.
+/// The other images with problems, one line each; then what else was found about other files.
 fn others(lines: &mut Vec<Line>, app: &App, node: &Node) {
     let ids = app.tree.summary.problems.iter();
-    let others = || ids.clone().filter(|other| **other != node.id);
-    let count = others().count();
-    if count == 0 {
-        return;
+    let ids: Vec<NodeId> = ids.copied().filter(|other| *other != node.id).collect();
+    if !ids.is_empty() {
+        let has = if ids.len() == 1 { "has" } else { "have" };
+        let number = format!("{} {has} problems", units::count(ids.len(), "other image"));
+        let key = app.key(Action::View);
+        title(lines, format!("{number} ({key} shows only those):"));
+        let others = ids.iter().filter_map(|id| app.forest.get(*id));
+        at_most(lines, ids.len(), others.map(|other| sick(app, other)));
     }
+    let further = app.session.examination.findings.iter();
+    let further: Vec<&Finding> = further
+        .filter(|finding| finding.path != node.path)
+        .collect();
+    if !further.is_empty() {
+        let number = units::count(further.len(), "finding");
+        title(lines, format!("{number} about other files:"));
+        let elsewhere = further.iter().map(|finding| elsewhere(app, finding));
+        at_most(lines, further.len(), elsewhere);
+    }
+}
+
+fn title(lines: &mut Vec<Line>, text: String) {
     lines.push(line(Severity::Quiet, ""));
-    let has = if count == 1 { "has" } else { "have" };
-    let number = format!("{} {has} problems", units::count(count, "other image"));
-    let key = app.key(Action::View);
-    let text = format!("{number} ({key} shows only those):");
     lines.push(line(Severity::Title, text));
-    for other in others().take(OTHERS).filter_map(|id| app.forest.get(*id)) {
-        let problem = other.problems.first().map(|problem| problem.kind.name());
-        let more = match other.problems.len() {
-            0 | 1 => String::new(),
-            n => format!(" and {} more", n - 1),
-        };
-        let text = format!(
-            "{}: {}{more}",
-            app.label(other),
-            problem.unwrap_or_default()
-        );
-        let there = app.tree.rows.place(other.id).map(|_| Fix::GoTo(other.id));
-        lines.push(line(Severity::Bad, text).helped_by(there));
-    }
+}
+
+/// Lines as long as there are few, and how many more there are.
+fn at_most(lines: &mut Vec<Line>, count: usize, more: impl Iterator<Item = Line>) {
+    lines.extend(more.take(OTHERS));
     if count > OTHERS {
-        lines.push(line(
-            Severity::Quiet,
-            format!("and {} more", count - OTHERS),
-        ));
+        let text = format!("and {} more", count - OTHERS);
+        lines.push(line(Severity::Quiet, text));
+    }
+}
+
+/// Another image with problems.
+fn sick(app: &App, other: &Node) -> Line {
+    let problem = other.problems.first().map(|problem| problem.kind.name());
+    let more = match other.problems.len() {
+        0 | 1 => String::new(),
+        n => format!(" and {} more", n - 1),
+    };
+    let text = format!(
+        "{}: {}{more}",
+        app.label(other),
+        problem.unwrap_or_default()
+    );
+    let there = app.tree.rows.place(other.id).map(|_| Fix::GoTo(other.id));
+    line(Severity::Bad, text).helped_by(there)
+}
+
+/// What was found about another image, to be gone to; about a file that is no image of the tree all that there is to
+/// say.
+fn elsewhere(app: &App, finding: &Finding) -> Line {
+    let there = app.forest.by_path(&finding.path);
+    let there = there.filter(|other| app.tree.rows.place(other.id).is_some());
+    match there {
+        Some(other) => {
+            let text = format!("{}: {}", app.label(other), finding.name);
+            line(Severity::Warning, text).helped_by(Some(Fix::GoTo(other.id)))
+        }
+        None => found(app, finding),
     }
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::doctor::Finding;
 use crate::forest::{Forest, Problem, ScannedFile};
 use crate::host::{FileId, Holder, Space, Stat};
 use crate::image::{Bitmap, Check, Format, Passphrase, Snapshot};
@@ -100,6 +101,8 @@ pub enum Msg {
     Trash(QueryId, Vec<TrashEntry>),
     /// Which machines there are.
     Machines(Arc<Machines>),
+    /// What else is wrong than the scan sees.
+    Examined(Vec<Finding>),
     /// What was interrupted, or why that cannot be told.
     Interrupted(QueryId, Result<Interrupted, String>),
     /// How large copies of an image would be, or why that cannot be told.
@@ -238,6 +241,8 @@ pub enum Effect {
     Trash(QueryId),
     /// Find out which machines there are, around these images.
     Machines(Arc<Forest>),
+    /// Look for what else is wrong than the scan sees.
+    Examine(Arc<Forest>),
     /// Find out what was interrupted; with a forest also what was left half made in its folders.
     Interrupted(QueryId, Option<Arc<Forest>>),
     /// Find out how large copies of an image would be.

@@ -91,7 +91,11 @@ fn gravity(kind: EffectKind) -> u8 {
     match kind {
         EffectKind::Reads => 0,
         EffectKind::Creates | EffectKind::Restores => 1,
-        EffectKind::Relinks | EffectKind::Moves | EffectKind::Updates | EffectKind::Grows => 2,
+        EffectKind::Relinks
+        | EffectKind::Moves
+        | EffectKind::Updates
+        | EffectKind::Chmods
+        | EffectKind::Grows => 2,
         EffectKind::Preserves => 3,
         EffectKind::Empties | EffectKind::Drops => 4,
         EffectKind::Writes => 5,

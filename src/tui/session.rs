@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::doctor::Finding;
 use crate::forest::Problem;
 use crate::host::Stat;
 use crate::image::Check;
@@ -34,6 +35,17 @@ pub struct Toast {
     pub bad: bool,
 }
 
+/// What else is wrong than the scan sees.
+#[derive(Debug, Default)]
+pub struct Examination {
+    /// What was found last.
+    pub findings: Vec<Finding>,
+    /// Whether somebody is looking.
+    pub(super) runs: bool,
+    /// Whether something has changed since they began.
+    pub(super) again: bool,
+}
+
 /// What happened in this session.
 #[derive(Debug, Default)]
 pub struct Session {
@@ -54,6 +66,8 @@ pub struct Session {
     pub machines: Option<Arc<Machines>>,
     /// When they were asked for last.
     pub(super) machines_asked: Option<SystemTime>,
+    /// What else is wrong than the scan sees.
+    pub examination: Examination,
     /// The files that interrupted operations have left half done, each with that as its problem.
     pub halves: Vec<(PathBuf, Problem)>,
     /// Whether rows are marked as half done.

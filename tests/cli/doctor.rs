@@ -1,6 +1,7 @@
 //! What the doctor finds: each situation is made with the real tools, seen, and put right by what is said to help.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -572,5 +573,108 @@ fn the_reference_has_a_row_for_every_finding() {
         for name in &names {
             assert!(page.contains(&format!("\n| `{name}` | ")), "{name}");
         }
+    }
+}
+
+#[test]
+fn a_base_that_everybody_may_write_is_protected() {
+    let Some(place) = Place::new() else { return };
+    place.create("", "base", "4M");
+    place.overlay("base", "disk");
+    let mode = |name: &str, mode| {
+        fs::set_permissions(place.at(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode("base", 0o664);
+    mode("disk", 0o666);
+    assert_eq!(place.findings(), Vec::<Value>::new());
+    mode("base", 0o666);
+    place.only("base", "writable-base");
+    place.q("doctor --fix-safe --yes").with(0);
+    let now = fs::metadata(place.at("base")).unwrap().permissions().mode();
+    assert_eq!(now & 0o777, 0o444);
+    place.is_clean("disk");
+    place.q("undo --yes").with(0);
+    place.only("base", "writable-base");
+}
+
+#[test]
+fn what_a_user_may_not_pass_or_open_is_told_and_nothing_once_it_may() {
+    let Some(place) = Place::new() else { return };
+    place.create("", "base", "4M");
+    place.overlay("base", "disk");
+    let home = place.dir.path().canonicalize().unwrap();
+    let mode = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    for dir in [&home, &place.at("")] {
+        mode(dir, 0o700);
+    }
+    mode(&place.at("base"), 0o600);
+    mode(&place.at("disk"), 0o644);
+    assert_eq!(place.findings(), Vec::<Value>::new());
+    let told = || {
+        let told = place.q("doctor --json --as-user nobody").result();
+        let all = told["findings"].as_array().unwrap().clone();
+        assert!(all.iter().all(|one| text(one, "kind") == "not-permitted"));
+        all.iter().map(path).collect::<Vec<_>>()
+    };
+    // As the kernel sees it, which lets root ask for others.
+    let is_let = |words: &[&str]| {
+        let user = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+        let mut command = Command::new("setpriv");
+        let ended = command.args(user).args(words).current_dir("/").output();
+        ended.is_ok_and(|ended| ended.status.success())
+    };
+    let opens = || {
+        let disk = place.at("disk").display().to_string();
+        is_let(&["qemu-io", "-c", "read 0 64k", &disk])
+    };
+    let may_ask = is_let(&["true"]);
+    let images = place.at("base").parent().unwrap().to_path_buf();
+    assert_eq!(
+        told(),
+        [
+            home.clone(),
+            images.clone(),
+            place.at("base"),
+            place.at("disk")
+        ]
+    );
+    for dir in [&home, &images] {
+        mode(dir, 0o711);
+    }
+    mode(&place.at("base"), 0o644);
+    assert_eq!(told(), [place.at("disk")]);
+    assert!(!may_ask || !opens());
+    mode(&place.at("disk"), 0o666);
+    assert_eq!(told(), Vec::<PathBuf>::new());
+    assert!(!may_ask || opens());
+    let wrong = place.q("doctor --as-user no-such-user").with(2);
+    assert!(wrong.err.contains("no-such-user"), "{}", wrong.err);
+}
+
+#[test]
+fn a_protection_that_was_cut_off_is_finished_or_taken_back() {
+    let Some(place) = Place::new() else { return };
+    place.create("", "base", "4M");
+    place.overlay("base", "disk");
+    let mode = || fs::metadata(place.at("base")).unwrap().permissions().mode() & 0o777;
+    let before = mode();
+    for (way, then) in [("finish", 0o444), ("roll-back", before)] {
+        fs::set_permissions(place.at("base"), fs::Permissions::from_mode(before)).unwrap();
+        place.q("protect base --yes").with(0);
+        assert_eq!(mode(), 0o444);
+        // The end of it was never written down.
+        let journal = place.dir.path().join("state/qanopy/journal.jsonl");
+        let told = fs::read_to_string(&journal).unwrap();
+        let mut lines: Vec<&str> = told.lines().collect();
+        assert!(lines.pop().unwrap().contains("\"done\""));
+        fs::write(&journal, lines.join("\n") + "\n").unwrap();
+        assert_eq!(place.about("base"), ["interrupted"]);
+        let open = place.q("recover --json").with(0).result();
+        let id = &open["entries"][0]["id"];
+        place.q(&format!("recover {id} --{way} --yes")).with(0);
+        assert_eq!(mode(), then);
+        assert_eq!(place.findings(), Vec::<Value>::new());
     }
 }

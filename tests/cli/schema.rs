@@ -122,6 +122,8 @@ const LINES: &[&str] = &[
     "relink three.qcow2 --to two.qcow2 -y",
     "relink three.qcow2 --to two.qcow2 -y",
     "amend three.qcow2 --lazy-refcounts on -y",
+    "protect three.qcow2 -y",
+    "protect three.qcow2 --mode 644 -y",
     "squash two.qcow2 -y",
     "flatten three.qcow2 --in-place -y",
     "clone three.qcow2 four.qcow2 -y",

@@ -22,6 +22,7 @@ mod luks_new;
 mod machines;
 mod meanwhile;
 mod moving;
+mod protect;
 mod rebase;
 mod recovery;
 mod relink;

@@ -182,6 +182,12 @@ fn operations() -> Vec<Op> {
                 },
             })
         }),
+        op("protect", None, |dir| {
+            Request::Protect(ops::Protect {
+                image: dir.join("top"),
+                mode: None,
+            })
+        }),
         op("bitmap", None, |dir| {
             Request::Bitmap(ChangeBitmap {
                 image: dir.join("top"),

@@ -1,19 +1,21 @@
 //! The pure step: what keys and answers lead to.
 
+use qanopy::doctor::{Finding, Sure};
 use qanopy::forest::{Problem, ProblemKind};
 use qanopy::image::{CarriedBitmaps, Compression, Measure, Preallocation, Qcow2Options};
 use qanopy::ops::{
     AmendImage, BitmapAction, Branch, ChangeBitmap, ChangeSnapshot, CloneImage, Commit,
-    ConvertForm, CreateRaw, Direction, Discard, EffectKind, Error, Export, Flatten, ImageOptions,
-    Import, Leftover, MoveImages, NewSize, Note, NoteKind, Outcome, Rebase, RedoEntry, Reflink,
-    RemoveLeftovers, RepairImage, Request, Resize, Restore, Siblings, SnapshotAction, SnapshotName,
-    Squash, UndoEntry, Unlink,
+    ConvertForm, CreateRaw, Direction, Discard, EffectKind, EmptyTrash, Error, Export, Flatten,
+    ImageOptions, Import, Leftover, MoveImages, NewSize, Note, NoteKind, Outcome, Protect, Rebase,
+    RedoEntry, Reflink, Remedy, RemoveLeftovers, RepairImage, Request, Resize, Restore, Siblings,
+    SnapshotAction, SnapshotName, Squash, UndoEntry, Unlink,
 };
 use qanopy::tui::testing::{
     Completions, Dialog, Effect, FieldName, Filter, Interrupted, JobState, Measured, Msg, Places,
     Work, update,
 };
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::app_harness::{
@@ -1213,6 +1215,59 @@ fn what_helps_stands_beside_each_line_of_the_health_pane_and_enter_does_it() {
         "lost.qcow2",
         "from there to the one with problems"
     );
+}
+
+/// A finding about a file, with what helps.
+fn finding(name: &'static str, path: &str, fix: impl Into<Request>) -> Finding {
+    Finding {
+        name,
+        why: "It matters.",
+        path: path.into(),
+        node: None,
+        what: format!("Something is wrong with {path}."),
+        sure: Sure::Likely,
+        fixes: vec![Remedy::ask(fix)],
+    }
+}
+
+#[test]
+fn what_the_doctor_finds_stands_in_the_health_pane_of_the_image_and_of_all_others() {
+    let mut harness = harness();
+    let examines = |harness: &AppHarness| {
+        let mut asked = harness.asked.iter();
+        asked.any(|effect| matches!(effect, Effect::Examine(_)))
+    };
+    assert!(!examines(&harness), "not before machines are known");
+    harness.send(Msg::Machines(Arc::default()));
+    assert!(examines(&harness));
+    let protect = |image: &str| Protect {
+        image: image.into(),
+        mode: None,
+    };
+    let emptied = EmptyTrash {
+        entries: vec!["one".to_owned()],
+    };
+    harness.send(Msg::Examined(vec![
+        finding(
+            "old-version",
+            "/vm/Overlay-1A.qcow2",
+            protect("/vm/Overlay-1A.qcow2"),
+        ),
+        finding("old-trash", "/vm/.qanopy-trash", emptied),
+    ]));
+    harness.go_to("Overlay-1A.qcow2");
+    harness.press("6");
+    let screen = harness.screen();
+    assert!(screen.contains("(likely) It matters."), "{screen}");
+    assert!(screen.contains("1 finding about other files:"), "{screen}");
+    harness.press("<enter>");
+    assert_eq!(harness.planned().1, protect("/vm/Overlay-1A.qcow2").into());
+    harness.press("<esc>1");
+    harness.go_to("Overlay-1B.qcow2");
+    harness.press("6");
+    let screen = harness.screen();
+    assert!(screen.contains("2 findings about other files:"), "{screen}");
+    assert!(screen.contains("Overlay-1A.qcow2: old-version"), "{screen}");
 }
 
 /// The passphrase that is held for a new image, with that image.

@@ -2,6 +2,7 @@
 //! about to be replaced by another. The bytes of the file are the caller's business.
 
 use std::ffi::CStr;
+use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use super::printable::printable_bytes;
 const MAX_XATTR: usize = 64 << 10;
 
 /// The access control list; the mode's group bits are its mask.
-const POSIX_ACL: &CStr = c"system.posix_acl_access";
+pub(super) const POSIX_ACL: &CStr = c"system.posix_acl_access";
 
 /// What became of a file's attributes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,6 +55,15 @@ pub fn copy_attributes(from: &dyn HostFile, to: &dyn HostFile) -> AttributesKept
     copy_owner_and_mode(&source, &target, &mut kept);
     copy_xattrs(&source, &target, &mut kept);
     kept
+}
+
+/// Gives a file these permission bits.
+///
+/// # Errors
+/// The system's: only its owner and root may. `Unsupported` where there is no file of the system behind it.
+pub fn set_mode(file: &dyn HostFile, mode: u32) -> io::Result<()> {
+    let fd = file.fd().ok_or(io::ErrorKind::Unsupported)?;
+    Ok(fchmod(fd, Mode::from_raw_mode(mode))?)
 }
 
 /// Lets those read `to` who may read every one of `from`, of which it holds a part, and nobody whom the

@@ -15,7 +15,8 @@
 //! | `reflink` | FICLONERANGE, which needs `unsafe` |
 //! | `holders` | which process has a file open |
 //! | `own` | which files this process has locked, and for what |
-//! | `attributes` | owner, mode and extended attributes of a file that is replaced |
+//! | `attributes` | owner, mode and extended attributes of a file |
+//! | `user` | a user, and what the permissions of a file let them do |
 //! | `process` | which process this is, and whether it still runs |
 //! | `io_text` | what a failed call says, in words |
 //! | `printable` | names made safe for a terminal and for a shell |
@@ -36,8 +37,9 @@ mod real;
 mod real_file;
 mod reflink;
 mod stat;
+mod user;
 
-pub use attributes::{AttributesKept, copy_attributes, limit_readers};
+pub use attributes::{AttributesKept, copy_attributes, limit_readers, set_mode};
 pub use device::{Volume, volume_of};
 pub use file::{Access, Cloned, HostFile, Segment};
 pub use holder::Holder;
@@ -50,3 +52,4 @@ pub use printable::{misleads, printable, printable_bytes, printable_lines, shell
 pub use process::{Maker, effective_user, is_running, keep_out_of_dumps, this_process};
 pub use real::RealHost;
 pub use stat::{FileId, FileKind, Stat};
+pub use user::{User, Wish};

@@ -33,6 +33,7 @@ fn is_touched(kind: EffectKind) -> bool {
         | EffectKind::Relinks
         | EffectKind::Moves
         | EffectKind::Updates
+        | EffectKind::Chmods
         | EffectKind::Grows
         | EffectKind::Drops
         | EffectKind::Empties

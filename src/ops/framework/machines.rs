@@ -209,6 +209,7 @@ fn is_changed(kind: EffectKind) -> bool {
         | EffectKind::Empties
         | EffectKind::Breaks => true,
         EffectKind::Reads
+        | EffectKind::Chmods
         | EffectKind::Creates
         | EffectKind::Restores
         | EffectKind::Moves

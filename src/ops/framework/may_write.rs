@@ -23,7 +23,8 @@ pub(in crate::ops) fn refuse_unwritable(plan: &mut Plan) {
     for effect in plan.effects.clone() {
         let path = effect.path;
         match effect.kind {
-            EffectKind::Reads | EffectKind::Breaks => {}
+            // Whose file it is decides, not who may write it: its own planning looks.
+            EffectKind::Reads | EffectKind::Breaks | EffectKind::Chmods => {}
             EffectKind::Creates | EffectKind::Restores => {
                 refuse_folder(plan, host, folder(&path));
             }

@@ -74,6 +74,8 @@ pub enum EffectKind {
     Moves,
     /// Only its tables change: its guest content stays.
     Updates,
+    /// Only its permission bits change: its guest content stays.
+    Chmods,
     /// Its disk becomes longer: its guest content stays up to the old end.
     Grows,
     /// Loses an internal snapshot or what a dirty bitmap says, its guest content stays.
@@ -102,6 +104,7 @@ impl EffectKind {
             Self::Relinks => "relinks",
             Self::Moves => "moves",
             Self::Updates => "updates",
+            Self::Chmods => "chmods",
             Self::Grows => "grows",
             Self::Drops => "drops",
             Self::Empties => "empties",
@@ -120,7 +123,12 @@ impl EffectKind {
             Self::Reads => None,
             Self::Creates | Self::Restores => Some('+'),
             Self::Writes | Self::Preserves | Self::Empties => Some('≈'),
-            Self::Relinks | Self::Moves | Self::Updates | Self::Grows | Self::Drops => Some('~'),
+            Self::Relinks
+            | Self::Moves
+            | Self::Updates
+            | Self::Chmods
+            | Self::Grows
+            | Self::Drops => Some('~'),
             Self::Breaks => Some('!'),
             Self::Trashes | Self::Deletes => Some('✗'),
         }

@@ -83,6 +83,8 @@ requests! {
     Move(MoveImages),
     /// Make an image of another version, refcount width or feature.
     Amend(AmendImage),
+    /// Let nobody write an image, or give it a mode.
+    Protect(Protect),
     /// Have other passphrases open an image that is encrypted with LUKS.
     KeySlot(ChangeKeySlot),
     /// Do something with a dirty bitmap of an image.

@@ -33,9 +33,11 @@ fn tone(kind: EffectKind) -> Tone {
     match kind {
         EffectKind::Reads => Tone::Quiet,
         EffectKind::Creates | EffectKind::Preserves | EffectKind::Restores => Tone::Good,
-        EffectKind::Relinks | EffectKind::Moves | EffectKind::Updates | EffectKind::Grows => {
-            Tone::Plain
-        }
+        EffectKind::Relinks
+        | EffectKind::Moves
+        | EffectKind::Updates
+        | EffectKind::Chmods
+        | EffectKind::Grows => Tone::Plain,
         EffectKind::Writes | EffectKind::Empties | EffectKind::Drops | EffectKind::Trashes => {
             Tone::Warning
         }

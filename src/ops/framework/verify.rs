@@ -47,6 +47,7 @@ fn means(kind: EffectKind) -> Means {
         | EffectKind::Preserves
         | EffectKind::Relinks
         | EffectKind::Updates
+        | EffectKind::Chmods
         | EffectKind::Empties => Means::Same,
         EffectKind::Moves => Means::SameElsewhere,
         EffectKind::Grows => Means::SameUpToTheEnd,

@@ -17,14 +17,16 @@ pub(super) fn ask(app: &mut App, effects: &mut Vec<Effect>) {
     effects.push(Effect::Machines(Arc::clone(&app.forest)));
 }
 
-/// Asks for them since files have changed, unless that was done a moment ago.
-pub(super) fn ask_again(app: &mut App, effects: &mut Vec<Effect>) {
+/// Asks for them since files have changed, unless that was done a moment ago; tells whether it did.
+pub(super) fn ask_again(app: &mut App, effects: &mut Vec<Effect>) -> bool {
     let asked = app.session.machines_asked;
     // A clock that was set back tells nothing.
     let ago = asked.and_then(|asked| app.now().duration_since(asked).ok());
-    if ago.is_none_or(|ago| ago >= AGAIN) {
+    let is_due = ago.is_none_or(|ago| ago >= AGAIN);
+    if is_due {
         ask(app, effects);
     }
+    is_due
 }
 
 /// Takes in the answer: it stays with every forest that comes later. What could not be asked is told in the log,

@@ -12,6 +12,7 @@
 
 mod cursor;
 mod dialogs;
+mod doctor;
 mod jobs;
 mod keys;
 mod machines;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::forest::{Forest, NodeId};
 use crate::ops::{
-    ChangeSnapshot, Commit, CommittedLayer, RedoEntry, Remedy, Request, Revert, Siblings,
+    ChangeSnapshot, Commit, CommittedLayer, Protect, RedoEntry, Remedy, Request, Revert, Siblings,
     SnapshotAction, SnapshotName, Squash, UndoEntry,
 };
 use crate::tui::detail_pane::Tab;
@@ -43,6 +43,11 @@ pub(super) fn squash(ui: &mut Ui, effects: &mut Vec<Effect>) {
         let direction = None;
         Squash { layer, direction }.into()
     });
+}
+
+/// Nobody may write an image any more.
+pub(super) fn protect(ui: &mut Ui, effects: &mut Vec<Effect>) {
+    ask_of_target(ui, effects, |image| Protect { image, mode: None }.into());
 }
 
 /// A flat copy of an image, or of the snapshot under the cursor.

@@ -104,6 +104,7 @@ pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
         Action::Measure => measure(ui, effects),
         Action::Revert => operations::revert(ui, effects),
         Action::Squash => operations::squash(ui, effects),
+        Action::Protect => operations::protect(ui, effects),
         Action::KeySlots => fill(ui, FormKind::KeySlots, effects),
         Action::Amend => fill(ui, FormKind::Amend, effects),
         Action::Bitmaps => open::list(ui, menus::bitmaps(&ui.app)),

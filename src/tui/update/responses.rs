@@ -21,7 +21,7 @@ use crate::tui::ui::Ui;
 use crate::units;
 
 use super::settle::{refresh_preview, replace_forest};
-use super::{dialogs, jobs, keys, machines, menus, scan};
+use super::{dialogs, doctor, jobs, keys, machines, menus, scan};
 
 /// The forest that a scan's finds go to: the one that is shown, or, where that is scanned anew, the next.
 fn scanned(app: &mut App) -> &mut Forest {
@@ -69,7 +69,9 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
                 let app = &mut ui.app;
                 app.detail.asked = None;
                 app.detail.map_asked = None;
-                machines::ask_again(app, effects);
+                if !machines::ask_again(app, effects) {
+                    doctor::ask(app, effects);
+                }
                 effects.push(Effect::Remember(Arc::clone(&app.forest)));
                 scan::look_at_changed(app, effects);
             }
@@ -155,7 +157,11 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
                 dialog.entries = Some(entries);
             }
         }
-        Msg::Machines(machines) => machines::take(app, machines),
+        Msg::Machines(machines) => {
+            machines::take(app, machines);
+            doctor::ask(app, effects);
+        }
+        Msg::Examined(findings) => doctor::take(app, findings, effects),
         Msg::Interrupted(query_id, found) => interrupted(ui, query_id, &found),
         Msg::Measured(query_id, found) => {
             if let Some(Dialog::Measure(dialog)) = ui.dialogs.top_mut()

@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
+use crate::doctor;
 use crate::forest::{Forest, ScanOptions, refreshed};
 use crate::host::{Host, io_text, printable};
 use crate::image::{Format, Keys, Passphrases};
@@ -288,6 +289,11 @@ impl Workers {
                 let places = machines::Places::here(Arc::clone(&me.host), forest.folders());
                 drop(forest);
                 me.answer(Msg::Machines(Arc::new(Machines::ask(places))));
+            }),
+            Effect::Examine(forest) => self.spawn(move || {
+                let looked_in = LookedIn::within(me.scan.roots.clone());
+                let context = me.context(forest, looked_in);
+                me.answer(Msg::Examined(doctor::examine_further(&context)));
             }),
             Effect::Interrupted(query_id, forest) => self.spawn(move || {
                 let found =

@@ -37,6 +37,7 @@ pub(super) fn variants(forest: &Forest, request: &Request) -> Vec<Variant> {
         | Request::Flatten(_)
         | Request::Move(_)
         | Request::Amend(_)
+        | Request::Protect(_)
         | Request::KeySlot(_)
         | Request::Bitmap(_)
         | Request::Clone(_)
