@@ -82,6 +82,12 @@ fn text_of(node: Node<'_, '_>, name: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
+/// The name of an element, by which libvirt calls files as well, so that it allows none with a `/`.
+fn file_name(node: Node<'_, '_>) -> Result<String, XmlError> {
+    let name = text_of(node, "name").filter(|name| !name.contains('/') && name != "..");
+    name.ok_or(XmlError::Without("name"))
+}
+
 /// Reads a domain: `dumpxml`, or a file that libvirt keeps.
 ///
 /// # Errors
@@ -93,7 +99,7 @@ pub(super) fn domain(text: &str) -> Result<Domain, XmlError> {
     let node = root.descendants().find(|node| node.has_tag_name("domain"));
     let node = node.ok_or(XmlError::Without("domain"))?;
     Ok(Domain {
-        name: text_of(node, "name").ok_or(XmlError::Without("name"))?,
+        name: file_name(node)?,
         id: text_of(node, "uuid"),
         disks: disks(node),
     })
@@ -401,6 +407,8 @@ mod tests {
             "\0",
             "<domain/>",
             "<x><name>a</name></x>",
+            "<domain><name>../../etc</name></domain>",
+            "<domain><name>..</name></domain>",
         ] {
             assert!(domain(text).is_err(), "{text:?}");
             assert!(snapshot(text).is_err(), "{text:?}");

@@ -74,10 +74,7 @@ pub(in crate::ops) fn extend_line(stat: &Stat, more: u64) -> String {
 pub(in crate::ops) fn judge(plan: &mut Plan) {
     let mut refused = Vec::new();
     for effect in &plan.effects {
-        if !matches!(
-            effect.kind,
-            EffectKind::Trashes | EffectKind::Deletes | EffectKind::Moves
-        ) {
+        if !effect.kind.leaves() {
             continue;
         }
         let Some(stat) = stat_of(plan.host(), &effect.path) else {

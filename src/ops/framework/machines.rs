@@ -186,15 +186,7 @@ pub(in crate::ops) fn warn_of_owner(plan: &mut Plan, base: &Node, new: &Path) {
 }
 
 fn is_done_to(kind: EffectKind) -> bool {
-    is_taken(kind) || is_changed(kind)
-}
-
-/// Whether the file is not at its place afterwards.
-fn is_taken(kind: EffectKind) -> bool {
-    matches!(
-        kind,
-        EffectKind::Trashes | EffectKind::Deletes | EffectKind::Moves
-    )
+    kind.leaves() || is_changed(kind)
 }
 
 /// Whether what the file shows, holds or is built on is another afterwards.
@@ -275,7 +267,7 @@ fn harm(plan: &Plan, effect: &Effect, Use { machine, part }: Use<'_>) -> Option<
     if machine.state == MachineState::Running && is_told(plan) {
         return None;
     }
-    if is_taken(kind) && !comes_again(plan, &effect.path) {
+    if kind.leaves() && !comes_again(plan, &effect.path) {
         let what = printable(part.to_string());
         return Some(format!(
             "{path} is {what} of {who}, which needs it at its place: take it out of the machine first"

@@ -93,6 +93,11 @@ pub enum EffectKind {
 }
 
 impl EffectKind {
+    /// Whether the file is not at its place afterwards.
+    pub(in crate::ops) fn leaves(self) -> bool {
+        matches!(self, Self::Trashes | Self::Deletes | Self::Moves)
+    }
+
     /// The word that starts its line in a plan.
     #[must_use]
     pub fn verb(self) -> &'static str {

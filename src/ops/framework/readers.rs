@@ -143,16 +143,10 @@ pub(in crate::ops) fn is_understood(plan: &mut Plan, forest: &Forest, node: &Nod
 pub(in crate::ops) fn tell_names_left(plan: &mut Plan) {
     let context = plan.context().clone();
     let (host, forest) = (context.host.as_ref(), context.forest.as_ref());
-    let leaves = |kind| {
-        matches!(
-            kind,
-            EffectKind::Trashes | EffectKind::Deletes | EffectKind::Moves
-        )
-    };
     let gone: Vec<&Path> = plan
         .effects
         .iter()
-        .filter(|effect| leaves(effect.kind))
+        .filter(|effect| effect.kind.leaves())
         .map(|effect| effect.path.as_path())
         .collect();
     let mut warnings = Vec::new();
