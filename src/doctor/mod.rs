@@ -19,6 +19,7 @@ mod finder;
 mod finding;
 mod half_made;
 mod machine_disk_gone;
+mod moved_folder;
 mod name_leads_astray;
 mod not_permitted;
 mod odd_size;

@@ -93,7 +93,7 @@ pub use reading::{ReadOptions, Reading, open_to_read};
 pub use rebase::Rebase;
 pub use recover::RecoverEntry;
 pub use redo::RedoEntry;
-pub use relink::request::{PutBackLink, Relink, Unlink};
+pub use relink::request::{Link, PutBackLink, Relink, RelinkSeveral, Unlink};
 pub use remove_leftovers::{Leftover, RemoveLeftovers, leftovers};
 pub use repair::{RepairAction, RepairImage};
 pub use resize::Resize;

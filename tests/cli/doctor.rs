@@ -678,3 +678,58 @@ fn a_protection_that_was_cut_off_is_finished_or_taken_back() {
         assert_eq!(place.findings(), Vec::<Value>::new());
     }
 }
+
+#[test]
+fn all_images_that_name_a_folder_which_has_moved_are_relinked_by_one_plan() {
+    let Some(place) = Place::new() else { return };
+    for folder in ["old", "other", "vm"] {
+        fs::create_dir(place.at(folder)).unwrap();
+    }
+    let on = |base: &str, name: &str| place.overlay(&place.at(base).display().to_string(), name);
+    place.create("", "old/one", "4M");
+    place.qemu.io("old/one", &["write -P 1 0 64k"]);
+    on("old/one", "old/two");
+    place.qemu.io("old/two", &["write -P 2 64k 64k"]);
+    let tops = ["vm/a", "vm/b", "vm/c"];
+    for (base, top) in [("one", tops[0]), ("two", tops[1]), ("two", tops[2])] {
+        on(&format!("old/{base}"), top);
+        place.qemu.io(top, &["write -P 3 128k 64k"]);
+    }
+    // A file of the same name, which is another disk.
+    place.create("", "other/one", "16M");
+    let shown = tops.map(|top| place.qemu.digest(top));
+    assert_eq!(place.findings(), Vec::<Value>::new());
+    fs::rename(place.at("old"), place.at("new")).unwrap();
+    let all = place.findings();
+    let moved = all.iter().filter(|one| text(one, "kind") == "moved-folder");
+    let [one] = &moved.collect::<Vec<_>>()[..] else {
+        panic!("{all:?}")
+    };
+    let told = text(one, "message");
+    assert!(told.contains("4 images name 2 files in "), "{told}");
+    // The best first, with its reasons.
+    let at = |part: &str| told.find(part).unwrap_or_else(|| panic!("{part}: {told}"));
+    assert!(at("new has those of 4 images, 4 of them") < at("other has those of 2 images, 0"));
+    assert_eq!(text(one, "sure"), "likely");
+    // A guess is not made unasked.
+    let told = place.q("doctor --fix-safe -n --json").with(3).result();
+    assert_eq!(told["fixes"], serde_json::json!([]));
+    let told = place
+        .q("doctor --fix moved-folder --yes --json")
+        .with(0)
+        .result();
+    assert_eq!(told["fixes"].as_array().unwrap().len(), 1);
+    assert_eq!(tops.map(|top| place.qemu.digest(top)), shown);
+    for image in ["new/two", "vm/a", "vm/b", "vm/c"] {
+        let named = text(&place.info(image), "backing-filename");
+        assert!(named.contains("/new/"), "{named}");
+        place.is_clean(image);
+    }
+    place.q("undo --yes").with(0);
+    for image in ["new/two", "vm/a", "vm/b", "vm/c"] {
+        let named = text(&place.info(image), "backing-filename");
+        assert!(named.contains("/old/"), "{named}");
+    }
+    place.q("redo --yes").with(0);
+    assert_eq!(tops.map(|top| place.qemu.digest(top)), shown);
+}

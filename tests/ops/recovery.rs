@@ -18,9 +18,9 @@ use qanopy::ops::journal::Journal;
 use qanopy::ops::{
     self, AmendImage, BackingStyle, BitmapAction, Branch, ChangeBitmap, ChangeSnapshot, CloneImage,
     Commit, CommittedLayer, Confirm, Direction, EmptyTrash, Export, Flatten, ImageOptions, Import,
-    MoveImages, NewSize, NoteKind, Plan, Rebase, RecoverEntry, Recovery, RedoEntry, RefusalKind,
-    Relink, RemoveLeftovers, RepairAction, RepairImage, Request, Resize, Restore, Revert, Siblings,
-    SnapshotAction, SnapshotName, Squash, UndoEntry, trash,
+    Link, MoveImages, NewSize, NoteKind, Plan, Rebase, RecoverEntry, Recovery, RedoEntry,
+    RefusalKind, Relink, RelinkSeveral, RemoveLeftovers, RepairAction, RepairImage, Request,
+    Resize, Restore, Revert, Siblings, SnapshotAction, SnapshotName, Squash, UndoEntry, trash,
 };
 use serde_json::Value;
 use support::faults::{Calls, Fault, FaultyHost, Then};
@@ -557,6 +557,26 @@ fn an_image_is_built_on_the_new_base_or_on_the_old_one() {
             },
             back: Back::AsBefore,
         },
+    );
+    prove(
+        "relink several",
+        &Case {
+            build: &chain,
+            request: &|dir| {
+                let links = ["low", "other"].map(|image| {
+                    let image = dir.join(format!("{image}.qcow2"));
+                    Link::To(Relink::onto(&image, &dir.join("copy.qcow2")))
+                });
+                RelinkSeveral {
+                    links: links.to_vec(),
+                }
+                .into()
+            },
+            back: Back::AsBefore,
+        }
+        .after(&|dir| {
+            fs::copy(dir.join("root.qcow2"), dir.join("copy.qcow2")).unwrap();
+        }),
     );
     prove(
         "build on something",

@@ -70,6 +70,8 @@ requests! {
     Unlink(Unlink),
     /// Have an image's header name again what it named before a relink.
     PutBackLink(PutBackLink),
+    /// Change what the headers of several images say about their backing files, all by one plan.
+    RelinkSeveral(RelinkSeveral),
     /// Make the disk of an image longer or shorter.
     Resize(Resize),
     /// Build an image on another one, and keep what it shows: it receives what would show otherwise.

@@ -6,6 +6,7 @@ mod base_match;
 mod header;
 mod put_back;
 pub(super) mod request;
+mod several;
 mod unlink;
 
 use std::ffi::OsString;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 use crate::forest::{Forest, Location, Node};
 use crate::host::{Access, LockSet, printable};
-use crate::image::{self, BackingName, Format};
+use crate::image::{self, BackingName, Format, ImageFile};
 
 use super::framework::built_on::BuiltOn;
 use super::framework::format::{name, shown};
@@ -103,50 +104,57 @@ impl Operation for Relink {
 
 /// Plans to change what the image's header says about its backing file.
 fn plan_relink(plan: &mut Plan, request: &Relink) {
+    if let Some(job) = link(plan, request) {
+        plan.undo = undo(plan);
+        plan.job = Some(Arc::new(job));
+    }
+}
+
+/// Says in the plan what that does to the image, and how it is taken back; none where it is refused.
+fn link(plan: &mut Plan, request: &Relink) -> Option<RelinkJob> {
     let context = plan.context().clone();
     let forest = context.forest.as_ref();
     plan.title = format!("Relink {}", name(&request.image));
     let node = match resolve::named(&context, &request.image) {
         Ok(node) => node,
-        Err(sentence) => return plan.refuse_for(sentence),
+        Err(sentence) => {
+            plan.refuse_for(sentence);
+            return None;
+        }
     };
     if !fit(plan, node) {
-        return;
+        return None;
     }
     let recorded = node
         .backing
         .as_ref()
         .map(|backing| backing.name().to_os_string());
     if recorded.is_none() && request.base.is_none() {
-        return plan.refuse(
+        plan.refuse(
             RefusalKind::NotInChain,
             format!(
                 "{} is built on nothing: say which image it is to be built on",
                 shown(&node.path)
             ),
         );
+        return None;
     }
-    let Some(base) = target(plan, &context, forest, node, request.base.as_deref()) else {
-        return;
-    };
-    let Some(format) = format_of(plan, node, base, request) else {
-        return;
-    };
+    let base = target(plan, &context, forest, node, request.base.as_deref())?;
+    let format = format_of(plan, node, base, request)?;
     let moves = node.parent != Some(base.id);
     let now = recorded.clone();
-    let Some(recorded) = new_name(plan, node, base, recorded, request, moves) else {
-        return;
-    };
+    let recorded = new_name(plan, node, base, recorded, request, moves)?;
     // Recorded anew, the name lies where libvirt looks for it.
     let is_far = node.info().is_some_and(|info| info.backing_name_is_far);
     let is_the_same =
         !moves && now.as_ref() == Some(&recorded) && node.backing_format() == Some(&format);
     if is_the_same && !is_far {
-        return plan.refuse_as_done(format!(
+        plan.refuse_as_done(format!(
             "{} records {} as the {format} image it is built on already",
             shown(&node.path),
             printable(&recorded)
         ));
+        return None;
     }
 
     plan.title = if moves {
@@ -168,15 +176,14 @@ fn plan_relink(plan: &mut Plan, request: &Relink) {
     let on = (moves && plan.host().stat(&base.path).is_ok())
         .then(|| BuiltOn::ask(plan, &base.path, &node.path, Compare::Header));
     plan.roll_back = Some(back(node, &request.image));
-    plan.undo = undo(plan);
     header::push_command(plan, node, &recorded, &format);
-    plan.job = Some(Arc::new(RelinkJob {
+    Some(RelinkJob {
         image: node.path.clone(),
         base: Some(base.path.clone()),
         recorded,
         format: Some(format),
         on,
-    }));
+    })
 }
 
 /// The image it is going to be built on.
@@ -300,6 +307,14 @@ struct RelinkJob {
     on: Option<BuiltOn>,
 }
 
+impl RelinkJob {
+    /// Changes the header, in one write.
+    fn record(&self, file: &ImageFile) -> Result<(), Error> {
+        image::record_backing(file, &self.recorded, self.format.as_ref())
+            .map_err(|error| Error::of_image(format!("{error}. Its old header is in place"), error))
+    }
+}
+
 impl Job for RelinkJob {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
@@ -310,11 +325,8 @@ impl Job for RelinkJob {
             on.hold(host, &mut locking)?;
         }
         let locks = locking.settle(plan)?;
-        let file = file.file(&locks);
         progress.enter(Phase::Switch, 0);
-        image::record_backing(&file, &self.recorded, self.format.as_ref()).map_err(|error| {
-            Error::of_image(format!("{error}. Its old header is in place"), error)
-        })?;
+        self.record(&file.file(&locks))?;
         let undo = match plan.undo {
             Undo::Possible(_) => plan.roll_back.clone(),
             Undo::Impossible(_) => None,

@@ -76,22 +76,34 @@ impl Operation for PutBackLink {
 
 /// Plans to have the header name what it named before.
 fn plan_put_back(plan: &mut Plan, request: &PutBackLink) {
+    if let Some(job) = link_back(plan, request) {
+        plan.undo = undo(plan);
+        plan.job = Some(Arc::new(job));
+    }
+}
+
+/// Says in the plan what that does to the image, and how it is taken back; none where it is refused.
+pub(super) fn link_back(plan: &mut Plan, request: &PutBackLink) -> Option<RelinkJob> {
     let context = plan.context().clone();
     let forest = context.forest.as_ref();
     plan.title = format!("Relink {} to what it named before", name(&request.image));
     let node = match resolve::named(&context, &request.image) {
         Ok(node) => node,
-        Err(sentence) => return plan.refuse_for(sentence),
+        Err(sentence) => {
+            plan.refuse_for(sentence);
+            return None;
+        }
     };
     if !fit(plan, node) {
-        return;
+        return None;
     }
     let recorded = printable(&request.recorded);
     if request.is_recorded_in(node) {
-        return plan.refuse_as_done(format!(
+        plan.refuse_as_done(format!(
             "{} names {recorded} already, as it did before",
             shown(&node.path)
         ));
+        return None;
     }
     let format = request.format.as_ref().map(Format::name);
     let text = format!(
@@ -120,17 +132,16 @@ fn plan_put_back(plan: &mut Plan, request: &PutBackLink) {
     }
     claim(plan, &node.path, LockSet::ReadWrite);
     plan.roll_back = Some(back(node, &request.image));
-    plan.undo = undo(plan);
     if let Some(format) = &request.format {
         header::push_command(plan, node, &request.recorded, format);
     }
-    plan.job = Some(Arc::new(RelinkJob {
+    Some(RelinkJob {
         image: node.path.clone(),
         base: named.file().map(Path::to_path_buf),
         recorded: request.recorded.clone(),
         format: request.format.clone(),
         on,
-    }));
+    })
 }
 
 impl PutBackLink {

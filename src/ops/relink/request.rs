@@ -41,7 +41,54 @@ pub struct PutBackLink {
     pub format: Option<Format>,
 }
 
+/// Change what the headers of several images say about their backing files, all by one plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelinkSeveral {
+    /// Each image once.
+    pub links: Vec<Link>,
+}
+
+/// What the header of one of several images is to say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Link {
+    /// This.
+    To(Relink),
+    /// What it said before.
+    Back(PutBackLink),
+}
+
+impl Link {
+    /// What a request for one image asks for.
+    pub(super) fn of(request: Request) -> Option<Self> {
+        match request {
+            Request::Relink(relink) => Some(Self::To(relink)),
+            Request::PutBackLink(back) => Some(Self::Back(back)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn into_request(self) -> Request {
+        match self {
+            Self::To(relink) => relink.into(),
+            Self::Back(back) => back.into(),
+        }
+    }
+
+    pub(super) fn is_done(&self, half: &Half<'_>) -> bool {
+        match self {
+            Self::To(relink) => relink.is_done(half),
+            Self::Back(back) => back.is_done(half),
+        }
+    }
+}
+
 impl Relink {
+    /// To build an overlay on this image; how its name is recorded stays.
+    #[must_use]
+    pub fn onto(overlay: &Path, base: &Path) -> Self {
+        Self::format_left_open(overlay, Some(base.to_path_buf()))
+    }
+
     fn format_left_open(overlay: &Path, base: Option<PathBuf>) -> Self {
         Self {
             image: overlay.to_path_buf(),

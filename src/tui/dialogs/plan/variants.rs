@@ -32,6 +32,7 @@ pub(super) fn variants(forest: &Forest, request: &Request) -> Vec<Variant> {
         | Request::Relink(_)
         | Request::Unlink(_)
         | Request::PutBackLink(_)
+        | Request::RelinkSeveral(_)
         | Request::Resize(_)
         | Request::Rebase(_)
         | Request::Flatten(_)
