@@ -6,7 +6,7 @@ use crate::support::planning;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use planning::{context, execute, execute_request, words};
@@ -14,6 +14,7 @@ use qanopy::host::{Access, Host, RealHost};
 use qanopy::image::{
     Amendment, CarriedBitmaps, Format, ImageFile, NoProgress, Preallocation, SparseSize,
 };
+use qanopy::machines::{Disk, Machine, MachineState, Machines, NamedFile};
 use qanopy::ops::journal::Journal;
 use qanopy::ops::{
     self, AmendImage, BackingStyle, BitmapAction, Branch, ChangeBitmap, ChangeSnapshot, CloneImage,
@@ -444,6 +445,28 @@ fn a_layer_that_is_squashed_goes_in_the_direction_that_was_chosen() {
     );
 }
 
+/// The machine `web`, whose definition says what its disk is built on.
+fn with_pinned_disk(disk: PathBuf, base: PathBuf) -> Machine {
+    let named = |path| NamedFile { path, file: None };
+    Machine {
+        product: "libvirt",
+        place: "qemu:///system".to_owned(),
+        name: "web".to_owned(),
+        id: None,
+        state: MachineState::Off,
+        disks: vec![Disk {
+            target: "vda".to_owned(),
+            file: named(disk),
+            format: None,
+            pinned: vec![named(base)],
+            pin_ends: false,
+            read_only: false,
+        }],
+        snapshots: Vec::new(),
+        checkpoints: Vec::new(),
+    }
+}
+
 #[test]
 fn a_squash_cut_off_between_two_images_is_taken_back_for_the_one_that_moved() {
     if support::qemu().is_none() {
@@ -464,7 +487,7 @@ fn a_squash_cut_off_between_two_images_is_taken_back_for_the_one_that_moved() {
         low.filter(|_| dir.join("low.qcow2").exists())
     };
     let (log, begun) = record(&dir, &squash(&dir, "low.qcow2", Direction::Up));
-    let mut seen = [0; 2];
+    let (mut seen, mut warned) = ([0; 2], false);
     for cut in 0..=log.len() {
         let there = log.replay(&log.everything_before(cut));
         let root = fs::canonicalize(there.path()).unwrap();
@@ -475,12 +498,20 @@ fn a_squash_cut_off_between_two_images_is_taken_back_for_the_one_that_moved() {
         seen[left] += 1;
         interrupt(&root, &begun, &dir);
         let way = Recovery::RollBack;
-        let asked = plan(&root, &Request::Recover(RecoverEntry { entry: 1, way }));
+        let recover = Request::Recover(RecoverEntry { entry: 1, way });
+        // A machine that would see other bytes is told of, and nothing stays half done for its sake.
+        let mut knowing = context(Arc::new(RealHost), &root);
+        let web = with_pinned_disk(root.join("high.qcow2"), root.join("low.qcow2"));
+        knowing.know_machines(Arc::new(Machines::of(vec![web], Vec::new())));
+        let told = ops::plan(&knowing, &recover);
+        assert!(told.refusals.is_empty(), "{}", words(&told));
+        warned |= words(&told).contains("the machine web");
+        let asked = plan(&root, &recover);
         assert!(asked.refusals.is_empty(), "{}", words(&asked));
         execute(asked).unwrap();
         assert_eq!(images(&root), before);
     }
-    assert!(seen[0] > 0 && seen[1] > 0, "{seen:?}");
+    assert!(seen[0] > 0 && seen[1] > 0 && warned, "{seen:?}");
 }
 
 #[test]
@@ -880,7 +911,7 @@ fn everything(dir: &Path) -> (BTreeMap<String, String>, Vec<String>) {
     (seen, files)
 }
 
-fn home() -> Option<(tempfile::TempDir, std::path::PathBuf)> {
+fn home() -> Option<(tempfile::TempDir, PathBuf)> {
     support::qemu()?;
     let home = tempfile::tempdir().unwrap();
     let dir = fs::canonicalize(home.path()).unwrap();
@@ -1521,7 +1552,7 @@ fn some_request(dir: &Path, seed: &mut u64) -> Request {
 }
 
 /// What each image shows, by its path.
-fn views(dir: &Path) -> BTreeMap<std::path::PathBuf, String> {
+fn views(dir: &Path) -> BTreeMap<PathBuf, String> {
     let forest = own_code::scan(&own_code::real_host(), dir);
     let there = forest
         .nodes()
