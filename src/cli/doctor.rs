@@ -112,7 +112,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &DoctorArgs) -> anyhow:
         if !tried.is_empty() {
             out.line("")?;
         } else if args.is_to_fix() {
-            out.line("Nothing of that kind helps without a word of yours.")?;
+            out.line("Nothing of that kind can be done without a decision of yours.")?;
         }
         tell(out, &context, &findings)?;
     }

@@ -76,7 +76,7 @@ fn why(kind: ProblemKind) -> &'static str {
              guesses can be made to guess wrong."
         }
         ProblemKind::DirectoryDependentBacking | ProblemKind::DirectoryDependentDataFile => {
-            "Started from another directory the same guest gets another disk, or none."
+            "Started in another folder the same guest gets another disk, or none."
         }
         ProblemKind::MissingDataFile => {
             "The image holds only the tables. What the guest wrote is in that file."

@@ -155,7 +155,7 @@ fn what_is_looked_at_is_told_and_mistakes_are_answered() {
         ("help", "undo - take back the last operation"),
         ("mark 1", "Marked: "),
         ("mark 1", "Marked: nothing."),
-        ("mark", "mark and a number marks an image"),
+        ("mark", "Type mark and a number"),
         ("find Overlay-1C", "Overlay-1C.qcow2, on Overlay-1B.qcow2"),
     ] {
         let told = talk.answer(typed);

@@ -379,3 +379,40 @@ fn no_sentence_below_the_faces_holds_a_command_line_of_ours() {
     }
     assert!(found.is_empty(), "{found:#?}");
 }
+
+/// Terms of others, in which a folder is called a directory.
+const DIRECTORIES: [&str; 6] = [
+    "bitmap directory",
+    "working directory",
+    "home directory",
+    "no such file or directory",
+    "directory-dependent",
+    // What the glossary and a search for it know.
+    "directory",
+];
+
+#[test]
+fn a_folder_is_called_one_thing_in_what_people_read() {
+    let rooms: Vec<&str> = ROOMS.iter().copied().flatten().copied().collect();
+    let mut found = Vec::new();
+    for (name, code) in code_below(&rooms) {
+        // What is between quotes is every second part, as far as a line holds no quoted quote.
+        let code = without_comments(&code);
+        for text in code
+            .lines()
+            .flat_map(|line| line.split('"').skip(1).step_by(2))
+        {
+            let knows = ["tui/labels.rs", "tui/actions.rs"]
+                .iter()
+                .any(|file| name.ends_with(file));
+            let terms = &DIRECTORIES[..DIRECTORIES.len() - usize::from(!knows)];
+            let rest = terms
+                .iter()
+                .fold(text.to_owned(), |text, term| text.replace(term, ""));
+            if rest.to_lowercase().contains("director") {
+                found.push(format!("{name}: {text}"));
+            }
+        }
+    }
+    assert!(found.is_empty(), "write folder:\n{}", found.join("\n"));
+}

@@ -168,7 +168,7 @@ fn a_count_has_to_be_typed_and_be_right() {
     assert!(
         harness
             .screen()
-            .contains("for the number 1, of files that lose something for good"),
+            .contains("for the number 1: how many files lose something for good"),
         "{}",
         harness.screen()
     );

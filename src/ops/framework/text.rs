@@ -234,7 +234,7 @@ impl Plan {
                 _ => {}
             }
             if let (Confirm::Count(number), Some((_, what))) = (self.confirm, self.lost()) {
-                let text = format!("for the number {number}, of files that {what}");
+                let text = format!("for the number {number}: how many files {what}");
                 said.say(Part::Loss, "asks", &text, Tone::Danger);
             }
         }

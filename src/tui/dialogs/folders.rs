@@ -260,7 +260,7 @@ fn draw(screen: &mut Frame<'_>, app: &App, dialog: &FoldersDialog, area: Rect) {
     let listed = dialog.listed(app);
     let heading = match (listed.is_empty(), dialog.input.value()) {
         (true, "") => " type the name of a folder",
-        (true, _) => " no folder of an earlier run is called so",
+        (true, _) => " no folder that was opened before has such a name",
         (false, _) => " opened before:",
     };
     let mut lines = vec![

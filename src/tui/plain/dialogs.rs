@@ -270,9 +270,8 @@ pub(super) fn folders(talk: &mut Talk) -> io::Result<()> {
         talk.say("Opened before:")?;
         tell_rows(talk, &rows)?;
     }
-    let typed = talk.ask(
-        "Number or name of a folder to open it, add and one to open it as well, or Enter to go back:",
-    )?;
+    let typed = talk
+        .ask("Number or name of a folder (add NAME opens it beside these), or Enter to go back:")?;
     let (which, key) = match typed.strip_prefix("add ") {
         Some(which) => (which.trim(), Key::ctrl('o')),
         None => (typed.as_str(), ENTER),

@@ -181,7 +181,9 @@ fn choose(talk: &mut Talk, number: usize) -> io::Result<()> {
 /// Marks an image, or takes its mark away: what is done next is about the marked ones.
 fn mark(talk: &mut Talk, number: &str) -> io::Result<()> {
     let Ok(number) = number.parse() else {
-        return talk.say("mark and a number marks an image, or takes its mark away.");
+        return talk.say(
+            "Type mark and a number, as in mark 3: it marks that image, or takes its mark away.",
+        );
     };
     if go_to(talk, number)?.is_some() {
         talk.press(Key::char(' '))?;
