@@ -97,10 +97,19 @@ impl App {
         self.settings.keymap.key(action)
     }
 
-    /// Tells something that is wrong from the start, and keeps it in the log.
-    pub(super) fn complain(&mut self, text: &str) {
-        self.note(None, Kind::Bad, text);
-        self.warn(text);
+    /// Tells the first of what is wrong from the start, and keeps all of it in the log.
+    pub(super) fn complain(&mut self, texts: &[String]) {
+        for text in texts {
+            self.note(None, Kind::Bad, text);
+        }
+        match texts {
+            [] => {}
+            [only] => self.warn(only),
+            [first, more @ ..] => {
+                let (more, log) = (more.len(), self.key(Action::Log));
+                self.warn(format!("{log} tells this and {more} more: {first}"));
+            }
+        }
     }
 
     /// Tells something that went well, or only informs.

@@ -182,9 +182,7 @@ impl<S: Surface> Runner<S> {
     /// Draws the first frame, which waits for nothing, then asks for the first scan.
     fn begin(&mut self, warnings: &[String]) -> anyhow::Result<()> {
         self.ui.app.now = Some(SystemTime::now());
-        for warning in warnings {
-            self.ui.app.complain(warning);
-        }
+        self.ui.app.complain(warnings);
         self.screen.draw(&self.ui)?;
         let effects = update::start(&mut self.ui);
         self.execute(effects)

@@ -259,3 +259,182 @@ fn no_error_is_told_in_the_words_of_a_program() {
         assert_eq!(terminal.end(), 0);
     }
 }
+
+#[test]
+fn a_size_with_a_fraction_is_asked_for_in_the_filter_line() {
+    at_each_size(|terminal, _| {
+        terminal.press("/>0.8M");
+        terminal.see("RootBase.qcow2");
+        terminal.until("nothing smaller", |screen| {
+            !screen.contains("Overlay-1C") && screen.contains("Overlay-2A")
+        });
+        terminal.press("<esc>");
+        terminal.see("Overlay-1C");
+    });
+}
+
+#[test]
+fn the_diagram_shows_what_a_plan_does_as_well() {
+    at_each_size(|terminal, _| {
+        terminal.go_to("Overlay-3A");
+        terminal.press("D0");
+        terminal.see("1 Diagram");
+        terminal.press("X");
+        terminal.see("[ Discard ]");
+        terminal.until("the mark in the box", |screen| {
+            let mut boxes = screen.lines().take_while(|line| !line.contains("Discard"));
+            boxes.any(|line| line.contains('✗'))
+        });
+        terminal.press("<esc>");
+        terminal.see("Nothing was changed.");
+        terminal.press("0D");
+        terminal.see("1 Images");
+    });
+}
+
+#[test]
+fn a_plan_begins_with_the_gravest_and_takes_no_number_before_all_of_it_was_seen() {
+    for size in SIZES {
+        let dir = demo();
+        let root = dir.path().join("vm/rootbase");
+        // More of them than any screen has lines.
+        for number in 0..70 {
+            let copy = root.join(format!("copy-{number:02}.qcow2"));
+            std::fs::copy(root.join("Overlay-2.qcow2"), copy).unwrap();
+        }
+        let mut terminal = Terminal::open(&root, &[], size);
+        terminal.see("79 images");
+        terminal.press("/overlay-3.<enter>");
+        terminal.go_to("Overlay-3.qcow2");
+        terminal.press("C");
+        terminal.see("refused");
+        terminal.see("1         keep the others intact");
+        terminal.press("1");
+        terminal.see("Type 1 to do it");
+        let screen = terminal.screen();
+        let plan = &screen[screen.find("Commit Overlay-3").unwrap()..];
+        let at = |what: &str| plan.find(what).unwrap_or_else(|| panic!("{what}: {plan}"));
+        assert!(
+            at("asks ") < at("undo ") && at("undo ") < at("writes "),
+            "{plan}"
+        );
+        terminal.press("1<enter>");
+        terminal.see("There is more to read");
+        assert!(root.join("Overlay-3.qcow2").exists());
+        terminal.press("<esc>");
+        terminal.see("3         break them");
+        terminal.press("<esc>");
+        terminal.see("Nothing was changed.");
+        terminal.press("q");
+        assert_eq!(terminal.end(), 0);
+    }
+}
+
+#[test]
+fn the_log_has_headings_and_the_time_of_the_clock_and_is_copied() {
+    at_each_size(|terminal, _| {
+        terminal.go_to("Overlay-3A");
+        terminal.press("c");
+        terminal.see("✓ Overlay-3A.qcow2 is clean.");
+        terminal.press("L");
+        terminal.see("what happened");
+        let heading = line_with(&terminal.screen(), "what happened");
+        assert!(heading.contains("time"), "{heading}");
+        let line = line_with(&terminal.screen(), "is clean");
+        let time = line.split(':').count();
+        assert!(time >= 3 && !line.contains("/vm/"), "{line}");
+        terminal.press("y");
+        terminal.see("Copied: ");
+        terminal.until_sent("the text for the clipboard", |bytes| {
+            bytes.windows(5).any(|part| part == b"\x1b]52;")
+        });
+        terminal.press("<esc>");
+    });
+}
+
+#[test]
+fn lines_of_the_configuration_that_do_not_hold_are_named_and_read_only_holds_in_doubt() {
+    for size in SIZES {
+        let dir = demo();
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join("qanopy")).unwrap();
+        let wrong: String = (0..7).map(|n| format!("moose{n} = true\n")).collect();
+        let text = format!("read_only = perhaps\n{wrong}");
+        std::fs::write(home.path().join("qanopy/config.toml"), text).unwrap();
+        let root = dir.path().join("vm/rootbase");
+        let mut terminal = Terminal::open_at(home.path(), &root, &[], size);
+        terminal.see("9 images");
+        terminal.see("read-only");
+        terminal.see("L tells this and 8 more: ");
+        terminal.press("L");
+        terminal.see("config.toml:1: read_only is true");
+        for line in 2..9 {
+            terminal.see(&format!("config.toml:{line}:"));
+        }
+        terminal.press("<esc>");
+        terminal.lose("config.toml:5:");
+        terminal.go_to("Overlay-3A");
+        terminal.press("X");
+        terminal.see("! Discard:");
+        terminal.press("q");
+        assert_eq!(terminal.end(), 0);
+    }
+}
+
+#[test]
+fn the_mouse_cancels_a_plan_and_its_wheel_scrolls() {
+    at_each_size(|terminal, _| {
+        terminal.go_to("Overlay-3A");
+        terminal.press("X");
+        terminal.see("[ Discard ]");
+        terminal.click("[ Discard ]");
+        terminal.click("y discard");
+        terminal.see("[ Cancel ]");
+        terminal.click("[ Cancel ]");
+        terminal.see("Nothing was changed.");
+        terminal.press("g");
+        terminal.until("the first row", |screen| {
+            under_cursor(screen).contains("RootBase")
+        });
+        // The wheel goes down over the images.
+        terminal.press("\u{1b}[<65;10;4M");
+        terminal.until("the cursor further down", |screen| {
+            under_cursor(screen).contains("Overlay-1B")
+        });
+    });
+}
+
+#[test]
+fn without_colours_signs_tell_what_has_the_focus() {
+    for size in SIZES {
+        let dir = demo();
+        let folder = dir.path().join("vm/rootbase");
+        let mut terminal = Terminal::open_with(&folder, &[("NO_COLOR", "1")], size);
+        terminal.see("9 images");
+        terminal.see("» 1 Images");
+        terminal.press("\t");
+        terminal.lose("» 1 Images");
+        terminal.see("» ");
+        terminal.press("<esc>");
+        terminal.see("» 1 Images");
+        terminal.press("?");
+        terminal.see("▌b ");
+        terminal.press("<esc>");
+        terminal.go_to("Overlay-3A");
+        terminal.press("X");
+        terminal.see("▌[ Cancel ]");
+        terminal.press("\t");
+        terminal.see("▌[ Discard ]");
+        let (width, height) = size;
+        terminal.look(|screen| {
+            for (row, column) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+                let cell = screen.cell(row, column).unwrap();
+                let colours = (cell.fgcolor(), cell.bgcolor());
+                let none = (vt100::Color::Default, vt100::Color::Default);
+                assert_eq!(colours, none, "{row},{column}");
+            }
+        });
+        terminal.press("<esc>q");
+        assert_eq!(terminal.end(), 0);
+    }
+}
