@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use crate::forest::{Problem, ProblemKind};
-use crate::host::{Host, RealHost, printable};
+use crate::host::{Host, RealHost, during_one_scan, printable};
 use crate::image::{Check, Finding, FindingKind, NoProgress, Severity};
 use crate::ops::{self, RepairAction, RepairImage, Request};
 use clap::Args;
@@ -83,7 +83,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &CheckArgs) -> anyhow::
         mistakes::no_folder(image)?;
     }
     if args.action().is_none() {
-        return check_all(out, globals, &args.images);
+        return during_one_scan(|| check_all(out, globals, &args.images));
     }
     repair(out, globals, args)
 }
