@@ -45,8 +45,9 @@ pub struct Remembered {
 }
 
 impl Remembered {
-    fn is_same(&self, other: &Self) -> bool {
-        (&self.path, &self.backing) == (&other.path, &other.backing)
+    /// Where it lay, and what it was built on.
+    fn names(&self) -> (&Path, &Path) {
+        (&self.path, &self.backing)
     }
 }
 
@@ -239,19 +240,16 @@ impl Index {
         if bases.len() <= FEW {
             // What is no longer so is forgotten when its base is asked about.
             let known = self.known_overlays_of(&bases)?;
-            let known = |entry: &Remembered| known.iter().any(|one| one.is_same(entry));
-            if seen.iter().all(known) {
+            let known: HashSet<(&Path, &Path)> = known.iter().map(Remembered::names).collect();
+            if seen.iter().all(|entry| known.contains(&entry.names())) {
                 return Ok(());
             }
         }
         self.change(|entries| {
             let of_scanned = |entry: &&Remembered| scanned.contains(&entry.path);
-            let known: HashSet<(&Path, &Path)> = entries
-                .iter()
-                .filter(of_scanned)
-                .map(|entry| (&*entry.path, &*entry.backing))
-                .collect();
-            let is_known = |entry: &Remembered| known.contains(&(&*entry.path, &*entry.backing));
+            let of_scanned = entries.iter().filter(of_scanned);
+            let known: HashSet<(&Path, &Path)> = of_scanned.map(Remembered::names).collect();
+            let is_known = |entry: &Remembered| known.contains(&entry.names());
             if known.len() == seen.len() && seen.iter().all(is_known) {
                 return false;
             }
@@ -319,7 +317,9 @@ impl Index {
             // A memory that is too long does no harm: each entry is looked at again.
             let _ = self.change(|entries| {
                 entries.retain(|entry| !gone.contains(&entry.path));
-                moved.retain(|new| !entries.iter().any(|entry| entry.is_same(new)));
+                let known: HashSet<(&Path, &Path)> =
+                    entries.iter().map(Remembered::names).collect();
+                moved.retain(|new| !known.contains(&new.names()));
                 entries.append(&mut moved);
                 true
             });
@@ -609,6 +609,7 @@ fn discarded(looker: &Looker, path: &Path) -> Vec<(PathBuf, ScannedFile)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::forest::insert::tests::{assert_no_square, image as found};
     use crate::forest::scan::tests::image;
     use crate::forest::scan_all;
     use crate::host::RealHost;
@@ -682,6 +683,20 @@ mod tests {
         index.merge(&RealHost, &scanned(&root.join("vm"))).unwrap();
         assert_eq!(index.all().unwrap()[0].backing, root.join("vm/other"));
         assert_eq!(index.all().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn many_overlays_on_one_base_are_remembered_again_in_no_square_of_time() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_no_square(1_000, |count| {
+            let index = Index::at(dir.path().join(count.to_string()));
+            let mut forest = Forest::new();
+            forest
+                .extend((2..count + 2).map(|i| found(&i.to_string(), i, Some(("base", Some(1))))));
+            index.merge(&RealHost, &forest).unwrap();
+            index.merge(&RealHost, &forest).unwrap();
+            assert_eq!(index.all().unwrap().len() as u64, count);
+        });
     }
 
     #[test]
