@@ -59,6 +59,15 @@ impl DoctorArgs {
         Ok(user)
     }
 
+    /// All that is wrong.
+    fn look(&self, user: Option<&User>) -> anyhow::Result<(Context, Vec<Finding>)> {
+        let mut context = context::below_and_remembered(&self.open)?;
+        let past_end = doctor::look_through(&mut context);
+        let mut findings = doctor::examine(&context, user);
+        findings.extend(past_end);
+        Ok((context, findings))
+    }
+
     /// The plans of what is to be done.
     fn plans(&self, context: &Context, findings: &[Finding]) -> Vec<Plan> {
         if self.fix_safe {
@@ -80,8 +89,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &DoctorArgs) -> anyhow:
         return Err(Stop::Usage(text).into());
     }
     let user = args.user()?;
-    let mut context = context::below_and_remembered(&args.open)?;
-    let mut findings = doctor::examine(&context, user.as_ref());
+    let (mut context, mut findings) = args.look(user.as_ref())?;
     let (mut fixed, mut tried) = (Vec::new(), BTreeSet::new());
     let mut ended = Ok(None);
     while args.is_to_fix() {
@@ -95,8 +103,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &DoctorArgs) -> anyhow:
         if consent.dry_run || ended.is_err() {
             break;
         }
-        context = context::below_and_remembered(&args.open)?;
-        findings = doctor::examine(&context, user.as_ref());
+        (context, findings) = args.look(user.as_ref())?;
     }
     if globals.json {
         let findings: Vec<Value> = findings

@@ -9,7 +9,7 @@ use super::finding::Finding;
 use super::{
     cut_off_base, deep_chain, far_names, half_made, machine_disk_gone, moved_folder,
     name_leads_astray, not_permitted, odd_size, old_trash, old_version, orphan, pinned_otherwise,
-    problems, stale_bitmap, unfinished, writable_base,
+    problems, stale_bitmap, tables, unfinished, writable_base,
 };
 
 /// What looks for what the scan itself does not see, the gravest first: one line each.
@@ -59,5 +59,6 @@ pub fn examine_further(context: &Context) -> Vec<Finding> {
 /// The names of all findings there can be.
 pub fn names() -> impl Iterator<Item = &'static str> {
     let problems = ProblemKind::ALL.into_iter().map(ProblemKind::name);
-    problems.chain(FINDERS.iter().map(|finder| finder.name))
+    let further = FINDERS.iter().map(|finder| finder.name);
+    problems.chain(further).chain([tables::PAST_END])
 }

@@ -8,6 +8,7 @@
 //! | `finder` | what looks for findings of one name, and what it looks at |
 //! | `examine` | the register of them, and the look itself |
 //! | `problems` | the problems that the scan sees: why each matters |
+//! | `tables` | what the tables of each image say of it |
 //! | `treat` | the plans of what helps |
 //! | the others | a finding each |
 
@@ -29,10 +30,12 @@ mod orphan;
 mod pinned_otherwise;
 mod problems;
 mod stale_bitmap;
+mod tables;
 mod treat;
 mod unfinished;
 mod writable_base;
 
 pub use examine::{examine, examine_further, names};
 pub use finding::{Finding, Sure};
+pub use tables::look_through;
 pub use treat::{treat, treat_safely};

@@ -5,9 +5,11 @@ mod date;
 mod local_time;
 mod log_file;
 mod network;
+mod parallel;
 
 pub use allocator::{give_back_memory, share_memory};
 pub use date::Utc;
 pub use local_time::local_offset;
 pub use log_file::LogFile;
 pub use network::network_filesystem;
+pub use parallel::on_all_processors;

@@ -102,6 +102,47 @@ fn a_healthy_forest_has_no_finding() {
 }
 
 #[test]
+fn the_tables_of_all_images_are_looked_through() {
+    let Some(place) = Place::new() else { return };
+    place.create("", "leaking", "8M");
+    place.qemu.io("leaking", &["write -P 1 0 1M"]);
+    place.create("", "long", "8M");
+    place.qemu.io("long", &["write -P 1 0 1M"]);
+    place.overlay("long", "fine");
+    let before = place.qemu.digest("long");
+    let field = |bytes: &[u8], at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap());
+    let mut bytes = fs::read(place.at("leaking")).unwrap();
+    // The cluster is counted, and no table names it.
+    let l1 = usize::try_from(field(&bytes, 40)).unwrap();
+    let l2 = usize::try_from(field(&bytes, l1) & 0x00ff_ffff_ffff_fe00).unwrap();
+    bytes[l2 + 15 * 8..l2 + 16 * 8].fill(0);
+    fs::write(place.at("leaking"), bytes).unwrap();
+    let mut bytes = fs::read(place.at("long")).unwrap();
+    let end = bytes.len();
+    bytes.resize(end + (3 << 20), 7);
+    fs::write(place.at("long"), bytes).unwrap();
+
+    assert_eq!(place.about("leaking"), ["leaked-clusters"]);
+    assert_eq!(place.about("long"), ["past-end"]);
+    assert_eq!(place.about("fine"), [""; 0]);
+    place
+        .q("doctor --fix leaked-clusters --fix past-end --yes")
+        .with(0);
+    assert_eq!(fs::metadata(place.at("long")).unwrap().len(), end as u64);
+    assert_eq!(place.qemu.digest("long"), before);
+    for image in ["leaking", "long", "fine"] {
+        place.qemu.check_clean(image);
+    }
+
+    // One table for two places.
+    let mut bytes = fs::read(place.at("long")).unwrap();
+    bytes.copy_within(l2..l2 + 8, l2 + 8);
+    fs::write(place.at("long"), bytes).unwrap();
+    let about = place.about("long");
+    assert!(about.contains(&"corrupt-clusters".to_owned()), "{about:?}");
+}
+
+#[test]
 fn every_problem_of_the_scan_is_a_finding_that_says_why_it_matters() {
     let Some(place) = Place::new() else { return };
     forests::broken(&place.at(""));
@@ -130,8 +171,8 @@ fn every_problem_of_the_scan_is_a_finding_that_says_why_it_matters() {
         line.starts_with("! ") && line.contains("  helps: qanopy relink "),
         "{line}"
     );
-    // The tree tells as many.
-    let forest = place.q("tree --json").with(0).result();
+    // The tree tells as many, once it has looked through the tables as well.
+    let forest = place.q("tree --check --json").with(3).result();
     let images = forest["images"].as_array().unwrap().iter();
     let problems: usize = images
         .map(|one| one["problems"].as_array().unwrap().len())

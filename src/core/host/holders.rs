@@ -51,7 +51,7 @@ pub fn holders_of(files: &[FileId]) -> HashMap<FileId, Vec<Holder>> {
 /// Does something that asks of many files who has them open, such as a plan: on this thread all of that is
 /// answered from one pass over the processes, made when it is asked for first.
 pub fn during_one_scan<T>(work: impl FnOnce() -> T) -> T {
-    let is_outermost = SURVEY.with(|scan| {
+    let is_outermost = SCAN.with(|scan| {
         let mut scan = scan.borrow_mut();
         let first = scan.is_none();
         if first {
@@ -64,7 +64,7 @@ pub fn during_one_scan<T>(work: impl FnOnce() -> T) -> T {
     impl Drop for End {
         fn drop(&mut self) {
             if self.0 {
-                SURVEY.with(|scan| *scan.borrow_mut() = None);
+                SCAN.with(|scan| *scan.borrow_mut() = None);
             }
         }
     }
@@ -74,12 +74,12 @@ pub fn during_one_scan<T>(work: impl FnOnce() -> T) -> T {
 
 thread_local! {
     /// Outside of [`during_one_scan`] nothing, in it the scan once it is made.
-    static SURVEY: RefCell<Option<Option<DescriptorScan>>> = const { RefCell::new(None) };
+    static SCAN: RefCell<Option<Option<DescriptorScan>>> = const { RefCell::new(None) };
 }
 
 /// Asks the scan of this thread; nothing where there is none to be kept.
 fn with_scan<T>(ask: impl FnOnce(&DescriptorScan) -> T) -> Option<T> {
-    SURVEY.with(|scan| {
+    SCAN.with(|scan| {
         let mut scan = scan.borrow_mut();
         let made = scan.as_mut()?;
         Some(ask(

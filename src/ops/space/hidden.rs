@@ -2,16 +2,14 @@
 //! where it holds something itself, and where all that is built on it does.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use crate::forest::{Forest, Node, NodeId, Reads};
 use crate::host::Host;
 use crate::machines::Part;
+use crate::system::on_all_processors;
 
 use super::image_space::ImageSpace;
-use super::layer::{Measured, measure};
+use super::layer::measure;
 use super::ranges::Ranges;
 
 /// Images whose maps are in memory at a time.
@@ -35,7 +33,10 @@ pub(super) fn measure_all(
     let mut hidden: HashMap<NodeId, Ranges> = HashMap::new();
     // From behind: what is built on an image comes before it.
     for members in members.rchunks(AT_ONCE) {
-        let measured = measure_each(host, forest, members, go_on)?;
+        let measured = on_all_processors(members, |member| {
+            let node = forest.get(member.node).filter(|_| go_on());
+            node.map(|node| measure(host, forest, node))
+        })?;
         for (member, measured) in members.iter().zip(measured).rev() {
             let Some(node) = forest.get(member.node) else {
                 continue;
@@ -97,36 +98,4 @@ fn is_seen_itself(forest: &Forest, node: &Node) -> bool {
             .uses(node)
             .iter()
             .any(|used| matches!(used.part, Part::Disk(_) | Part::NeededBy(_)))
-}
-
-/// Measures some images, on all processors.
-fn measure_each(
-    host: &dyn Host,
-    forest: &Forest,
-    members: &[Member],
-    go_on: &(dyn Fn() -> bool + Sync),
-) -> Option<Vec<Measured>> {
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    let next = AtomicUsize::new(0);
-    let done: Mutex<Vec<(usize, Measured)>> = Mutex::new(Vec::with_capacity(members.len()));
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(member) = members.get(at).filter(|_| go_on()) else {
-                        return;
-                    };
-                    let node = forest.get(member.node);
-                    let measured =
-                        node.map_or_else(Measured::default, |node| measure(host, forest, node));
-                    let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-                    done.push((at, measured));
-                }
-            });
-        }
-    });
-    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    done.sort_unstable_by_key(|(at, _)| *at);
-    (done.len() == members.len()).then(|| done.into_iter().map(|(_, measured)| measured).collect())
 }

@@ -1,0 +1,68 @@
+//! Looking through the tables of images: what they say of damage and leaks becomes a problem of the image, and what
+//! lies behind its end a finding here.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::forest::NodeId;
+use crate::host::{during_one_scan, printable};
+use crate::image::{Check, NoProgress};
+use crate::ops::{Context, Remedy, RepairAction, RepairImage, check};
+use crate::system::on_all_processors;
+use crate::units::size;
+
+use super::finder::{Found, Sight};
+use super::finding::Finding;
+
+/// The name of what is found here.
+pub(super) const PAST_END: &str = "past-end";
+const WHY: &str = "These bytes belong to nothing that the image knows of: something was appended to the file, or space was \
+                   given up behind which nothing is left. They take room on the disk, and every copy carries them along.";
+
+/// QEMU itself leaves a little behind where it gives up clusters.
+const LEAST: u64 = 1 << 20;
+/// Images that one thread looks through between two looks at who has them open.
+const AT_ONCE: usize = 64;
+
+/// Looks through the tables of all images that the person asks about, but for those that a process writes or that cannot
+/// be read. No byte of a guest is read.
+#[must_use]
+pub fn look_through(context: &mut Context) -> Vec<Finding> {
+    let sight = Sight::of(context);
+    let images = sight.images().filter(|node| node.info().is_some());
+    let images: Vec<_> = images.map(|node| (node.id, node.path.clone())).collect();
+    let parts: Vec<_> = images.chunks(AT_ONCE).collect();
+    let host = Arc::clone(&context.host);
+    let checked = on_all_processors(&parts, |part| {
+        let look =
+            |(id, path): &(NodeId, PathBuf)| Some((*id, check(&*host, path, &NoProgress).ok()?));
+        Some(during_one_scan(|| {
+            part.iter()
+                .filter_map(look)
+                .collect::<Vec<(NodeId, Check)>>()
+        }))
+    });
+    let checked: Vec<(NodeId, Check)> = checked.into_iter().flatten().flatten().collect();
+    let forest = Arc::make_mut(&mut context.forest);
+    for (id, check) in &checked {
+        forest.note_check(*id, check);
+    }
+    let found = checked.iter().filter_map(|(id, check)| {
+        let node = context.forest.get(*id)?;
+        let bytes = check.trailing_bytes();
+        (bytes >= LEAST && check.corruptions == 0).then(|| {
+            let text = format!(
+                "{} goes on for {} behind the last cluster in use.",
+                printable(&node.path),
+                size(bytes)
+            );
+            let repair = RepairImage {
+                image: node.path.clone(),
+                action: RepairAction::All,
+            };
+            let fixes = vec![Remedy::ask(repair)];
+            Found::of(node, text).helped_by(fixes).named(PAST_END, WHY)
+        })
+    });
+    found.collect()
+}
