@@ -12,7 +12,7 @@ use crate::ops::{self, Context, Plan};
 use crate::units::count;
 
 use super::context;
-use super::execute::carry_out;
+use super::execute::execute_plan;
 use super::exit::{FileError, Stop};
 use super::json::path;
 use super::options::{ConsentArgs, Globals, OpenArgs};
@@ -143,9 +143,9 @@ fn fix(
 ) -> anyhow::Result<Option<Stop>> {
     let mut first = None;
     for plan in plans {
-        let carried_out = carry_out(out, globals, args.consent, plan)?;
-        fixed.extend(carried_out.described);
-        first = first.or(carried_out.stop);
+        let executed = execute_plan(out, globals, args.consent, plan)?;
+        fixed.extend(executed.described);
+        first = first.or(executed.stop);
     }
     Ok(first)
 }

@@ -31,16 +31,16 @@ pub(super) fn execute(
     if !matches!(request, Request::Recover(_)) {
         tell_interrupted();
     }
-    let carried_out = carry_out(out, globals, consent, plan)?;
-    if let Some(described) = carried_out.described {
+    let executed = execute_plan(out, globals, consent, plan)?;
+    if let Some(described) = executed.described {
         out.json(described)?;
     }
     out.flush()?;
-    carried_out.stop.map_or(Ok(()), |stop| Err(stop.into()))
+    executed.stop.map_or(Ok(()), |stop| Err(stop.into()))
 }
 
 /// How far a plan was carried out.
-pub(super) struct CarriedOut {
+pub(super) struct Executed {
     /// The plan and what came of it as JSON, where that is asked for.
     pub(super) described: Option<Value>,
     /// Why it ended before its goal or beside it.
@@ -51,12 +51,12 @@ pub(super) struct CarriedOut {
 ///
 /// # Errors
 /// When it was not agreed to, or failed.
-pub(super) fn carry_out(
+pub(super) fn execute_plan(
     out: &mut Out,
     globals: Globals,
     consent: ConsentArgs,
     plan: Plan,
-) -> anyhow::Result<CarriedOut> {
+) -> anyhow::Result<Executed> {
     if consent.dry_run || !plan.refusals.is_empty() {
         if !globals.json {
             show(&plan, consent.verify, |line| out.line(line))?;
@@ -71,7 +71,7 @@ pub(super) fn carry_out(
             }
         }
         out.flush()?;
-        return Ok(CarriedOut {
+        return Ok(Executed {
             described: globals.json.then(|| json::planned(&plan)),
             // What is asked for is so: that is no failure.
             stop: plan
@@ -110,7 +110,7 @@ pub(super) fn carry_out(
     }
     out.flush()?;
     let unread = lost.as_deref().map_or(0, |lost| lost.bytes());
-    Ok(CarriedOut {
+    Ok(Executed {
         described: described.map(|plan| json::done(&plan, &outcome, lost.as_deref())),
         stop: (unread > 0).then(|| {
             Stop::Problems(format!(

@@ -4,7 +4,7 @@ use crate::host::printable;
 use crate::ops::Remedy;
 use crate::units::size;
 
-use super::finder::{Finder, Found, Sight};
+use super::finder::{Finder, Found, Subject};
 use super::finding::Sure;
 
 pub(super) const FINDER: Finder = Finder {
@@ -14,9 +14,9 @@ pub(super) const FINDER: Finder = Finder {
     look,
 };
 
-fn look(sight: &Sight<'_>) -> Vec<Found> {
-    let forest = &sight.context.forest;
-    let shorter = sight.images().filter_map(|node| {
+fn look(subject: &Subject<'_>) -> Vec<Found> {
+    let forest = &subject.context.forest;
+    let shorter = subject.images().filter_map(|node| {
         let base = forest.get(node.parent?)?;
         let (own, below) = (node.virtual_size()?, base.virtual_size()?);
         (own < below).then(|| {

@@ -4,7 +4,7 @@ use crate::forest::Node;
 use crate::host::printable;
 use crate::ops::{Flatten, Remedy};
 
-use super::finder::{Finder, Found, Sight};
+use super::finder::{Finder, Found, Subject};
 
 /// More layers than this are told.
 const MANY: usize = 30;
@@ -16,10 +16,10 @@ pub(super) const FINDER: Finder = Finder {
     look,
 };
 
-fn look(sight: &Sight<'_>) -> Vec<Found> {
-    let forest = &sight.context.forest;
+fn look(subject: &Subject<'_>) -> Vec<Found> {
+    let forest = &subject.context.forest;
     let is_last = |node: &&Node| node.backing.is_some() && forest.is_leaf(node) && !node.in_loop;
-    let deep = sight.images().filter(is_last).filter_map(|node| {
+    let deep = subject.images().filter(is_last).filter_map(|node| {
         let chain = forest.chain(node.id);
         let root = forest.get(*chain.last()?)?;
         (chain.len() > MANY).then(|| {

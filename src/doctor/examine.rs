@@ -4,7 +4,7 @@ use crate::forest::ProblemKind;
 use crate::host::{User, during_one_scan};
 use crate::ops::Context;
 
-use super::finder::{Finder, Sight};
+use super::finder::{Finder, Subject};
 use super::finding::Finding;
 use super::{
     cut_off_base, deep_chain, far_names, half_made, machine_disk_gone, moved_folder,
@@ -36,12 +36,12 @@ static FINDERS: &[Finder] = &[
 /// they show comes first. Only metadata is read. With a user also what that one may not do with them.
 #[must_use]
 pub fn examine(context: &Context, user: Option<&User>) -> Vec<Finding> {
-    let sight = Sight::of(context);
-    let mut all = problems::look(&sight);
+    let subject = Subject::of(context);
+    let mut all = problems::look(&subject);
     all.extend(examine_further(context));
     if let Some(user) = user {
         all.retain(|finding| finding.name != not_permitted::FINDER.name);
-        all.extend(not_permitted::look_as(&sight, user));
+        all.extend(not_permitted::look_as(&subject, user));
     }
     all
 }
@@ -50,9 +50,11 @@ pub fn examine(context: &Context, user: Option<&User>) -> Vec<Finding> {
 #[must_use]
 pub fn examine_further(context: &Context) -> Vec<Finding> {
     during_one_scan(|| {
-        let sight = Sight::of(context);
+        let subject = Subject::of(context);
         let finders = FINDERS.iter();
-        finders.flat_map(|finder| finder.findings(&sight)).collect()
+        finders
+            .flat_map(|finder| finder.findings(&subject))
+            .collect()
     })
 }
 

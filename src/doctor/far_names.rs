@@ -3,7 +3,7 @@
 use crate::host::printable;
 use crate::ops::{Relink, Remedy};
 
-use super::finder::{Finder, Found, Sight};
+use super::finder::{Finder, Found, Subject};
 
 pub(super) const FINDER: Finder = Finder {
     name: "far-names",
@@ -12,8 +12,8 @@ pub(super) const FINDER: Finder = Finder {
     look,
 };
 
-fn look(sight: &Sight<'_>) -> Vec<Found> {
-    let far = sight.images().filter(|node| {
+fn look(subject: &Subject<'_>) -> Vec<Found> {
+    let far = subject.images().filter(|node| {
         node.backing.is_some() && node.info().is_some_and(|info| info.backing_name_is_far)
     });
     far.map(|node| {

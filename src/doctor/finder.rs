@@ -15,36 +15,36 @@ pub(super) struct Finder {
     /// Why it matters, for somebody who never met it.
     pub(super) why: &'static str,
     /// Looks.
-    pub(super) look: fn(&Sight<'_>) -> Vec<Found>,
+    pub(super) look: fn(&Subject<'_>) -> Vec<Found>,
 }
 
 impl Finder {
     /// All that it finds.
-    pub(super) fn findings(&self, sight: &Sight<'_>) -> impl Iterator<Item = Finding> {
-        let found = (self.look)(sight).into_iter();
+    pub(super) fn findings(&self, subject: &Subject<'_>) -> impl Iterator<Item = Finding> {
+        let found = (self.look)(subject).into_iter();
         found.map(|found| found.named(self.name, self.why))
     }
 }
 
 /// What is looked at.
-pub(super) struct Sight<'c> {
+pub(super) struct Subject<'c> {
     pub(super) context: &'c Context,
     dirs: Vec<PathBuf>,
     images: Vec<&'c Node>,
 }
 
-impl<'c> Sight<'c> {
+impl<'c> Subject<'c> {
     /// What the person named of all that is known.
     pub(super) fn of(context: &'c Context) -> Self {
-        let mut sight = Self {
+        let mut subject = Self {
             context,
             dirs: context.looked_in.dirs(),
             images: Vec::new(),
         };
         let met = context.forest.nodes();
         let met = met.filter(|node| node.location == Location::Scanned);
-        sight.images = met.filter(|node| sight.covers(&node.path)).collect();
-        sight
+        subject.images = met.filter(|node| subject.covers(&node.path)).collect();
+        subject
     }
 
     /// The images that the person asks about: what is only remembered counts as built on others, and is not told.

@@ -4,7 +4,7 @@ use crate::host::printable;
 use crate::ops::{Remedy, RemoveLeftovers, leftovers};
 use crate::units::size;
 
-use super::finder::{Finder, Found, Sight};
+use super::finder::{Finder, Found, Subject};
 
 pub(super) const FINDER: Finder = Finder {
     name: "half-made",
@@ -13,8 +13,8 @@ pub(super) const FINDER: Finder = Finder {
     look,
 };
 
-fn look(sight: &Sight<'_>) -> Vec<Found> {
-    let left = leftovers(sight.context.host.as_ref(), &sight.folders());
+fn look(subject: &Subject<'_>) -> Vec<Found> {
+    let left = leftovers(subject.context.host.as_ref(), &subject.folders());
     let left = left.into_iter().filter(|one| !one.runs);
     left.map(|one| {
         let text = format!(

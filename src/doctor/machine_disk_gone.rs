@@ -6,7 +6,7 @@ use crate::host::printable;
 use crate::machines::{Disk, Machine};
 use crate::ops::{Remedy, Restore, trash};
 
-use super::finder::{Finder, Found, Sight};
+use super::finder::{Finder, Found, Subject};
 
 pub(super) const FINDER: Finder = Finder {
     name: "machine-disk-gone",
@@ -15,14 +15,14 @@ pub(super) const FINDER: Finder = Finder {
     look,
 };
 
-fn look(sight: &Sight<'_>) -> Vec<Found> {
-    let context = sight.context;
+fn look(subject: &Subject<'_>) -> Vec<Found> {
+    let context = subject.context;
     let host = context.host.as_ref();
     let mut all = Vec::new();
     let mut trashed: Option<Vec<trash::Entry>> = None;
-    for (machine, disk, file) in files(sight) {
+    for (machine, disk, file) in files(subject) {
         let is_gone = |error: std::io::Error| error.kind() == ErrorKind::NotFound;
-        if !sight.covers(&file.path) || !host.stat(&file.path).is_err_and(is_gone) {
+        if !subject.covers(&file.path) || !host.stat(&file.path).is_err_and(is_gone) {
             continue;
         }
         let what = match file.path == disk.file.path {
@@ -36,8 +36,9 @@ fn look(sight: &Sight<'_>) -> Vec<Found> {
             machine.state.name(),
             printable(&file.path)
         );
-        let trashed = trashed
-            .get_or_insert_with(|| trash::list(host, context.state_dir.as_deref(), sight.named()));
+        let trashed = trashed.get_or_insert_with(|| {
+            trash::list(host, context.state_dir.as_deref(), subject.named())
+        });
         let in_trash = trashed
             .iter()
             .filter(|entry| entry.files.iter().any(|kept| kept.original == file.path));
@@ -53,9 +54,9 @@ fn look(sight: &Sight<'_>) -> Vec<Found> {
 
 /// Every file that is a disk of a machine, or a layer of one by its definition.
 fn files<'c>(
-    sight: &Sight<'c>,
+    subject: &Subject<'c>,
 ) -> impl Iterator<Item = (&'c Machine, &'c Disk, &'c crate::machines::NamedFile)> {
-    let machines = sight.context.forest.machines().list().iter();
+    let machines = subject.context.forest.machines().list().iter();
     let disks = machines.flat_map(|machine| machine.disks.iter().map(move |disk| (machine, disk)));
     disks.flat_map(|(machine, disk)| {
         let files = std::iter::once(&disk.file).chain(&disk.pinned);

@@ -8,7 +8,7 @@ use crate::host::printable;
 use crate::ops::{Link, Relink, RelinkSeveral, Remedy};
 use crate::units::count;
 
-use super::finder::{Finder, Found, Sight};
+use super::finder::{Finder, Found, Subject};
 use super::finding::Sure;
 
 pub(super) const FINDER: Finder = Finder {
@@ -21,10 +21,10 @@ pub(super) const FINDER: Finder = Finder {
 /// An image, and the file that it names and that is not there.
 type Lost<'f> = (&'f Node, &'f Path);
 
-fn look(sight: &Sight<'_>) -> Vec<Found> {
-    let forest = &sight.context.forest;
+fn look(subject: &Subject<'_>) -> Vec<Found> {
+    let forest = &subject.context.forest;
     let mut folders: BTreeMap<&Path, Vec<Lost<'_>>> = BTreeMap::new();
-    for node in sight.images() {
+    for node in subject.images() {
         let link = node.backing.as_deref();
         let is_gone = link.is_some_and(|link| link.state == BackingState::Missing);
         let base = forest.leads_to(node).filter(|_| is_gone);

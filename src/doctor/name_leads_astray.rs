@@ -8,7 +8,7 @@ use crate::image::BackingName;
 use crate::machines::Part;
 use crate::ops::{BackingStyle, Relink, Remedy};
 
-use super::finder::{Finder, Found, Sight};
+use super::finder::{Finder, Found, Subject};
 
 pub(super) const FINDER: Finder = Finder {
     name: "name-leads-astray",
@@ -17,15 +17,15 @@ pub(super) const FINDER: Finder = Finder {
     look,
 };
 
-fn look(sight: &Sight<'_>) -> Vec<Found> {
-    sight
+fn look(subject: &Subject<'_>) -> Vec<Found> {
+    subject
         .images()
-        .filter_map(|node| astray(sight, node))
+        .filter_map(|node| astray(subject, node))
         .collect()
 }
 
-fn astray(sight: &Sight<'_>, node: &Node) -> Option<Found> {
-    let forest = &sight.context.forest;
+fn astray(subject: &Subject<'_>, node: &Node) -> Option<Found> {
+    let forest = &subject.context.forest;
     let link = node.backing.as_deref()?;
     let BackingState::Present(file) = link.state else {
         return None;
@@ -44,7 +44,7 @@ fn astray(sight: &Sight<'_>, node: &Node) -> Option<Found> {
         let Some(base) = named.file() else {
             continue;
         };
-        let there = match sight.context.host.stat(base) {
+        let there = match subject.context.host.stat(base) {
             Ok(stat) if stat.id == file => continue,
             Ok(_) => "which is another file",
             Err(_) => "which cannot be found",

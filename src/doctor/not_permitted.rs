@@ -8,7 +8,7 @@ use crate::host::{Stat, User, Wish, printable, shell_quoted};
 use crate::machines::Part;
 use crate::units::count;
 
-use super::finder::{Finder, Found, Sight};
+use super::finder::{Finder, Found, Subject};
 use super::finding::Finding;
 
 /// The names that the user has by which libvirt runs QEMU.
@@ -23,8 +23,8 @@ pub(super) const FINDER: Finder = Finder {
 
 /// For the disks of libvirt's system machines, who are run by a user that is known. libvirt gives that user the files
 /// when it starts a machine, and never the folders.
-fn look(sight: &Sight<'_>) -> Vec<Found> {
-    let forest = &sight.context.forest;
+fn look(subject: &Subject<'_>) -> Vec<Found> {
+    let forest = &subject.context.forest;
     let is_run_by_it = |node: &&Node| {
         let uses = forest.uses(node);
         uses.iter().any(|one| {
@@ -32,7 +32,7 @@ fn look(sight: &Sight<'_>) -> Vec<Found> {
             is_disk && one.machine.place == "qemu:///system"
         })
     };
-    let mut disks = sight.images().filter(is_run_by_it).peekable();
+    let mut disks = subject.images().filter(is_run_by_it).peekable();
     if disks.peek().is_none() {
         return Vec::new();
     }
@@ -42,7 +42,7 @@ fn look(sight: &Sight<'_>) -> Vec<Found> {
         return Vec::new();
     };
     let mut obstacles = Obstacles::default();
-    disks.for_each(|disk| obstacles.look(sight, disk, &user));
+    disks.for_each(|disk| obstacles.look(subject, disk, &user));
     let folders = obstacles.folders.iter();
     folders
         .filter_map(|(path, barrier)| Some(told(path, barrier.as_ref()?, &user)))
@@ -50,12 +50,12 @@ fn look(sight: &Sight<'_>) -> Vec<Found> {
 }
 
 /// What keeps a user from running a machine on any leaf of the forest.
-pub(super) fn look_as(sight: &Sight<'_>, user: &User) -> Vec<Finding> {
+pub(super) fn look_as(subject: &Subject<'_>, user: &User) -> Vec<Finding> {
     let mut obstacles = Obstacles::default();
-    let leaves = sight
+    let leaves = subject
         .images()
-        .filter(|node| sight.context.forest.is_leaf(node));
-    leaves.for_each(|leaf| obstacles.look(sight, leaf, user));
+        .filter(|node| subject.context.forest.is_leaf(node));
+    leaves.for_each(|leaf| obstacles.look(subject, leaf, user));
     let all = obstacles.folders.iter().chain(&obstacles.files);
     let found = all.filter_map(|(path, barrier)| Some(told(path, barrier.as_ref()?, user)));
     found
@@ -79,13 +79,13 @@ struct Obstacles {
 
 impl Obstacles {
     /// What stands in the way to a disk: it is written, and read with all below it.
-    fn look(&mut self, sight: &Sight<'_>, disk: &Node, user: &User) {
-        let forest = &sight.context.forest;
+    fn look(&mut self, subject: &Subject<'_>, disk: &Node, user: &User) {
+        let forest = &subject.context.forest;
         let chain = forest.chain(disk.id);
         for layer in chain.iter().filter_map(|id| forest.get(*id)) {
             let is_there = matches!(layer.location, Location::Scanned | Location::OutsideScan);
             let Some(place) = is_there
-                .then(|| sight.context.host.canonical(&layer.path).ok())
+                .then(|| subject.context.host.canonical(&layer.path).ok())
                 .flatten()
             else {
                 continue;
@@ -96,9 +96,9 @@ impl Obstacles {
                 Wish::Read
             };
             for folder in place.ancestors().skip(1) {
-                ask(&mut self.folders, sight, folder, Wish::Pass, user);
+                ask(&mut self.folders, subject, folder, Wish::Pass, user);
             }
-            ask(&mut self.files, sight, &place, wish, user);
+            ask(&mut self.files, subject, &place, wish, user);
         }
     }
 }
@@ -106,7 +106,7 @@ impl Obstacles {
 /// Asks once of each file.
 fn ask(
     known: &mut BTreeMap<PathBuf, Option<Barrier>>,
-    sight: &Sight<'_>,
+    subject: &Subject<'_>,
     path: &Path,
     wish: Wish,
     user: &User,
@@ -117,7 +117,7 @@ fn ask(
         }
         return;
     }
-    let barrier = sight.context.host.stat(path).ok().and_then(|stat| {
+    let barrier = subject.context.host.stat(path).ok().and_then(|stat| {
         let may = user.may(wish, path, &stat).unwrap_or(true);
         (!may).then_some(Barrier {
             wish,

@@ -6,7 +6,7 @@ use crate::image::Preallocation;
 use crate::ops::{Dependants, NewSize, Remedy, Resize};
 use crate::units::grouped;
 
-use super::finder::{Finder, Found, Sight};
+use super::finder::{Finder, Found, Subject};
 use super::finding::Sure;
 
 /// Bytes a sector.
@@ -19,8 +19,8 @@ pub(super) const FINDER: Finder = Finder {
     look,
 };
 
-fn look(sight: &Sight<'_>) -> Vec<Found> {
-    let odd = sight.images().filter_map(|node| {
+fn look(subject: &Subject<'_>) -> Vec<Found> {
+    let odd = subject.images().filter_map(|node| {
         let bytes = node.virtual_size()?;
         let whole = bytes.checked_next_multiple_of(SECTOR)?;
         let is_raw = matches!(node.content, Content::Raw);

@@ -9,7 +9,7 @@ use crate::host::printable;
 use crate::ops::{EmptyTrash, Remedy, trash};
 use crate::units::{age, count, size};
 
-use super::finder::{Finder, Found, Sight};
+use super::finder::{Finder, Found, Subject};
 
 /// What is in the trash for longer is told.
 const OLD: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -29,12 +29,12 @@ struct Old {
     oldest: Duration,
 }
 
-fn look(sight: &Sight<'_>) -> Vec<Found> {
-    let context = sight.context;
+fn look(subject: &Subject<'_>) -> Vec<Found> {
+    let context = subject.context;
     let host = context.host.as_ref();
     let now = host.now();
     let mut folders: BTreeMap<PathBuf, Old> = BTreeMap::new();
-    for entry in trash::list(host, context.state_dir.as_deref(), sight.named()) {
+    for entry in trash::list(host, context.state_dir.as_deref(), subject.named()) {
         let Some(for_so_long) = entry
             .discarded
             .and_then(|since| now.duration_since(since).ok())
@@ -43,7 +43,8 @@ fn look(sight: &Sight<'_>) -> Vec<Found> {
         };
         let first = entry.files.first();
         let folder = first.and_then(|file| trash_folder(&file.kept_at));
-        let Some(folder) = folder.filter(|folder| for_so_long > OLD && sight.covers(folder)) else {
+        let Some(folder) = folder.filter(|folder| for_so_long > OLD && subject.covers(folder))
+        else {
             continue;
         };
         let old = folders.entry(folder.to_path_buf()).or_default();

@@ -4,7 +4,7 @@ use crate::host::printable;
 use crate::image::{Amendment, Version};
 use crate::ops::{AmendImage, Remedy};
 
-use super::finder::{Finder, Found, Sight};
+use super::finder::{Finder, Found, Subject};
 
 pub(super) const FINDER: Finder = Finder {
     name: "old-version",
@@ -13,8 +13,8 @@ pub(super) const FINDER: Finder = Finder {
     look,
 };
 
-fn look(sight: &Sight<'_>) -> Vec<Found> {
-    let old = sight
+fn look(subject: &Subject<'_>) -> Vec<Found> {
+    let old = subject
         .images()
         .filter(|node| node.info().is_some_and(|info| info.version == 2));
     old.map(|node| {

@@ -9,7 +9,7 @@ use crate::host::printable;
 use crate::ops::{Remedy, Request};
 use crate::units::{age, size};
 
-use super::finder::{Finder, Found, Sight};
+use super::finder::{Finder, Found, Subject};
 use super::finding::Sure;
 
 /// What was changed since is nobody's left-over.
@@ -23,12 +23,12 @@ pub(super) const FINDER: Finder = Finder {
     look,
 };
 
-fn look(sight: &Sight<'_>) -> Vec<Found> {
-    let forest = &sight.context.forest;
+fn look(subject: &Subject<'_>) -> Vec<Found> {
+    let forest = &subject.context.forest;
     if forest.machines().use_nothing() {
         return Vec::new();
     }
-    let folders: BTreeSet<&Path> = sight
+    let folders: BTreeSet<&Path> = subject
         .images()
         .filter(|node| !forest.uses(node).is_empty())
         .filter_map(|node| node.path.parent())
@@ -37,8 +37,8 @@ fn look(sight: &Sight<'_>) -> Vec<Found> {
         [] => Sure::Likely,
         _ => Sure::Possible,
     };
-    let now = sight.context.host.now();
-    let orphans = sight
+    let now = subject.context.host.now();
+    let orphans = subject
         .images()
         .filter(|node| node.path.parent().is_some_and(|dir| folders.contains(dir)))
         .filter(|node| is_needed_by_nobody(forest, node));

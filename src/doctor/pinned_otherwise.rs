@@ -6,7 +6,7 @@ use crate::forest::{Forest, Node, NodeId};
 use crate::host::{printable, shell_quoted};
 use crate::machines::{Disk, Machine, NamedFile};
 
-use super::finder::{Finder, Found, Sight};
+use super::finder::{Finder, Found, Subject};
 
 pub(super) const FINDER: Finder = Finder {
     name: "pinned-otherwise",
@@ -15,18 +15,23 @@ pub(super) const FINDER: Finder = Finder {
     look,
 };
 
-fn look(sight: &Sight<'_>) -> Vec<Found> {
-    let forest = &sight.context.forest;
+fn look(subject: &Subject<'_>) -> Vec<Found> {
+    let forest = &subject.context.forest;
     let machines = forest.machines().list().iter();
     let disks = machines.flat_map(|machine| machine.disks.iter().map(move |disk| (machine, disk)));
     let pinned = disks.filter(|(_, disk)| disk.is_pinned());
     pinned
-        .filter_map(|(machine, disk)| differs(sight, forest, machine, disk))
+        .filter_map(|(machine, disk)| differs(subject, forest, machine, disk))
         .collect()
 }
 
-fn differs(sight: &Sight<'_>, forest: &Forest, machine: &Machine, disk: &Disk) -> Option<Found> {
-    let top = of(forest, &disk.file).filter(|top| sight.covers(&top.path))?;
+fn differs(
+    subject: &Subject<'_>,
+    forest: &Forest,
+    machine: &Machine,
+    disk: &Disk,
+) -> Option<Found> {
+    let top = of(forest, &disk.file).filter(|top| subject.covers(&top.path))?;
     let chain = forest.chain(top.id);
     let mut above = top;
     for at in 0..=disk.pinned.len() {

@@ -4,14 +4,14 @@
 use crate::forest::ProblemKind;
 use crate::ops::fixes;
 
-use super::finder::{Found, Sight};
+use super::finder::{Found, Subject};
 use super::finding::Finding;
 
 /// Those of the images that the person asks about, one kind after the other.
-pub(super) fn look(sight: &Sight<'_>) -> Vec<Finding> {
-    let forest = &sight.context.forest;
+pub(super) fn look(subject: &Subject<'_>) -> Vec<Finding> {
+    let forest = &subject.context.forest;
     let mut all: Vec<(usize, Finding)> = Vec::new();
-    for node in sight.images() {
+    for node in subject.images() {
         for problem in &node.problems {
             let found = Found::of(node, problem.message.clone());
             let found = found.helped_by(fixes(forest, node, problem.kind));

@@ -8,7 +8,7 @@ use crate::host::{Access, printable, printable_bytes};
 use crate::image::{BitmapFlags, ImageFile, bitmaps, read_header};
 use crate::ops::{BitmapAction, ChangeBitmap, Remedy};
 
-use super::finder::{Finder, Found, Sight};
+use super::finder::{Finder, Found, Subject};
 
 pub(super) const FINDER: Finder = Finder {
     name: "stale-bitmap",
@@ -17,16 +17,16 @@ pub(super) const FINDER: Finder = Finder {
     look,
 };
 
-fn look(sight: &Sight<'_>) -> Vec<Found> {
-    let forest = &sight.context.forest;
+fn look(subject: &Subject<'_>) -> Vec<Found> {
+    let forest = &subject.context.forest;
     // Who has the image open keeps its bitmaps in memory, and marks them so.
     let is_closed = |node: &&Node| !forest.flags(node.id).contains(Flags::IN_USE);
-    let with_bitmaps = sight
+    let with_bitmaps = subject
         .images()
         .filter(|node| node.info().is_some_and(|info| info.bitmaps > 0));
     let mut all = Vec::new();
     for node in with_bitmaps.filter(is_closed) {
-        for bitmap in stale(sight, node) {
+        for bitmap in stale(subject, node) {
             let text = format!(
                 "The dirty bitmap {} of {} was not saved and missed changes.",
                 printable_bytes(&bitmap),
@@ -44,8 +44,8 @@ fn look(sight: &Sight<'_>) -> Vec<Found> {
 }
 
 /// The names of those that are marked as in use. What cannot be read is a problem that the scan tells.
-fn stale(sight: &Sight<'_>, node: &Node) -> Vec<Vec<u8>> {
-    let host = sight.context.host.as_ref();
+fn stale(subject: &Subject<'_>, node: &Node) -> Vec<Vec<u8>> {
+    let host = subject.context.host.as_ref();
     let list = ImageFile::open(host, &node.path, Access::Read).and_then(|file| {
         let header = read_header(&file)?;
         bitmaps(&file, &header)

@@ -11,7 +11,7 @@ use crate::ops::{Context, Remedy, RepairAction, RepairImage, check};
 use crate::system::on_all_processors;
 use crate::units::size;
 
-use super::finder::{Found, Sight};
+use super::finder::{Found, Subject};
 use super::finding::Finding;
 
 /// The name of what is found here.
@@ -28,8 +28,8 @@ const AT_ONCE: usize = 64;
 /// be read. No byte of a guest is read.
 #[must_use]
 pub fn look_through(context: &mut Context) -> Vec<Finding> {
-    let sight = Sight::of(context);
-    let images = sight.images().filter(|node| node.info().is_some());
+    let subject = Subject::of(context);
+    let images = subject.images().filter(|node| node.info().is_some());
     let images: Vec<_> = images.map(|node| (node.id, node.path.clone())).collect();
     let parts: Vec<_> = images.chunks(AT_ONCE).collect();
     let host = Arc::clone(&context.host);

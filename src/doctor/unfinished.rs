@@ -8,7 +8,7 @@ use crate::host::printable;
 use crate::ops::journal::Journal;
 use crate::ops::{RecoverEntry, Recovery, Remedy};
 
-use super::finder::{Finder, Found, Sight};
+use super::finder::{Finder, Found, Subject};
 
 pub(super) const FINDER: Finder = Finder {
     name: "unfinished",
@@ -17,11 +17,11 @@ pub(super) const FINDER: Finder = Finder {
     look,
 };
 
-fn look(sight: &Sight<'_>) -> Vec<Found> {
-    let Some(state) = &sight.context.state_dir else {
+fn look(subject: &Subject<'_>) -> Vec<Found> {
+    let Some(state) = &subject.context.state_dir else {
         return Vec::new();
     };
-    let problems = sight.images().flat_map(|node| &node.problems);
+    let problems = subject.images().flat_map(|node| &node.problems);
     let told: BTreeSet<u64> = problems
         .filter_map(|problem| match problem.kind {
             ProblemKind::Interrupted { entry, .. } => Some(entry),
@@ -32,7 +32,7 @@ fn look(sight: &Sight<'_>) -> Vec<Found> {
     let mut all = Vec::new();
     for entry in open.iter().filter(|entry| !told.contains(&entry.id)) {
         let files = entry.files();
-        let Some(file) = files.iter().find(|file| sight.covers(file)) else {
+        let Some(file) = files.iter().find(|file| subject.covers(file)) else {
             continue;
         };
         let text = format!(

@@ -4,7 +4,7 @@ use crate::forest::Node;
 use crate::host::{FileKind, printable};
 use crate::ops::{Protect, Remedy};
 
-use super::finder::{Finder, Found, Sight};
+use super::finder::{Finder, Found, Subject};
 
 /// The permission bit that lets everybody write.
 const BY_OTHERS: u32 = 0o002;
@@ -17,13 +17,13 @@ pub(super) const FINDER: Finder = Finder {
     look,
 };
 
-fn look(sight: &Sight<'_>) -> Vec<Found> {
-    let forest = &sight.context.forest;
+fn look(subject: &Subject<'_>) -> Vec<Found> {
+    let forest = &subject.context.forest;
     let mode = |node: &Node| {
         let stat = node.stat.as_ref()?;
         (stat.kind == FileKind::Regular).then_some(stat.mode)
     };
-    let frozen = sight.images().filter(|node| !forest.is_leaf(node));
+    let frozen = subject.images().filter(|node| !forest.is_leaf(node));
     frozen
         .filter_map(|node| {
             let mode = mode(node).filter(|mode| mode & BY_OTHERS != 0)?;
