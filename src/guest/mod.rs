@@ -2,11 +2,11 @@
 //! tells one disk from another. Only reads, and believes nothing it can check: a guest can write anything
 //! anywhere. What follows from it is decided in [`crate::ops`].
 
-mod marks;
 mod partitions;
+mod signatures;
 
-pub use marks::{Held, Kind, Mark, marks, same_mark};
 pub use partitions::{Partition, Partitions};
+pub use signatures::{Held, Kind, Signature, same_signature, signatures};
 
 /// Bytes at an offset; zeros where there are none.
 fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {

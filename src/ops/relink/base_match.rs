@@ -324,22 +324,25 @@ fn judge_marks(plan: &mut Plan, node: &Node, base: &Node, new: &Chain) {
 
 type Evidence = (Vec<String>, Vec<String>, Option<Partition>);
 
-/// Marks that both have, those that say otherwise, and a partition that reaches past the disk's end.
+/// Signatures that both have, those that say otherwise, and a partition that reaches past the disk's end.
 fn held(own: Layer, new: &Chain) -> image::Result<Evidence> {
-    let marks = guest::marks(new)?;
+    let signatures = guest::signatures(new)?;
     let own = Arc::new(own);
     let mut layers = vec![own.clone()];
     layers.extend(new.layers().iter().cloned());
     let over = Chain::new(layers);
     let (mut same, mut other) = (Vec::new(), Vec::new());
     let mut said = BTreeSet::new();
-    for mark in &marks {
-        match guest::same_mark(&own, &over, mark)? {
+    for signature in &signatures {
+        match guest::same_signature(&own, &over, signature)? {
             Held::Nothing => {}
-            Held::Same => same.push(mark.words()),
+            Held::Same => same.push(signature.words()),
             Held::Other(held) => {
                 let held = held.map_or_else(|| "none".to_owned(), |held| held.id());
-                let text = format!("holds {held} where it would be built on {}", mark.words());
+                let text = format!(
+                    "holds {held} where it would be built on {}",
+                    signature.words()
+                );
                 if said.insert(text.clone()) {
                     other.push(text);
                 }

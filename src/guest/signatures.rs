@@ -65,7 +65,7 @@ static INSIDE: [Kind; 9] = [
 
 /// One identifier on a disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mark {
+pub struct Signature {
     /// Of what.
     pub kind: &'static Kind,
     /// The partition it is in; none for the disk as a whole.
@@ -75,7 +75,7 @@ pub struct Mark {
     id: Vec<u8>,
 }
 
-impl Mark {
+impl Signature {
     /// `ext filesystem UUID 4fd2… in partition 1`.
     #[must_use]
     pub fn words(&self) -> String {
@@ -102,26 +102,26 @@ impl Mark {
     }
 }
 
-/// What an image holds of its own where another disk has a mark.
+/// What an image holds of its own where another disk has a signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Held {
     /// Nothing: what is below shows through there.
     Nothing,
-    /// The same mark.
+    /// The same signature.
     Same,
-    /// A mark of the same kind that says something else, or none of that kind.
-    Other(Option<Mark>),
+    /// A signature of the same kind that says something else, or none of that kind.
+    Other(Option<Signature>),
 }
 
 /// The identifiers found on a disk, as many as are known here.
 ///
 /// # Errors
 /// When the disk cannot be read.
-pub fn marks(disk: &Chain) -> image::Result<Vec<Mark>> {
+pub fn signatures(disk: &Chain) -> image::Result<Vec<Signature>> {
     let mut found = Vec::new();
     let mut look = |kind: &'static Kind, at: u64, partition: Option<u32>| -> image::Result<()> {
         if let Some(id) = id_at(disk, kind, at)? {
-            found.push(Mark {
+            found.push(Signature {
                 kind,
                 partition,
                 at,
@@ -147,16 +147,16 @@ pub fn marks(disk: &Chain) -> image::Result<Vec<Mark>> {
     Ok(found)
 }
 
-/// What `own`, an image by itself, holds where the disk has this mark. `over` is that image on top of
+/// What `own`, an image by itself, holds where the disk has this signature. `over` is that image on top of
 /// whatever it may be built on.
 ///
 /// # Errors
 /// When a table or the bytes cannot be read.
-pub fn same_mark(own: &Layer, over: &Chain, mark: &Mark) -> image::Result<Held> {
-    let kind = mark.kind;
+pub fn same_signature(own: &Layer, over: &Chain, signature: &Signature) -> image::Result<Held> {
+    let kind = signature.kind;
     let size = own.virtual_size();
     for (at, len) in [(kind.magic_at, kind.magic.len()), (kind.id_at, kind.id_len)] {
-        let start = mark.at.saturating_add(at);
+        let start = signature.at.saturating_add(at);
         let end = start.saturating_add(len as u64);
         if end > size {
             return Ok(Held::Nothing);
@@ -167,10 +167,13 @@ pub fn same_mark(own: &Layer, over: &Chain, mark: &Mark) -> image::Result<Held> 
             }
         }
     }
-    let id = id_at(over, kind, mark.at)?;
+    let id = id_at(over, kind, signature.at)?;
     Ok(match id {
-        Some(id) if id == mark.id => Held::Same,
-        other => Held::Other(other.map(|id| Mark { id, ..mark.clone() })),
+        Some(id) if id == signature.id => Held::Same,
+        other => Held::Other(other.map(|id| Signature {
+            id,
+            ..signature.clone()
+        })),
     })
 }
 
@@ -215,7 +218,11 @@ mod tests {
 
     fn of_file(path: &std::path::Path) -> Vec<String> {
         let disk = Chain::open(&RealHost, path, Some(&Format::Raw), &|_| true).unwrap();
-        marks(&disk).unwrap().iter().map(Mark::words).collect()
+        signatures(&disk)
+            .unwrap()
+            .iter()
+            .map(Signature::words)
+            .collect()
     }
 
     /// A disk of 1 MiB with these bytes at these places.
