@@ -55,18 +55,16 @@ impl Retention {
         let now = context.host.now();
         let offset = local_offset();
         let mut groups: BTreeMap<Option<NodeId>, Vec<(u64, NodeId)>> = BTreeMap::new();
-        for one in &candidates {
+        let mut youngest_first: Vec<&Candidate> = candidates.iter().collect();
+        youngest_first.sort_by(|a, b| (a.age, &a.path).cmp(&(b.age, &b.path)));
+        for one in youngest_first {
             let changed = now.checked_sub(one.age).unwrap_or(UNIX_EPOCH);
-            let group = self.group(context, one.node);
-            groups
-                .entry(group)
-                .or_default()
-                .push((local_seconds(changed, offset), one.node));
+            let leaves = groups.entry(self.group(context, one.node)).or_default();
+            leaves.push((local_seconds(changed, offset), one.node));
         }
         let mut kept: BTreeMap<NodeId, String> = BTreeMap::new();
-        for mut leaves in groups.into_values() {
-            leaves.sort_unstable_by(|a, b| b.cmp(a));
-            self.keep(&leaves, &mut kept);
+        for leaves in groups.values() {
+            self.keep(leaves, &mut kept);
         }
         let (mut go, mut stay) = (Vec::new(), Vec::new());
         for one in candidates {

@@ -370,6 +370,24 @@ fn leaves_are_kept_by_rule_for_each_base_or_each_tree() {
     assert_eq!(go(1, Per::Tree), ["a1", "b"]);
     assert_eq!(go(2, Per::Tree), ["a1"]);
     assert_eq!(go(2, Per::Base), [""; 0]);
+    // Within a second the younger one stays; of the same age the first by name.
+    let at = |name: &str, millis: u64| {
+        let file = fs::File::open(dir.path().join(name)).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + Duration::from_millis(millis))
+            .unwrap();
+    };
+    for (a1, a2, goes) in [(1, 2, "a1"), (2, 1, "a2"), (1, 1, "a2")] {
+        at("a1", a1);
+        at("a2", a2);
+        let context = real(dir.path());
+        let rule = Retention {
+            last: 1,
+            ..Retention::default()
+        };
+        let (go, _) = rule.part(&context, ops::candidates(&context, Duration::ZERO));
+        let names: Vec<_> = go.iter().map(|one| one.path.file_name().unwrap()).collect();
+        assert_eq!(names, [goes]);
+    }
 }
 
 /// After a crash: each image once, at its place or in the trash, with the bytes it had; every image
