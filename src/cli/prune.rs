@@ -88,8 +88,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: PruneArgs) -> anyhow::R
     let older_than = args.older_than.unwrap_or(usual);
     let mut candidates = ops::candidates(&context, older_than);
     // What is only remembered counts as built on others, and is not proposed itself.
-    let dirs = &context.looked_in.dirs();
-    candidates.retain(|one| dirs.iter().any(|dir| one.path.starts_with(dir)));
+    candidates.retain(|one| context.looked_in.covers(&one.path));
     let (mut candidates, kept) = rule.part(&context, candidates);
     let is_asked = io::stdin().is_terminal() && io::stderr().is_terminal();
     let has_chosen = args.all || candidates.is_empty();

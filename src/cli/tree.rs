@@ -1,6 +1,7 @@
 //! `qanopy tree`: the forest printed, as a tree with sizes and ages or as one of the pictures.
 
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -8,9 +9,8 @@ use clap::{ArgGroup, Args};
 use unicode_width::UnicodeWidthStr;
 
 use crate::forest::render::{self, Charset, Diagram, TreeLine};
-use crate::forest::{Flags, Forest, Location, Node};
-use crate::host::{during_one_scan, printable};
-use crate::image::NoProgress;
+use crate::forest::{Flags, Forest, Location, Node, NodeId};
+use crate::host::printable;
 use crate::ops;
 
 use super::context::{self, Scanned};
@@ -55,7 +55,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &TreeArgs) -> anyhow::R
     }
     let mut seen = context::below(&args.open)?;
     if args.check {
-        during_one_scan(|| check_all(&mut seen));
+        check_all(&mut seen);
     }
     let forest = &seen.context.forest;
     if args.dot {
@@ -84,15 +84,17 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &TreeArgs) -> anyhow::R
 
 /// Looks through the tables of every image that was found and can be read, but for those in use.
 fn check_all(seen: &mut Scanned) {
-    let host = Arc::clone(&seen.context.host);
     let forest = Arc::make_mut(&mut seen.context.forest);
-    let images: Vec<_> = forest
+    let images = forest
         .nodes()
-        .filter(|node| node.location == Location::Scanned && node.info().is_some())
-        .map(|node| (node.id, node.path.clone()))
-        .collect();
-    for (id, path) in images {
-        match ops::check(host.as_ref(), &path, &NoProgress) {
+        .filter(|node| node.location == Location::Scanned && node.info().is_some());
+    let (ids, paths): (Vec<NodeId>, Vec<PathBuf>) =
+        images.map(|node| (node.id, node.path.clone())).unzip();
+    for (id, checked) in ids
+        .into_iter()
+        .zip(ops::check_each(&*seen.context.host, &paths))
+    {
+        match checked {
             Ok(check) => forest.note_check(id, &check),
             Err(error) => output::complain(format_args!("qanopy: not checked: {error}")),
         }

@@ -67,7 +67,7 @@ impl<'c> Subject<'c> {
 
     /// Whether that is a place which the person asks about.
     pub(super) fn covers(&self, path: &Path) -> bool {
-        self.dirs.iter().any(|dir| path.starts_with(dir))
+        self.context.looked_in.covers(path)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::forest::{Location, Node};
-use crate::host::{Stat, User, Wish, printable, shell_quoted};
+use crate::host::{Permission, Stat, User, printable, shell_quoted};
 use crate::machines::Part;
 use crate::units::count;
 
@@ -65,7 +65,7 @@ pub(super) fn look_as(subject: &Subject<'_>, user: &User) -> Vec<Finding> {
 
 /// Why not, and how many disks need it.
 struct Barrier {
-    wish: Wish,
+    permission: Permission,
     stat: Stat,
     disks: u64,
 }
@@ -90,15 +90,15 @@ impl Obstacles {
             else {
                 continue;
             };
-            let wish = if layer.id == disk.id {
-                Wish::ReadWrite
+            let permission = if layer.id == disk.id {
+                Permission::ReadWrite
             } else {
-                Wish::Read
+                Permission::Read
             };
             for folder in place.ancestors().skip(1) {
-                ask(&mut self.folders, subject, folder, Wish::Pass, user);
+                ask(&mut self.folders, subject, folder, Permission::Search, user);
             }
-            ask(&mut self.files, subject, &place, wish, user);
+            ask(&mut self.files, subject, &place, permission, user);
         }
     }
 }
@@ -108,7 +108,7 @@ fn ask(
     known: &mut BTreeMap<PathBuf, Option<Barrier>>,
     subject: &Subject<'_>,
     path: &Path,
-    wish: Wish,
+    permission: Permission,
     user: &User,
 ) {
     if let Some(known) = known.get_mut(path) {
@@ -118,9 +118,9 @@ fn ask(
         return;
     }
     let barrier = subject.context.host.stat(path).ok().and_then(|stat| {
-        let may = user.may(wish, path, &stat).unwrap_or(true);
+        let may = user.may(permission, path, &stat).unwrap_or(true);
         (!may).then_some(Barrier {
-            wish,
+            permission,
             stat,
             disks: 1,
         })
@@ -130,10 +130,10 @@ fn ask(
 
 fn told(path: &Path, barrier: &Barrier, user: &User) -> Found {
     let (name, file) = (printable(&user.name), printable(path));
-    let (does, right) = match barrier.wish {
-        Wish::Pass => ("pass the folder", "x"),
-        Wish::Read => ("read", "r"),
-        Wish::ReadWrite => ("read and write", "rw"),
+    let (does, right) = match barrier.permission {
+        Permission::Search => ("pass the folder", "x"),
+        Permission::Read => ("read", "r"),
+        Permission::ReadWrite => ("read and write", "rw"),
     };
     let text = format!(
         "The user {name} may not {does} {file} (mode {:04o}, owner {}), needed for {}. \

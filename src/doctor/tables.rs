@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::forest::NodeId;
-use crate::host::{during_one_scan, printable};
-use crate::image::{Check, NoProgress};
-use crate::ops::{Context, Remedy, RepairAction, RepairImage, check};
-use crate::system::on_all_processors;
+use crate::host::printable;
+use crate::image::Check;
+use crate::ops::{Context, Remedy, RepairAction, RepairImage, check_each};
 use crate::units::size;
 
 use super::finder::{Found, Subject};
@@ -21,8 +20,6 @@ const WHY: &str = "These bytes belong to nothing that the image knows of: someth
 
 /// QEMU itself leaves a little behind where it gives up clusters.
 const LEAST: u64 = 1 << 20;
-/// Images that one thread looks through between two looks at who has them open.
-const AT_ONCE: usize = 64;
 
 /// Looks through the tables of all images that the person asks about, but for those that a process writes or that cannot
 /// be read. No byte of a guest is read.
@@ -30,19 +27,12 @@ const AT_ONCE: usize = 64;
 pub fn look_through(context: &mut Context) -> Vec<Finding> {
     let subject = Subject::of(context);
     let images = subject.images().filter(|node| node.info().is_some());
-    let images: Vec<_> = images.map(|node| (node.id, node.path.clone())).collect();
-    let parts: Vec<_> = images.chunks(AT_ONCE).collect();
-    let host = Arc::clone(&context.host);
-    let checked = on_all_processors(&parts, |part| {
-        let look =
-            |(id, path): &(NodeId, PathBuf)| Some((*id, check(&*host, path, &NoProgress).ok()?));
-        Some(during_one_scan(|| {
-            part.iter()
-                .filter_map(look)
-                .collect::<Vec<(NodeId, Check)>>()
-        }))
-    });
-    let checked: Vec<(NodeId, Check)> = checked.into_iter().flatten().flatten().collect();
+    let (ids, paths): (Vec<NodeId>, Vec<PathBuf>) =
+        images.map(|node| (node.id, node.path.clone())).unzip();
+    let checked = ids.into_iter().zip(check_each(&*context.host, &paths));
+    let checked: Vec<(NodeId, Check)> = checked
+        .filter_map(|(id, check)| Some((id, check.ok()?)))
+        .collect();
     let forest = Arc::make_mut(&mut context.forest);
     for (id, check) in &checked {
         forest.note_check(*id, check);

@@ -1,12 +1,14 @@
 //! Check: what is wrong with an image's tables, changing nothing.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 
 use crate::forest::{Forest, Node, Problem, ProblemKind, ScanOptions, scan_all};
-use crate::host::{Access, Host, LockSet};
-use crate::image::{self, Check, ImageFile, ProgressSink};
+use crate::host::{Access, Host, LockSet, during_one_scan};
+use crate::image::{self, Check, ImageFile, NoProgress, ProgressSink};
+use crate::system::on_all_processors;
 use crate::units::size;
 
 use super::Error;
@@ -25,6 +27,22 @@ pub fn check(host: &dyn Host, path: &Path, pace: &dyn ProgressSink) -> Result<Ch
     }
     let file = ImageFile::open(host, path, Access::Read)?;
     Ok(image::check(&file, pace)?)
+}
+
+/// Checks each of these images as [`check`] does, on all processors. Who has them open is found out once by each.
+#[must_use]
+pub fn check_each(host: &dyn Host, images: &[PathBuf]) -> Vec<Result<Check, Error>> {
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let parts: Vec<_> = images
+        .chunks(images.len().div_ceil(processors).max(1))
+        .collect();
+    let checked = on_all_processors(&parts, |part| {
+        let check = |image: &PathBuf| check(host, image, &NoProgress);
+        Some(during_one_scan(|| {
+            part.iter().map(check).collect::<Vec<_>>()
+        }))
+    });
+    checked.into_iter().flatten().flatten().collect()
 }
 
 /// What is wrong with the chain below an image, as far as headers tell: loops, files that are not there,

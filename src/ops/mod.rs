@@ -47,7 +47,7 @@ pub use amend::AmendImage;
 pub use bitmap::{BitmapAction, ChangeBitmap};
 pub use branch::Branch;
 pub use branch_unchecked::BranchUnchecked;
-pub use check::{chain_notices, check};
+pub use check::{chain_notices, check, check_each};
 pub use clone::CloneImage;
 pub use commit::request::{Commit, CommittedLayer, Relinked, Siblings, Uncommit};
 pub use convert::request::{Convert, ConvertForm};

@@ -17,7 +17,7 @@
 //! | `runner`, `input`, `terminal`, `clipboard`, `workers`, `watch`, `crash` | the world around it |
 //! | `terminal_query`, `answers`, `early_input`, `late_answers` | what the terminal is asked, and what it answers |
 //! | `plain` | the same line by line: another runner, that draws nothing |
-//! | `options`, `config`, `session_state` | how it is begun |
+//! | `options`, `config`, `session_state`, `elsewhere` | how it is begun, and begun anew on other directories |
 //!
 //! No two of these files import each other, by any way; `tests/core/imports.rs` holds that.
 
@@ -34,6 +34,7 @@ mod diagram;
 mod dialogs;
 mod disabled_reason;
 mod early_input;
+mod elsewhere;
 mod filter;
 mod forms;
 mod health;

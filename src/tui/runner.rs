@@ -20,6 +20,7 @@ use crate::system::share_memory;
 
 use super::crash;
 use super::early_input;
+use super::elsewhere;
 use super::input::{Gate, Input, listen};
 use super::jobs::JobState;
 use super::late_answers::LateAnswers;
@@ -40,9 +41,6 @@ const GRACE: Duration = Duration::from_millis(1500);
 /// So many things that happened are taken in before the screen is drawn.
 const AT_ONCE: usize = 4096;
 
-/// Answers of the workers that may wait. Each may be hundreds of files found.
-const ANSWERS: usize = 16;
-
 /// Between two frames of nothing but finds, at least.
 const FRAME: Duration = Duration::from_millis(16);
 
@@ -58,7 +56,7 @@ pub fn run(options: TuiOptions) -> anyhow::Result<ExitCode> {
         "the terminal interface needs a terminal"
     );
     let (input_in, input) = bounded(1024);
-    let (answers_in, answers) = bounded(ANSWERS);
+    let (answers_in, answers) = bounded(elsewhere::ANSWERS);
     let gate = Arc::new(Gate::default());
     // Signals first: whatever comes from here on gives the terminal back.
     let mut signals =
@@ -324,18 +322,12 @@ impl<S: Surface> Runner<S> {
         std::mem::forget(ui);
     }
 
-    /// Looks at other directories from now on: a new interface, which keeps what happened in this session. No
-    /// job runs meanwhile.
+    /// Looks at other directories from now on.
     fn open(&mut self, roots: Vec<PathBuf>) -> anyhow::Result<()> {
-        let (answers_in, answers) = bounded(ANSWERS);
-        let workers = match self.workers.elsewhere(&roots, answers_in) {
-            Ok(workers) => workers,
+        match elsewhere::open(&mut self.ui, &mut self.workers, roots) {
+            Ok(answers) => self.answers = answers,
             Err(why) => return self.take(Msg::Tell(why)),
-        };
-        remember(&self.ui.app, self.workers.state_dir.as_deref());
-        (self.workers, self.answers) = (workers, answers);
-        self.ui = std::mem::take(&mut self.ui).on(roots);
-        recall(&mut self.ui.app, self.workers.state_dir.as_deref());
+        }
         if self.watches {
             self.workers.watch();
         }

@@ -52,4 +52,4 @@ pub use printable::{misleads, printable, printable_bytes, printable_lines, shell
 pub use process::{Maker, effective_user, is_running, keep_out_of_dumps, this_process};
 pub use real::RealHost;
 pub use stat::{FileId, FileKind, Stat};
-pub use user::{User, Wish};
+pub use user::{Permission, User};

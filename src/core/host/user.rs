@@ -17,21 +17,21 @@ const MAX_ACL: usize = 64 << 10;
 
 /// What somebody wants to do with a file, as the permission bits of one class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Wish {
+pub enum Permission {
     /// Read it.
     Read,
     /// Read and write it.
     ReadWrite,
-    /// Pass through a directory.
-    Pass,
+    /// Search a directory: pass through it.
+    Search,
 }
 
-impl Wish {
+impl Permission {
     fn bits(self) -> u32 {
         match self {
             Self::Read => 0o4,
             Self::ReadWrite => 0o6,
-            Self::Pass => 0o1,
+            Self::Search => 0o1,
         }
     }
 }
@@ -86,18 +86,18 @@ impl User {
     ///
     /// # Errors
     /// When its access control list cannot be read.
-    pub fn may(&self, wish: Wish, path: &Path, stat: &Stat) -> io::Result<bool> {
+    pub fn may(&self, permission: Permission, path: &Path, stat: &Stat) -> io::Result<bool> {
         let mut list = vec![0; MAX_ACL];
         let list = match getxattr(path, POSIX_ACL, list.as_mut_slice()) {
             Ok(len) => list.get(..len).map(<[u8]>::to_vec),
             Err(Errno::NODATA | Errno::NOTSUP) => None,
             Err(error) => return Err(error.into()),
         };
-        Ok(self.is_let(wish, stat, list.as_deref()))
+        Ok(self.is_let(permission, stat, list.as_deref()))
     }
 
-    fn is_let(&self, wish: Wish, stat: &Stat, list: Option<&[u8]>) -> bool {
-        let bits = wish.bits();
+    fn is_let(&self, permission: Permission, stat: &Stat, list: Option<&[u8]>) -> bool {
+        let bits = permission.bits();
         let has = |granted: u32| granted & bits == bits;
         if self.uid == 0 {
             return true;
@@ -208,25 +208,25 @@ mod tests {
 
     #[test]
     fn the_first_class_that_fits_decides() {
-        for (mode, uid, gid, wish, is_let) in [
-            (0o600, 64055, 0, Wish::ReadWrite, true),
-            (0o066, 64055, 0, Wish::Read, false),
-            (0o640, 0, 6, Wish::Read, true),
-            (0o640, 0, 6, Wish::ReadWrite, false),
-            (0o604, 0, 107, Wish::Read, false),
-            (0o604, 0, 0, Wish::Read, true),
-            (0o711, 0, 0, Wish::Pass, true),
-            (0o744, 0, 0, Wish::Pass, false),
+        for (mode, uid, gid, permission, is_let) in [
+            (0o600, 64055, 0, Permission::ReadWrite, true),
+            (0o066, 64055, 0, Permission::Read, false),
+            (0o640, 0, 6, Permission::Read, true),
+            (0o640, 0, 6, Permission::ReadWrite, false),
+            (0o604, 0, 107, Permission::Read, false),
+            (0o604, 0, 0, Permission::Read, true),
+            (0o711, 0, 0, Permission::Search, true),
+            (0o744, 0, 0, Permission::Search, false),
         ] {
             let stat = stat(mode, uid, gid);
             assert_eq!(
-                vm().is_let(wish, &stat, None),
+                vm().is_let(permission, &stat, None),
                 is_let,
                 "{mode:o} {uid} {gid}"
             );
         }
         let root = User::of("root", USERS, GROUPS).unwrap();
-        assert!(root.is_let(Wish::ReadWrite, &stat(0, 1, 1), None));
+        assert!(root.is_let(Permission::ReadWrite, &stat(0, 1, 1), None));
     }
 
     #[test]
@@ -243,12 +243,12 @@ mod tests {
         for (entries, is_let) in rows {
             let list = list(entries);
             assert_eq!(
-                vm().is_let(Wish::ReadWrite, &stat, Some(&list)),
+                vm().is_let(Permission::ReadWrite, &stat, Some(&list)),
                 *is_let,
                 "{entries:?}"
             );
         }
         // What is no list is passed over.
-        assert!(!vm().is_let(Wish::Read, &stat, Some(&[1, 2, 3])));
+        assert!(!vm().is_let(Permission::Read, &stat, Some(&[1, 2, 3])));
     }
 }

@@ -68,6 +68,13 @@ impl LookedIn {
         }
         outermost(self.named.iter().chain(&self.reached).cloned().collect())
     }
+
+    /// Whether that lies in one of the folders searched, by its name: what is only remembered does not.
+    #[must_use]
+    pub fn covers(&self, path: &Path) -> bool {
+        let mut dirs = self.named.iter().chain(&self.reached);
+        dirs.any(|dir| path.starts_with(dir))
+    }
 }
 
 /// A context, and how the search for it went.

@@ -28,17 +28,17 @@ pub fn space(
     go_on: &(dyn Fn() -> bool + Sync),
 ) -> Option<SpaceReport> {
     let forest = context.forest.as_ref();
-    let dirs = context.looked_in.dirs();
     let is_here = |image: &ImageSpace| {
         let node = forest.get(image.node);
         node.is_some_and(|node| {
             node.location == Location::Scanned
                 && node.stat.is_some()
-                && dirs.iter().any(|dir| node.path.starts_with(dir))
+                && context.looked_in.covers(&node.path)
         })
     };
     let measured = hidden::measure_all(&*context.host, forest, go_on)?;
     let images: Vec<ImageSpace> = measured.into_iter().filter(is_here).collect();
+    let dirs = context.looked_in.dirs();
     let trash = super::trash::list(&*context.host, context.state_dir.as_deref(), &dirs);
     Some(SpaceReport {
         savings: savings::of(context, &images, &trash, older_than),

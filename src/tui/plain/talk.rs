@@ -19,6 +19,7 @@ use crate::ops::ProgressView;
 use crate::system::share_memory;
 use crate::tui::bindings::Keymap;
 use crate::tui::dialogs::Dialog;
+use crate::tui::elsewhere;
 use crate::tui::key::{Code, Key};
 use crate::tui::msg::{Effect, Msg};
 use crate::tui::options::TuiOptions;
@@ -34,8 +35,6 @@ use crate::tui::workers::Workers;
 
 /// Room for all that a dialog says: nothing is ever scrolled away.
 const SIZE: (u16, u16) = (160, 2000);
-/// Answers of the workers that may wait.
-const ANSWERS: usize = 16;
 /// How often it is looked for the progress of jobs, and for Ctrl-C.
 const TICK: Duration = Duration::from_millis(100);
 /// Between two lines that tell of progress.
@@ -70,7 +69,7 @@ impl Talk {
         signal_hook::flag::register_conditional_default(SIGINT, Arc::clone(&ends))
             .context(watched)?;
         signal_hook::flag::register(SIGINT, Arc::clone(&stop)).context(watched)?;
-        let (answers_in, answers) = bounded(ANSWERS);
+        let (answers_in, answers) = bounded(elsewhere::ANSWERS);
         let scan = ScanOptions {
             roots: options.roots.clone(),
             follow: options.follow,
@@ -113,15 +112,10 @@ impl Talk {
 
     /// Looks at other directories from now on.
     fn open(&mut self, roots: Vec<PathBuf>) -> io::Result<()> {
-        let (answers_in, answers) = bounded(ANSWERS);
-        let workers = match self.workers.elsewhere(&roots, answers_in) {
-            Ok(workers) => workers,
+        match elsewhere::open(&mut self.ui, &mut self.workers, roots) {
+            Ok(answers) => self.answers = answers,
             Err(why) => return self.take(Msg::Tell(why)),
-        };
-        remember(&self.ui.app, self.workers.state_dir.as_deref());
-        (self.workers, self.answers) = (workers, answers);
-        self.ui = std::mem::take(&mut self.ui).on(roots);
-        recall(&mut self.ui.app, self.workers.state_dir.as_deref());
+        }
         (self.listed, self.told, self.goal) = (None, Vec::new(), None);
         let effects = update::start(&mut self.ui);
         self.execute(effects)
