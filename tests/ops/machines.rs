@@ -8,16 +8,14 @@ use std::time::Duration;
 
 use qanopy::forest::{ScanOptions, changed_since, refreshed};
 use qanopy::host::{Host, RealHost};
-use qanopy::machines::{
-    Disk, Home, Machine, MachineSnapshot, MachineState, Machines, NamedFile, Places, Unasked,
-};
+use qanopy::machines::{Home, Machine, MachineSnapshot, MachineState, Machines, Places, Unasked};
 use qanopy::ops::{
     self, BackingStyle, Branch, Commit, CommittedLayer, Confirm, Context, Danger, Error,
     MoveImages, NewSize, Plan, Rebase, RefusalKind, Relink, Relocation, Request, Resize, Siblings,
     Squash,
 };
 
-use crate::support::planning::{context, execute, execute_request, words};
+use crate::support::planning::{context, execute, execute_request, machine_of, named, words};
 use crate::support::{Qemu, qemu};
 
 /// `root`, on it `a`, on that `a1` and `a2`.
@@ -30,31 +28,6 @@ fn small_forest(qemu: &Qemu) -> tempfile::TempDir {
         here.io(name, &["write -P 7 0 64k"]);
     }
     dir
-}
-
-fn named(path: PathBuf) -> NamedFile {
-    NamedFile { path, file: None }
-}
-
-/// The machine `web`, which is off and has this as its disk.
-fn web(disk: &Path) -> Machine {
-    Machine {
-        product: "libvirt",
-        place: "qemu:///system".to_owned(),
-        name: "web".to_owned(),
-        id: None,
-        state: MachineState::Off,
-        disks: vec![Disk {
-            target: "vda".to_owned(),
-            file: named(disk.to_path_buf()),
-            format: Some("qcow2".to_owned()),
-            pinned: Vec::new(),
-            pin_ends: false,
-            read_only: false,
-        }],
-        snapshots: Vec::new(),
-        checkpoints: Vec::new(),
-    }
 }
 
 fn known(dir: &Path, machines: Vec<Machine>) -> Context {
@@ -136,7 +109,7 @@ fn a_disk_is_not_taken_from_a_machine_but_by_number() {
     let Some(qemu) = qemu() else { return };
     let dir = small_forest(&qemu);
     let at = |name: &str| dir.path().join(name);
-    let machine = web(&at("a1"));
+    let machine = machine_of(at("a1"));
     assert!(refused(dir.path(), &machine, discard(at("a1"))));
     assert!(
         refused(dir.path(), &machine, discard(at("root"))),
@@ -170,7 +143,7 @@ fn a_disk_is_not_taken_from_a_machine_but_by_number() {
     let outcome = execute(despite).unwrap();
     assert!(!at("a1").exists());
     let undo = outcome.undo.unwrap();
-    execute_request(&known(dir.path(), vec![web(&at("a1"))]), &undo).unwrap();
+    execute_request(&known(dir.path(), vec![machine_of(at("a1"))]), &undo).unwrap();
     assert!(at("a1").exists());
 }
 
@@ -181,7 +154,7 @@ fn a_file_is_known_by_whatever_name_the_machine_has_for_it() {
     let elsewhere = tempfile::tempdir().unwrap();
     let link = elsewhere.path().join("disk");
     std::os::unix::fs::symlink(dir.path().join("a1"), &link).unwrap();
-    let mut machine = web(&link);
+    let mut machine = machine_of(&link);
     let id = RealHost.stat(&link).unwrap().id;
     machine.disks[0].file.file = Some(id);
     assert!(refused(
@@ -196,7 +169,7 @@ fn a_medium_and_what_is_not_harmed_stay_free() {
     let Some(qemu) = qemu() else { return };
     let dir = small_forest(&qemu);
     let at = |name: &str| dir.path().join(name);
-    let mut machine = web(&at("a1"));
+    let mut machine = machine_of(at("a1"));
     // Its owner grows it, and rebases it with its content.
     assert!(!refused(dir.path(), &machine, resize(at("a1"))));
     assert!(!refused(dir.path(), &machine, rebase(at("a1"), at("root"))));
@@ -212,7 +185,7 @@ fn a_chain_that_a_definition_pins_is_not_changed_behind_it() {
     let Some(qemu) = qemu() else { return };
     let dir = small_forest(&qemu);
     let at = |name: &str| dir.path().join(name);
-    let mut machine = web(&at("a1"));
+    let mut machine = machine_of(at("a1"));
     let relink = Relink {
         image: at("a"),
         base: None,
@@ -246,12 +219,12 @@ fn saved_memory_and_checkpoints_fit_one_content_only() {
     let Some(qemu) = qemu() else { return };
     let dir = small_forest(&qemu);
     let at = |name: &str| dir.path().join(name);
-    let mut saved = web(&at("a1"));
+    let mut saved = machine_of(at("a1"));
     saved.state = MachineState::Saved;
     assert!(refused(dir.path(), &saved, resize(at("a1"))));
     assert!(refused(dir.path(), &saved, rebase(at("a1"), at("root"))));
     assert!(!refused(dir.path(), &saved, resize(at("a2"))));
-    let mut marked = web(&at("a1"));
+    let mut marked = machine_of(at("a1"));
     marked.checkpoints = vec!["monday".to_owned()];
     assert!(refused(dir.path(), &marked, resize(at("a1"))));
     assert!(refused(dir.path(), &marked, rebase(at("a1"), at("root"))));
@@ -263,7 +236,7 @@ fn the_files_of_a_snapshot_stay_and_what_is_built_on_one_is_warned_of() {
     let Some(qemu) = qemu() else { return };
     let dir = small_forest(&qemu);
     let at = |name: &str| dir.path().join(name);
-    let mut machine = web(&at("a2"));
+    let mut machine = machine_of(at("a2"));
     machine.snapshots = vec![MachineSnapshot {
         name: "before".to_owned(),
         owns: vec![named(at("a1"))],
@@ -304,7 +277,7 @@ fn an_image_that_would_show_a_machine_other_bytes_is_told_of_by_its_name() {
     qemu.within(dir.path()).io("a1", &["write -P 9 512k 64k"]);
     let mut into = commit(at("a1"));
     into.siblings = Siblings::Break;
-    let machine = web(&at("a2"));
+    let machine = machine_of(at("a2"));
     assert!(refused(dir.path(), &machine, into.clone()));
     let context = known(dir.path(), vec![machine]);
     let plan = ops::plan(&context, &Request::despite_machines(into.into()));
@@ -341,7 +314,7 @@ fn what_could_not_be_asked_is_told_where_it_matters() {
 fn a_leaf_of_a_machine_is_not_proposed_for_pruning() {
     let Some(qemu) = qemu() else { return };
     let dir = small_forest(&qemu);
-    let context = known(dir.path(), vec![web(&dir.path().join("a1"))]);
+    let context = known(dir.path(), vec![machine_of(dir.path().join("a1"))]);
     let names: Vec<_> = ops::candidates(&context, Duration::ZERO)
         .into_iter()
         .map(|one| one.path)
@@ -413,7 +386,7 @@ fn a_disk_of_a_machine_elsewhere_that_is_built_on_it_is_a_dependant() {
     let plan = ops::plan(&context, &discard(dir.path().join("a1")));
     assert!(is_refused_for_machine(&plan), "{}", words(&plan));
     // What is built on nothing here is none of ours.
-    let other = known(dir.path(), vec![web(&dir.path().join("none"))]);
+    let other = known(dir.path(), vec![machine_of(dir.path().join("none"))]);
     assert_eq!(other.forest.len(), 4);
     assert_eq!(context.forest.len(), 6, "and the layer between");
 }
@@ -455,7 +428,7 @@ fn machines_are_told_of_images_that_are_looked_at_again() {
     let Some(qemu) = qemu() else { return };
     let dir = small_forest(&qemu);
     let a1 = dir.path().join("a1");
-    let context = known(dir.path(), vec![web(&a1)]);
+    let context = known(dir.path(), vec![machine_of(&a1)]);
     qemu.within(dir.path()).io("a1", &["write -P 9 0 64k"]);
     let options = ScanOptions {
         roots: vec![dir.path().to_path_buf()],

@@ -9,12 +9,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use planning::{context, execute, execute_request, words};
+use planning::{context, execute, execute_request, machine_of, named, words};
 use qanopy::host::{Access, Host, RealHost};
 use qanopy::image::{
     Amendment, CarriedBitmaps, Format, ImageFile, NoProgress, Preallocation, SparseSize,
 };
-use qanopy::machines::{Disk, Machine, MachineState, Machines, NamedFile};
+use qanopy::machines::{Machine, Machines};
 use qanopy::ops::journal::Journal;
 use qanopy::ops::{
     self, AmendImage, BackingStyle, BitmapAction, Branch, ChangeBitmap, ChangeSnapshot, CloneImage,
@@ -447,24 +447,9 @@ fn a_layer_that_is_squashed_goes_in_the_direction_that_was_chosen() {
 
 /// The machine `web`, whose definition says what its disk is built on.
 fn with_pinned_disk(disk: PathBuf, base: PathBuf) -> Machine {
-    let named = |path| NamedFile { path, file: None };
-    Machine {
-        product: "libvirt",
-        place: "qemu:///system".to_owned(),
-        name: "web".to_owned(),
-        id: None,
-        state: MachineState::Off,
-        disks: vec![Disk {
-            target: "vda".to_owned(),
-            file: named(disk),
-            format: None,
-            pinned: vec![named(base)],
-            pin_ends: false,
-            read_only: false,
-        }],
-        snapshots: Vec::new(),
-        checkpoints: Vec::new(),
-    }
+    let mut machine = machine_of(disk);
+    machine.disks[0].pinned = vec![named(base)];
+    machine
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 use qanopy::host::RealHost;
-use qanopy::machines::{Disk, Machine, MachineState, Machines, NamedFile};
+use qanopy::machines::Machines;
 use qanopy::ops::{self, Context, LayerSpace, Saving, SavingKind, SpaceReport};
 use serde_json::Value;
 
@@ -150,26 +150,7 @@ fn what_somebody_may_see_is_not_hidden() {
 
     // A machine that starts from the layer sees it as it is.
     let mut context = own_code::context(&own_code::real_host(), dir);
-    let machine = Machine {
-        product: "libvirt",
-        place: "qemu:///system".to_owned(),
-        name: "web".to_owned(),
-        id: None,
-        state: MachineState::Off,
-        disks: vec![Disk {
-            target: "vda".to_owned(),
-            file: NamedFile {
-                path: dir.join("layer"),
-                file: None,
-            },
-            format: None,
-            pinned: Vec::new(),
-            pin_ends: false,
-            read_only: false,
-        }],
-        snapshots: Vec::new(),
-        checkpoints: Vec::new(),
-    };
+    let machine = planning::machine_of(dir.join("layer"));
     context.know_machines(Arc::new(Machines::of(vec![machine], Vec::new())));
     assert_eq!(hidden(&report(&context), dir), (3, 0, 0));
 

@@ -1,11 +1,12 @@
 //! A context for plans made by a scan, and shorthands to plan and run.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use qanopy::forest::{ScanOptions, scan_all};
 use qanopy::host::Host;
 use qanopy::image::Keys;
+use qanopy::machines::{Disk, Machine, MachineState, NamedFile};
 use qanopy::ops::{
     self, Confirm, Consent, Context, Error, LookedIn, Outcome, Plan, Progress, Request,
 };
@@ -47,4 +48,33 @@ pub fn words(plan: &Plan) -> String {
         .iter()
         .map(|line| format!("{} {}\n", line.label, line.text))
         .collect()
+}
+
+/// The machine `web` of libvirt, which is off and has this as its disk.
+pub fn machine_of(disk: impl Into<PathBuf>) -> Machine {
+    Machine {
+        product: "libvirt",
+        place: "qemu:///system".to_owned(),
+        name: "web".to_owned(),
+        id: None,
+        state: MachineState::Off,
+        disks: vec![Disk {
+            target: "vda".to_owned(),
+            file: named(disk),
+            format: Some("qcow2".to_owned()),
+            pinned: Vec::new(),
+            pin_ends: false,
+            read_only: false,
+        }],
+        snapshots: Vec::new(),
+        checkpoints: Vec::new(),
+    }
+}
+
+/// A file of which a machine knows the name.
+pub fn named(path: impl Into<PathBuf>) -> NamedFile {
+    NamedFile {
+        path: path.into(),
+        file: None,
+    }
 }

@@ -3,31 +3,18 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use qanopy::machines::{Disk, Machine, MachineState, Machines, NamedFile, Unasked};
+use qanopy::machines::{Machine, MachineState, Machines, Unasked};
 use qanopy::tui::testing::{Effect, Msg, ScanEnd};
+
+use crate::support::planning::machine_of;
 
 use super::app_harness::{AppHarness, forest, now};
 
 fn machine(name: &str, disk: &str, state: MachineState) -> Machine {
     Machine {
-        product: "libvirt",
-        place: "qemu:///system".to_owned(),
         name: name.to_owned(),
-        id: None,
         state,
-        disks: vec![Disk {
-            target: "vda".to_owned(),
-            file: NamedFile {
-                path: Path::new("/vm").join(disk),
-                file: None,
-            },
-            format: None,
-            pinned: Vec::new(),
-            pin_ends: false,
-            read_only: false,
-        }],
-        snapshots: Vec::new(),
-        checkpoints: Vec::new(),
+        ..machine_of(Path::new("/vm").join(disk))
     }
 }
 
