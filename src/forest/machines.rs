@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::host::{FileId, Host};
+use crate::host::Host;
 use crate::machines::{Machines, Part, Use};
 
 use super::{Forest, Node, NodeId, ScannedFile, follow};
@@ -73,12 +73,11 @@ impl Forest {
 
     /// The disks of machines that may be built on something and are not known here.
     fn unknown_disks(&self, machines: &Machines) -> Vec<PathBuf> {
-        let by_file = |file: FileId| self.by_file(file).is_some();
         let disks = machines.list().iter().flat_map(|machine| &machine.disks);
         let disks = disks.filter(|disk| disk.format.as_deref() != Some("raw"));
         let files = disks.flat_map(|disk| std::iter::once(&disk.file).chain(&disk.pinned));
         let there = files.filter_map(|named| Some((&named.path, named.file?)));
-        let unknown = there.filter(|(_, file)| !by_file(*file));
+        let unknown = there.filter(|(_, file)| self.by_file(*file).is_none());
         let unknown: BTreeSet<&PathBuf> = unknown.map(|(path, _)| path).collect();
         unknown.into_iter().cloned().collect()
     }

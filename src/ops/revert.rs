@@ -434,7 +434,7 @@ fn plan_back(plan: &mut Plan, image: &Path, entry: &str) {
     plan.beyond_qemu_img("the trash is a folder of this program");
     plan.job = Some(Arc::new(RevertJob {
         item,
-        content: Content::KeptEntry {
+        content: Content::Kept {
             entry: found.clone(),
             at: file.kept_at.clone(),
             file: file.file,
@@ -524,7 +524,7 @@ enum Content {
         below: Vec<PathBuf>,
     },
     /// A file of the trash.
-    KeptEntry {
+    Kept {
         entry: trash::Entry,
         at: PathBuf,
         file: FileId,
@@ -553,7 +553,7 @@ impl Job for RevertJob {
                 let held = LockedHost::new(host, &locks).for_copies(below.clone(), false);
                 Next::anew(host, &held, image, image, options, on, progress)?
             }
-            Content::KeptEntry { entry, at, file } => {
+            Content::Kept { entry, at, file } => {
                 entry.require_unchanged(host)?;
                 Next {
                     path: at.clone(),
@@ -619,7 +619,7 @@ impl RevertJob {
         }
         remarks.extend(next.remarks.iter().cloned());
         let has = match &self.content {
-            Content::KeptEntry { entry, .. } => {
+            Content::Kept { entry, .. } => {
                 if has_moved {
                     entry.clear(host, state_dir);
                 }
@@ -672,7 +672,7 @@ impl RevertJob {
                     }
                 }
             }
-            Content::KeptEntry { entry, .. } => {
+            Content::Kept { entry, .. } => {
                 if let Err(error) = host.exchange(next.file, &next.path, image) {
                     return failed(error);
                 }

@@ -26,7 +26,7 @@ pub enum Group {
     Change,
     /// Everything else.
     Any,
-    /// ContentKind a dialog.
+    /// Inside a dialog.
     Dialog,
 }
 

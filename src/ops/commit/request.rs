@@ -28,7 +28,7 @@ pub enum CommittedLayer {
     /// To the trash; its children are then built on the base.
     #[default]
     Trash,
-    /// PreservedImage, emptied, still built on the base.
+    /// Kept, emptied, still built on the base.
     Keep,
 }
 

@@ -362,7 +362,7 @@ impl ShadowRefcounts {
         }
     }
 
-    /// FilePosition of the new table, if there is one.
+    /// Place of the new table, if there is one.
     pub(crate) const fn table(&self) -> Option<HostClusters> {
         self.new_table
     }
