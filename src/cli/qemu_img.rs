@@ -21,8 +21,10 @@ enum Means {
     Base,
     /// A snapshot, as `convert -l` names it.
     View,
-    /// A command below this one; an option's value is its last argument.
+    /// A command below this one.
     Below(&'static str),
+    /// The same, and the option's value is its last argument.
+    BelowOf(&'static str),
     /// Another command.
     Instead(&'static str),
     /// Always so here, or about how qemu-img does its work.
@@ -34,22 +36,22 @@ enum Means {
 }
 
 use Means::{
-    Answer, Base, Below, Flag, Instead, List, Nothing, NothingOfValue, Output, SourceFormat, Value,
-    View,
+    Answer, Base, Below, BelowOf, Flag, Instead, List, Nothing, NothingOfValue, Output,
+    SourceFormat, Value, View,
 };
 
 impl Means {
-    fn takes_value(self, option: &str) -> bool {
+    fn takes_value(self) -> bool {
         match self {
-            Value(_) | SourceFormat | Output | List | Base | View | NothingOfValue => true,
-            // Of these, as qemu-img has it.
-            Below(_) => matches!(option, "-c" | "-a" | "-d" | "--merge"),
-            Flag(_) | Instead(_) | Nothing | Answer(_) => false,
+            Value(_) | SourceFormat | Output | List | Base | View | NothingOfValue | BelowOf(_) => {
+                true
+            }
+            Below(_) | Flag(_) | Instead(_) | Nothing | Answer(_) => false,
         }
     }
 }
 
-/// A command, an option of qemu-img, and what it means.
+/// A command, an option of qemu-img in all its spellings, and what it means.
 type Row = (&'static str, &'static str, Means);
 
 const RATE: Means =
@@ -58,63 +60,77 @@ const OBJECT: Means = Answer("name the file, and give passphrases with --passphr
 
 const ROWS: &[Row] = &[
     ("create", "-b", Value("--backing")),
-    ("create", "-u", Flag("--unchecked")),
-    ("create", "-o", List),
-    ("convert", "-O", Value("--to")),
+    ("create", "-u --backing-unsafe", Flag("--unchecked")),
+    ("create", "-o --options", List),
+    (
+        "convert",
+        "-O --target-format --output-format",
+        Value("--to"),
+    ),
     ("convert", "-f", Value("--source-format")),
     ("convert", "-B", Value("--backing")),
-    ("convert", "-F", NothingOfValue),
-    ("convert", "-o", List),
-    ("convert", "-l", View),
-    ("convert", "-m", NothingOfValue),
-    ("convert", "-W", Nothing),
-    ("convert", "-C", Nothing),
-    ("convert", "-r", RATE),
-    ("rebase", "-b", Base),
-    ("rebase", "-F", Value("--format")),
+    ("convert", "-F --backing-format", NothingOfValue),
+    ("convert", "-o --target-options", List),
+    ("convert", "-l --source-snapshot", View),
+    ("convert", "-m --parallel", NothingOfValue),
+    ("convert", "-W --oob-writes", Nothing),
+    ("convert", "-C --copy-range-offloading", Nothing),
+    ("convert", "-r --rate", RATE),
+    ("convert", "--no-create", Flag("--into-existing")),
+    ("convert", "--target-is-zero", Nothing),
+    ("rebase", "-b --backing", Base),
+    ("rebase", "-F --backing-format", Value("--format")),
     ("rebase", "-f", SourceFormat),
-    ("rebase", "-u", Instead("relink")),
+    ("rebase", "-u --backing-unsafe", Instead("relink")),
     ("check", "-r", Value("--repair")),
-    ("check", "-f", SourceFormat),
+    ("check", "-f --format", SourceFormat),
     ("check", "--output", Output),
-    ("commit", "-f", SourceFormat),
-    ("commit", "-r", RATE),
+    ("commit", "-f --format", SourceFormat),
+    ("commit", "-r --rate", RATE),
     (
         "commit",
-        "-b",
+        "-b --base",
         Answer(
             "--into ANCESTOR is that here; the overlay goes to the trash then, or stays, emptied, with --keep",
         ),
     ),
     (
         "commit",
-        "-d",
+        "-d --drop",
         Answer("the overlay goes to the trash when it is merged; --keep keeps it, emptied"),
     ),
-    ("snapshot", "-l", Below("list")),
-    ("snapshot", "-c", Below("create")),
-    ("snapshot", "-a", Below("apply")),
-    ("snapshot", "-d", Below("delete")),
+    ("snapshot", "-l --list", Below("list")),
+    ("snapshot", "-c --create", BelowOf("create")),
+    ("snapshot", "-a --apply", BelowOf("apply")),
+    ("snapshot", "-d --delete", BelowOf("delete")),
+    ("snapshot", "-f --format", SourceFormat),
     ("bitmap", "--add", Below("add")),
     ("bitmap", "--remove", Below("remove")),
     ("bitmap", "--clear", Below("clear")),
     ("bitmap", "--enable", Below("enable")),
     ("bitmap", "--disable", Below("disable")),
-    ("bitmap", "--merge", Below("merge")),
-    ("bitmap", "-F", NothingOfValue),
-    ("bitmap", "-f", SourceFormat),
-    ("resize", "-f", SourceFormat),
-    ("amend", "-o", List),
-    ("amend", "-f", SourceFormat),
-    ("info", "-f", SourceFormat),
-    ("info", "--backing-chain", Flag("--chain")),
-    ("info", "-b", Flag("--chain")),
+    ("bitmap", "--merge", BelowOf("merge")),
+    ("bitmap", "-F --source-format", NothingOfValue),
+    ("bitmap", "-f --format", SourceFormat),
+    ("resize", "-f --format", SourceFormat),
+    ("amend", "-o --options", List),
+    ("amend", "-f --format", SourceFormat),
+    (
+        "amend",
+        "--force",
+        Answer("what cannot be undone asks for a number here, and takes it from --confirm"),
+    ),
+    ("info", "-f --format", SourceFormat),
+    ("info", "-b --backing-chain", Flag("--chain")),
     ("info", "--output", Output),
     ("map", "--output", Output),
     ("measure", "--output", Output),
+    ("measure", "--target-format", Value("--target")),
     ("measure", "-o", List),
     ("measure", "-l", View),
     ("measure", "-s", Value("--size")),
+    ("compare", "--a-format", Value("--format")),
+    ("compare", "--b-format", Value("--other-format")),
 ];
 
 /// Short options of ours that mean something else to qemu-img: the command, the letter, and what is told.
@@ -126,15 +142,16 @@ const OTHERWISE: &[(&str, char, &str)] = &[(
 
 /// What several commands of qemu-img take.
 const EVERYWHERE: &[(&str, Means)] = &[
-    ("-p", Nothing),
-    ("-q", Nothing),
-    ("-U", Nothing),
-    ("--force-share", Nothing),
-    ("-t", NothingOfValue),
-    ("-T", NothingOfValue),
+    ("-p --progress --progres", Nothing),
+    ("-q --quiet", Nothing),
+    ("-U --force-share", Nothing),
+    ("-t --cache --target-cache", NothingOfValue),
+    ("-T --source-cache --backing-cache", NothingOfValue),
     ("--object", OBJECT),
-    ("--image-opts", OBJECT),
-    ("--target-image-opts", OBJECT),
+    (
+        "--image-opts --source-image-opts --target-image-opts",
+        OBJECT,
+    ),
 ];
 
 /// Commands that both have.
@@ -272,7 +289,7 @@ impl ArgumentReader<'_> {
                 self.read.push(word);
                 continue;
             };
-            let value = if !means.takes_value(option) {
+            let value = if !means.takes_value() {
                 OsString::new()
             } else if let Some(attached) = attached {
                 attached
@@ -308,18 +325,19 @@ impl ArgumentReader<'_> {
                 ));
             }
             View => self.view(&value),
-            Below(word) if self.below.is_some_and(|below| below != word) => {
+            Below(word) | BelowOf(word) if self.below.is_some_and(|below| below != word) => {
                 return Err(format!("{option}: one thing at a time"));
             }
-            Below("apply" | "delete") if is_number(&value) => {
+            BelowOf("apply" | "delete") if is_number(&value) => {
                 return Err(format!(
                     "{option}: a number may be a name or an ID. `qanopy snapshot apply|delete IMAGE NAME` takes it \
                      for a name, and with --id for an ID"
                 ));
             }
-            Below(word) => {
+            Below(word) => self.below = Some(word),
+            BelowOf(word) => {
                 self.below = Some(word);
-                self.at_end.extend((!value.is_empty()).then_some(value));
+                self.at_end.push(value);
             }
             Instead(command) => self.ours = command.to_owned(),
             Nothing | NothingOfValue => {}
@@ -418,13 +436,15 @@ fn row_of(command: &str, word: &OsStr) -> Option<(&'static str, Means, Option<Os
         .iter()
         .filter(|(of, ..)| *of == command)
         .map(|(_, option, means)| (*option, *means));
-    let mut all = of_command.chain(EVERYWHERE.iter().copied());
-    all.find_map(|(option, means)| {
+    let all = of_command.chain(EVERYWHERE.iter().copied());
+    let mut spelled =
+        all.flat_map(|(option, means)| option.split(' ').map(move |one| (one, means)));
+    spelled.find_map(|(option, means)| {
         let rest = word.as_bytes().strip_prefix(option.as_bytes())?;
         let attached = match (rest, option.starts_with("--")) {
             ([], _) => None,
             ([b'=', value @ ..], true) => Some(value),
-            (value, false) if means.takes_value(option) => Some(value),
+            (value, false) if means.takes_value() => Some(value),
             _ => return None,
         };
         let attached = attached.map(|value| OsString::from_vec(value.to_vec()));
@@ -509,6 +529,24 @@ mod tests {
             ("q info --backing-chain -U x", "q info --chain x"),
             ("q info -b x", "q info --chain x"),
             ("q measure -s 1G", "q measure --size 1G"),
+            (
+                "q convert --quiet --target-format=raw --source-snapshot a --no-create b c",
+                "q convert --to raw --snapshot a --into-existing b c",
+            ),
+            (
+                "q rebase --backing-unsafe --backing b --backing-format raw x",
+                "q relink --to b --format raw x",
+            ),
+            ("q snapshot --create name x", "q snapshot create x name"),
+            (
+                "q bitmap --merge a --source-file y x b",
+                "q bitmap merge --source-file y x b a",
+            ),
+            ("q create --options size=1G x", "q create x 1G"),
+            (
+                "q measure --target-format qcow2 x",
+                "q measure --target qcow2 x",
+            ),
             ("q create -- -b 1G", "q create -- -b 1G"),
             ("q tree -b", "q tree -b"),
         ] {
@@ -561,6 +599,81 @@ mod tests {
                 assert!(same.contains(letter) != is_told, "{name} -{letter}");
             }
             assert!(same.chars().all(|letter| ours.contains(&letter)), "{name}");
+        }
+    }
+
+    /// All long options of qemu-img 10.0, but `--help`, and those of ours that have the same name and meaning.
+    const THEIR_LONG: &[(&str, &str)] = &[
+        (
+            "amend",
+            "object image-opts format options quiet progres cache force",
+        ),
+        (
+            "bitmap",
+            "object image-opts format add granularity remove clear enable disable merge source-file source-format",
+        ),
+        (
+            "check",
+            "object image-opts format output cache force-share quiet repair",
+        ),
+        (
+            "commit",
+            "object image-opts format base drop quiet progress cache rate",
+        ),
+        (
+            "compare",
+            "object image-opts a-format b-format cache force-share quiet progress strict",
+        ),
+        (
+            "convert",
+            "object source-format source-image-opts source-snapshot source-cache target-format output-format \
+             target-image-opts target-options target-cache backing backing-format compress no-create target-is-zero \
+             sparse-size bitmaps skip-broken-bitmaps force-share rate parallel copy-range-offloading salvage \
+             oob-writes quiet progress image-opts",
+        ),
+        (
+            "create",
+            "object format options backing backing-format backing-unsafe quiet",
+        ),
+        (
+            "info",
+            "object image-opts format output backing-chain force-share",
+        ),
+        (
+            "map",
+            "object image-opts format output start-offset max-length force-share",
+        ),
+        (
+            "measure",
+            "object image-opts format output size target-format snapshot force-share",
+        ),
+        (
+            "rebase",
+            "object image-opts format backing backing-format backing-unsafe cache backing-cache compress quiet \
+             progress force-share",
+        ),
+        (
+            "resize",
+            "object image-opts format preallocation shrink quiet",
+        ),
+        (
+            "snapshot",
+            "object image-opts format list create apply delete quiet force-share",
+        ),
+    ];
+
+    #[test]
+    fn every_long_option_of_qemu_img_is_ours_or_read_as_ours() {
+        let cli = super::super::Cli::command();
+        for (name, theirs) in THEIR_LONG {
+            let command = cli.find_subcommand(name).unwrap();
+            let all: Vec<_> = command.get_subcommands().chain([command]).collect();
+            for option in theirs.split(' ') {
+                let is_ours = (all.iter().flat_map(|command| command.get_arguments()))
+                    .any(|argument| argument.get_long() == Some(option));
+                let is_read = row_of(name, OsStr::new(&format!("--{option}"))).is_some();
+                assert!(is_ours || is_read, "{name} --{option}");
+            }
         }
     }
 
@@ -623,17 +736,24 @@ mod tests {
             let command = cli.find_subcommand(name).unwrap();
             has(command, option) || command.get_subcommands().any(|sub| has(sub, option))
         };
-        for (name, option, means) in ROWS {
+        for (name, spellings, means) in ROWS {
             let command = cli.find_subcommand(name).unwrap();
-            assert!(!is_ours(name, option), "{name} {option} is ours");
+            for option in spellings.split(' ') {
+                assert!(!is_ours(name, option), "{name} {option} is ours");
+            }
             match means {
-                Flag(ours) | Value(ours) => assert!(has(command, ours), "{name} {ours}"),
-                Below(word) => assert!(command.find_subcommand(word).is_some(), "{name} {word}"),
+                Flag(ours) | Value(ours) => assert!(is_ours(name, ours), "{name} {ours}"),
+                Below(word) | BelowOf(word) => {
+                    assert!(command.find_subcommand(word).is_some(), "{name} {word}");
+                }
                 Instead(word) => assert!(cli.find_subcommand(word).is_some(), "{word}"),
                 _ => {}
             }
         }
-        for (option, _) in EVERYWHERE {
+        for option in EVERYWHERE
+            .iter()
+            .flat_map(|(spellings, _)| spellings.split(' '))
+        {
             for name in COMMANDS {
                 assert!(!is_ours(name, option), "{name} {option}");
             }

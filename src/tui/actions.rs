@@ -92,7 +92,7 @@ pub enum Action {
     Filter,
     /// Chooses the order.
     Sort,
-    /// All, leaves only, problems only.
+    /// All, leaves only, problems only, by machine.
     View,
     /// Marks the row and moves down.
     Mark,
@@ -236,7 +236,7 @@ impl bindings::Action for Action {
         row(Action::Go(Motion::NextHit), Group::Find, "next-hit", &[c('n')], "to the next hit"),
         row(Action::Go(Motion::PreviousHit), Group::Find, "previous-hit", &[c('N')], "to the hit before"),
         row(Action::Sort, Group::Find, "sort", &[c('s')], "sort - choose the order"),
-        row(Action::View, Group::Find, "view", &[c('w')], "view - all, leaves only, problems only"),
+        row(Action::View, Group::Find, "view", &[c('w')], "view - all, leaves only, problems only, by machine"),
         row(Action::Go(Motion::FoldAll), Group::Find, "fold-all", &[c('-')], "fold every tree"),
         row(Action::Go(Motion::UnfoldAll), Group::Find, "unfold-all", &[c('=')], "unfold everything"),
         row(Action::Mark, Group::Mark, "mark", &[c(' ')], "mark - this image, then go down").hint("mark"),

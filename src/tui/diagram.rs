@@ -110,6 +110,9 @@ fn name(
         // The picture is of files: it has no rows of what is inside.
         RowKind::Snapshot { .. } | RowKind::MoreSnapshots { .. } => String::new(),
         RowKind::NewSnapshot(_) => "new snapshot".to_owned(),
+        RowKind::Machine(place) => nth(forest.machines().list(), place)
+            .map_or_else(String::new, |machine| printable(&machine.name)),
+        RowKind::Disk { .. } => "not an image here".to_owned(),
         RowKind::New(new) => {
             let new = preview.and_then(|preview| nth(&preview.new, new));
             new.map_or_else(|| "new".to_owned(), |(path, _)| units::file_name(path))

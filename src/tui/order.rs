@@ -61,6 +61,8 @@ pub enum View {
     Leaves,
     /// Only what has problems.
     Problems,
+    /// Disks of machines, below the machine whose they are.
+    Machines,
 }
 
 impl View {
@@ -70,7 +72,8 @@ impl View {
         match self {
             Self::All => Self::Leaves,
             Self::Leaves => Self::Problems,
-            Self::Problems => Self::All,
+            Self::Problems => Self::Machines,
+            Self::Machines => Self::All,
         }
     }
 
@@ -81,6 +84,7 @@ impl View {
             Self::All => "all",
             Self::Leaves => "leaves only",
             Self::Problems => "problems only",
+            Self::Machines => "by machine",
         }
     }
 }

@@ -39,6 +39,19 @@ impl PlanPreview {
             .chain(takes)
     }
 
+    /// The signs it puts beside rows and what each means, the gravest first; one sign has as many entries as it
+    /// has meanings here.
+    #[must_use]
+    pub fn legend(&self) -> Vec<(char, &'static str)> {
+        let new = (!self.new.is_empty() || self.takes.is_some()).then_some(EffectKind::Creates);
+        let goes = self.forgets.is_some().then_some(EffectKind::Trashes);
+        let kinds = self.marks.values().copied().chain(new).chain(goes);
+        let mut legend: Vec<_> = kinds.filter_map(EffectKind::mark).collect();
+        legend.sort_by_key(|(sign, meaning)| ("✗!≈~+".find(*sign), *meaning));
+        legend.dedup();
+        legend
+    }
+
     /// What these effects mean for the images of this forest. Where several things happen to one
     /// file, the gravest counts.
     #[must_use]
@@ -101,5 +114,32 @@ fn gravity(kind: EffectKind) -> u8 {
         EffectKind::Writes => 5,
         EffectKind::Trashes | EffectKind::Deletes => 6,
         EffectKind::Breaks => 7,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_legend_tells_what_there_is_and_the_gravest_first() {
+        let mut preview = PlanPreview::default();
+        assert_eq!(preview.legend(), []);
+        preview.marks.insert(NodeId(1), EffectKind::Chmods);
+        preview.marks.insert(NodeId(2), EffectKind::Reads);
+        assert_eq!(preview.legend(), [('~', "permissions changed")]);
+        preview.marks.insert(NodeId(3), EffectKind::Relinks);
+        preview.marks.insert(NodeId(4), EffectKind::Updates);
+        preview.marks.insert(NodeId(5), EffectKind::Trashes);
+        preview.new.push((PathBuf::from("/vm/new"), None));
+        assert_eq!(
+            preview.legend(),
+            [
+                ('✗', "goes"),
+                ('~', "header rewritten"),
+                ('~', "permissions changed"),
+                ('+', "new"),
+            ]
+        );
     }
 }

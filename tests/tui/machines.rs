@@ -124,3 +124,74 @@ fn what_could_not_be_asked_stands_in_the_log_once() {
     let told = told.count();
     assert_eq!(told, 1);
 }
+
+#[test]
+fn the_view_by_machine_has_all_disks_of_a_machine_together() {
+    let two_disks = |name: &str, disks: &[&str]| {
+        let mut all = machine(name, disks[0], MachineState::Off);
+        all.disks = disks
+            .iter()
+            .zip(["vda", "vdb", "vdc"])
+            .map(|(disk, target)| {
+                let mut one = machine(name, disk, MachineState::Off).disks.remove(0);
+                one.target = target.to_owned();
+                one
+            })
+            .collect();
+        all
+    };
+    let list = vec![
+        two_disks(
+            "web",
+            &["Overlay-1A.qcow2", "Overlay-2B.qcow2", "gone.qcow2"],
+        ),
+        two_disks("db\u{1b}[31m", &["Overlay-2B.qcow2"]),
+    ];
+    let mut harness = AppHarness::new(forest(), (100, 40));
+    harness.send(Msg::Machines(Arc::new(Machines::of(list, Vec::new()))));
+    harness.press("www");
+    let screen = harness.screen();
+    let rows: Vec<&str> = [
+        "▶ db\\u{1b}[31m (libvirt, off)",
+        "└─○ vda: Overlay-2B.qcow2",
+        "▶ web (libvirt, off)",
+        "├─○ vda: Overlay-1A.qcow2",
+        "├─○ vdb: Overlay-2B.qcow2",
+        "└─? vdc: /vm/gone.qcow2 is not there",
+    ]
+    .to_vec();
+    let mut rest = screen.as_str();
+    for row in &rows {
+        let at = rest.find(row);
+        assert!(at.is_some(), "{row}\n{screen}");
+        rest = &rest[at.unwrap_or(0)..];
+    }
+    assert!(!screen.contains("RootBase"), "{screen}");
+    assert!(screen.contains("by machine"), "{screen}");
+    // What is under the cursor is an image, or none: both have to be drawn, and acted on.
+    for _ in 0..rows.len() {
+        harness.press("x");
+        assert!(!harness.screen().is_empty());
+        harness.press("<esc>");
+        harness.press("j");
+    }
+    assert!(screen.contains("known from"), "{screen}");
+    harness.press("/Overlay-1A<enter>");
+    let screen = harness.screen();
+    assert!(!screen.contains("db\\u{1b}"), "{screen}");
+    assert!(screen.contains("vda: Overlay-1A.qcow2"), "{screen}");
+    assert!(!screen.contains("gone.qcow2 is not there"), "{screen}");
+    harness.press("<esc><esc>");
+    assert!(harness.screen().contains("RootBase"));
+}
+
+#[test]
+fn the_view_by_machine_is_drawn_as_a_picture_too_and_says_when_there_is_none() {
+    let mut harness = harness();
+    harness.press("wwwD");
+    assert!(harness.screen().contains("Overlay-1A"));
+    let mut bare = AppHarness::new(forest(), (100, 40));
+    bare.press("www");
+    let screen = bare.screen();
+    assert!(screen.contains("No machine is known here."), "{screen}");
+}

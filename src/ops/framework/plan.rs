@@ -120,22 +120,20 @@ impl EffectKind {
         }
     }
 
-    /// The sign that marks its row in the tree while the plan is shown: `✗` goes, `!` would break,
-    /// `~` header rewritten, `≈` data rewritten, `+` new.
+    /// The sign that marks its row in the tree while the plan is shown, and what it means there.
     #[must_use]
-    pub fn mark(self) -> Option<char> {
+    pub fn mark(self) -> Option<(char, &'static str)> {
         match self {
             Self::Reads => None,
-            Self::Creates | Self::Restores => Some('+'),
-            Self::Writes | Self::Preserves | Self::Empties => Some('≈'),
-            Self::Relinks
-            | Self::Moves
-            | Self::Updates
-            | Self::Chmods
-            | Self::Grows
-            | Self::Drops => Some('~'),
-            Self::Breaks => Some('!'),
-            Self::Trashes | Self::Deletes => Some('✗'),
+            Self::Creates | Self::Restores => Some(('+', "new")),
+            Self::Writes | Self::Preserves | Self::Empties => Some(('≈', "data rewritten")),
+            Self::Relinks | Self::Updates | Self::Grows | Self::Drops => {
+                Some(('~', "header rewritten"))
+            }
+            Self::Moves => Some(('~', "moved")),
+            Self::Chmods => Some(('~', "permissions changed")),
+            Self::Breaks => Some(('!', "would break")),
+            Self::Trashes | Self::Deletes => Some(('✗', "goes")),
         }
     }
 }

@@ -25,6 +25,8 @@ use crate::tui::views::frame;
 
 use title::Title;
 
+use super::machine;
+
 /// Draws one tab of the detail.
 pub(in crate::tui) fn draw(
     frame: &mut Frame<'_>,
@@ -159,7 +161,8 @@ fn lines(
     seen: Range<usize>,
 ) -> Vec<Line<'static>> {
     let Some(node) = app.selected() else {
-        return vec![Line::raw(" no image is selected")];
+        let machine = machine::lines(app);
+        return machine.unwrap_or_else(|| vec![Line::raw(" no image is selected")]);
     };
     let all = match tab {
         Tab::Chain => return chain::lines(app, width, seen),

@@ -114,7 +114,7 @@ fn draw_box(canvas: &mut Canvas<'_>, app: &App, i: usize, placed: &PlacedBox) {
     };
     let mark = node.and_then(|node| {
         let kind = app.preview.as_ref()?.marks.get(&node.id)?;
-        kind.mark()
+        kind.mark().map(|(sign, _)| sign)
     });
     let marked = node.is_some_and(|node| app.tree.marks.contains(&node.id));
     let mark = match (mark, row.kind) {

@@ -5,9 +5,11 @@
 //! |---|---|
 //! | `tree`, `diagram` | the images, in one of two looks |
 //! | `detail` | what is known of the selected image, in tabs |
+//! | `machine` | machines in the first of these |
 //! | `jobs` | the jobs |
 
 pub(super) mod detail;
 pub(super) mod diagram;
 pub(super) mod jobs;
+mod machine;
 pub(super) mod tree;

@@ -1,6 +1,5 @@
 //! The forest as indented rows with connector lines. Only the rows that are seen are made.
 
-use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 
 use ratatui::Frame;
@@ -10,7 +9,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
 use crate::forest::render::snapshot_sign;
-use crate::forest::{Flags, Location, Node, NodeId, machine_words};
+use crate::forest::{Flags, Location, Node, NodeId};
 use crate::host::printable;
 use crate::image::Snapshot;
 use crate::ops::SnapshotName;
@@ -20,6 +19,8 @@ use crate::tui::dialogs::Keyboard;
 use crate::tui::filter::{self, Filter};
 use crate::tui::labels;
 use crate::tui::msg::Watching;
+use crate::tui::order::View;
+use crate::tui::panes::machine;
 use crate::tui::rows::{Row, RowKind, nth};
 use crate::tui::text;
 use crate::tui::theme::Role;
@@ -104,8 +105,9 @@ pub(in crate::tui) fn nothing(app: &App, area: Rect) -> Vec<Line<'static>> {
     let mut texts = Vec::new();
     if app.tree.rows.filtered && !app.forest.is_empty() {
         texts.push("No image matches. Esc shows all again.".to_owned());
-        if Filter::parse(app.tree.filter.value()).asks_for_machines() {
-            texts.push(machines_known(app));
+        let is_by_machine = app.tree.view == View::Machines;
+        if is_by_machine || Filter::parse(app.tree.filter.value()).asks_for_machines() {
+            texts.push(machine::known(app));
         }
     } else if app.refresh.scan.running {
         let looked_at = units::grouped(app.refresh.scan.looked_at);
@@ -122,24 +124,6 @@ pub(in crate::tui) fn nothing(app: &App, area: Rect) -> Vec<Line<'static>> {
     }
     let wrapped = texts.iter().flat_map(|text| text::wrap(text, room, 2));
     wrapped.map(|line| Line::raw(format!(" {line}"))).collect()
-}
-
-/// Machines named at most.
-const NAMED: usize = 20;
-
-/// Which machines there are to be asked for.
-fn machines_known(app: &App) -> String {
-    let machines = app.forest.machines();
-    let names: BTreeSet<&str> = machines.list().iter().map(|it| it.name.as_str()).collect();
-    if names.is_empty() {
-        return "No machine is known here.".to_owned();
-    }
-    let more = match names.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    let names: Vec<String> = names.into_iter().take(NAMED).map(text::safe).collect();
-    format!("Machines: {}{more}.", names.join(", "))
 }
 
 /// More files than this without an image are worth a word.
@@ -243,7 +227,7 @@ fn line(app: &App, i: usize, row: &Row, columns: &Columns) -> Line<'static> {
     let (mark, mark_role) = sign(app, row, id);
     let prefix = connectors(app, row, ascii);
     let room = columns.name.saturating_sub(text::width(&prefix));
-    let name = with_machines(app, node, name(app, row, room), room);
+    let name = machine::beside_name(app, node, name(app, row, room), room);
     let name = text::pad(&name, room, ascii);
     let bar = frame::bar(app, is_at);
     let snapshot = app.snapshot_on(row);
@@ -259,7 +243,9 @@ fn line(app: &App, i: usize, row: &Row, columns: &Columns) -> Line<'static> {
         RowKind::Again(_)
         | RowKind::New(_)
         | RowKind::MoreSnapshots { .. }
-        | RowKind::NewSnapshot(_) => None,
+        | RowKind::NewSnapshot(_)
+        | RowKind::Machine(_)
+        | RowKind::Disk { .. } => None,
     };
     let nothing = if ascii { "-" } else { "—" };
     let size = bytes.map_or_else(
@@ -314,21 +300,6 @@ fn line(app: &App, i: usize, row: &Row, columns: &Columns) -> Line<'static> {
     line
 }
 
-/// The name, and behind it whose disk the image is, as far as there is room.
-fn with_machines(app: &App, node: Option<&Node>, name: String, room: usize) -> String {
-    let words = node.map(|node| machine_words(&app.forest, node));
-    let words = words.unwrap_or_default().join(", ");
-    let left = room.saturating_sub(text::width(&name));
-    if words.is_empty() || left < LEAST_MACHINE {
-        return name;
-    }
-    let words = text::cut_end(&text::safe(&words), left - 3, app.settings.ascii);
-    format!("{name} ({words})")
-}
-
-/// In fewer cells a machine's name says nothing.
-const LEAST_MACHINE: usize = 9;
-
 fn row_style(app: &App, row: &Row, node: Option<&Node>) -> Style {
     let theme = app.settings.theme;
     if row.dim {
@@ -339,7 +310,7 @@ fn row_style(app: &App, row: &Row, node: Option<&Node>) -> Style {
     }
     let Some(node) = node else {
         return match row.kind {
-            RowKind::Snapshot { .. } => theme.style(Role::Plain),
+            RowKind::Snapshot { .. } | RowKind::Machine(_) => theme.style(Role::Plain),
             _ => theme.style(Role::Quiet),
         };
     };
@@ -376,7 +347,7 @@ fn sign(app: &App, row: &Row, id: Option<NodeId>) -> (String, Role) {
         .preview
         .as_ref()
         .and_then(|preview| preview.marks.get(&id));
-    if let Some(mark) = kind.and_then(|kind| kind.mark()) {
+    if let Some((mark, _)) = kind.and_then(|kind| kind.mark()) {
         let (mark, role) = match mark {
             '✗' => (if app.settings.ascii { 'x' } else { '✗' }, Role::Error),
             '≈' => (if app.settings.ascii { '=' } else { '≈' }, Role::Warning),
@@ -474,6 +445,14 @@ fn kind_sign(app: &App, row: &Row, ascii: bool) -> &'static str {
                 "○"
             }
         }
+        RowKind::Machine(_) => {
+            if ascii {
+                "#"
+            } else {
+                "▶"
+            }
+        }
+        RowKind::Disk { .. } => "?",
         RowKind::Snapshot { .. } | RowKind::MoreSnapshots { .. } | RowKind::NewSnapshot(_) => {
             snapshot_sign(app.settings.charset())
         }
@@ -520,9 +499,14 @@ pub(in crate::tui) fn name(app: &App, row: &Row, room: usize) -> String {
                 (_, Location::Missing) => format!("(missing) {}", recorded(app, node)),
                 (_, Location::Elsewhere) => format!("(not a local file) {label}"),
                 (_, Location::InTrash) => format!("(in trash) {}", units::file_name(&node.path)),
-                _ => placed(app, node),
+                _ => match machine::disk_of(app, row, node) {
+                    Some(disk) => format!("{}: {}", disk.target, app.inside(&node.path)),
+                    None => placed(app, node),
+                },
             }
         }
+        RowKind::Machine(place) => machine::heading(app, place),
+        RowKind::Disk { machine, at } => machine::unknown_disk(app, machine, at),
         RowKind::Folded { hidden, .. } => match app.tree.rows.hidden(hidden).images {
             0 => "its snapshots (folded)".to_owned(),
             images => format!("{images} hidden (folded)"),

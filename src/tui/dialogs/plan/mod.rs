@@ -25,6 +25,7 @@ use crate::tui::actions::Motion;
 use crate::tui::app::App;
 use crate::tui::key::{Code, Key};
 use crate::tui::msg::Effect;
+use crate::tui::plan_preview::PlanPreview;
 use crate::tui::text;
 use crate::tui::views::frame;
 
@@ -253,11 +254,14 @@ impl Window for PlanDialog {
         if !left.is_empty() {
             return frame::spread(app, left, width);
         }
-        let signs = if app.settings.ascii {
-            "x goes  ! would break  ~ header rewritten  = data rewritten  + new"
-        } else {
-            "✗ goes  ! would break  ~ header rewritten  ≈ data rewritten  + new"
-        };
+        let legend = app.preview.as_ref().map(PlanPreview::legend);
+        let signs = legend.unwrap_or_default().into_iter();
+        let signs = signs.map(|(sign, meaning)| match (sign, app.settings.ascii) {
+            ('✗', true) => format!("x {meaning}"),
+            ('≈', true) => format!("= {meaning}"),
+            _ => format!("{sign} {meaning}"),
+        });
+        let signs = signs.collect::<Vec<_>>().join("  ");
         Line::raw(text::cut_end(
             &format!(" {signs}"),
             width,

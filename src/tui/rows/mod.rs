@@ -1,6 +1,8 @@
 //! The forest as flat rows: which image is on which line, how deep, behind which lines. Built only
 //! when the forest, the folds, the filter or the order change; drawing only reads it.
 
+mod by_machine;
+
 use std::collections::HashSet;
 
 use crate::forest::{Forest, Node, NodeId};
@@ -48,6 +50,15 @@ pub enum RowKind {
     },
     /// An internal snapshot that a plan would take of an image.
     NewSnapshot(NodeId),
+    /// A machine, above its disks: its place in the list of machines.
+    Machine(u32),
+    /// A disk that is no image here.
+    Disk {
+        /// The machine, likewise.
+        machine: u32,
+        /// The disk's place among the machine's.
+        at: u32,
+    },
 }
 
 /// Images that one line stands for.
@@ -197,7 +208,7 @@ impl Rows {
             RowKind::Snapshot { of, .. }
             | RowKind::MoreSnapshots { of, .. }
             | RowKind::NewSnapshot(of) => Some(of),
-            RowKind::New(_) => None,
+            RowKind::New(_) | RowKind::Machine(_) | RowKind::Disk { .. } => None,
         }
     }
 
@@ -225,13 +236,13 @@ fn selection(forest: &Forest, options: &RowOptions<'_>) -> (Option<Vec<bool>>, V
         preview.images().for_each(|id| picked.pick(forest, id));
         return (Some(picked.keep), picked.hit);
     }
-    if options.view == View::All && options.hits.is_none() {
+    if matches!(options.view, View::All | View::Machines) && options.hits.is_none() {
         return (None, Vec::new());
     }
     let mut picked = Picked::none(forest);
     for node in forest.nodes() {
         let in_view = match options.view {
-            View::All => true,
+            View::All | View::Machines => true,
             View::Leaves => forest.is_leaf(node) && !node.is_in_trash(),
             View::Problems => filter::is_problem(forest, node),
         };
@@ -307,6 +318,20 @@ impl Builder<'_> {
         self.rows.list.clear();
         self.rows.hits.clear();
         self.rows.places = vec![u32::MAX; self.forest.numbers()];
+        if self.options.view == View::Machines && !self.options.narrowed {
+            self.by_machine();
+        } else {
+            self.trees();
+        }
+        let new = self.options.preview.map_or(&[][..], |preview| &preview.new);
+        for (i, (_, base)) in new.iter().enumerate() {
+            if base.is_none() {
+                self.push(RowKind::New(number(i)), 0, true, false, None, None);
+            }
+        }
+    }
+
+    fn trees(&mut self) {
         let mut roots = self.forest.shown_roots();
         roots.retain(|id| self.is_kept(*id));
         self.order(&mut roots);
@@ -324,12 +349,6 @@ impl Builder<'_> {
             .collect();
         while let Some(due) = stack.pop() {
             self.lay(due, &mut stack);
-        }
-        let new = self.options.preview.map_or(&[][..], |preview| &preview.new);
-        for (i, (_, base)) in new.iter().enumerate() {
-            if base.is_none() {
-                self.push(RowKind::New(number(i)), 0, true, false, None, None);
-            }
         }
     }
 
@@ -532,6 +551,8 @@ impl Builder<'_> {
             if let Some(slot) = usize::try_from(id.0)
                 .ok()
                 .and_then(|i| self.rows.places.get_mut(i))
+                // A disk that two machines share has two rows.
+                .filter(|slot| **slot == u32::MAX)
             {
                 *slot = at;
             }
