@@ -24,6 +24,8 @@ pub struct Machine {
     pub snapshots: Vec<MachineSnapshot>,
     /// Its checkpoints, each a dirty bitmap in its disks.
     pub checkpoints: Vec<String>,
+    /// The product that had it defined, and where: `Vagrant (/home/anna/lab)`. None where that is [`Self::product`].
+    pub managed_by: Option<String>,
 }
 
 /// What a machine does.
@@ -138,6 +140,7 @@ impl Machine {
             disks: Vec::new(),
             snapshots: Vec::new(),
             checkpoints: Vec::new(),
+            managed_by: None,
         }
     }
 

@@ -14,10 +14,14 @@
 
 mod domain_xml;
 mod found;
+mod incus;
 mod libvirt;
 mod lima;
 mod machine;
+mod minikube;
 mod multipass;
+mod nova;
+mod opennebula;
 mod places;
 mod podman;
 mod processes;
@@ -28,6 +32,7 @@ mod quickemu;
 mod text_file;
 mod uses;
 mod utm;
+mod vagrant;
 mod virsh;
 
 pub use found::Unasked;

@@ -15,7 +15,10 @@ use super::found::{Found, Unasked};
 use super::machine::{Machine, MachineState};
 use super::places::Places;
 use super::uses::{Index, Use};
-use super::{libvirt, lima, multipass, podman, processes, proxmox, quickemu, utm};
+use super::{
+    incus, libvirt, lima, minikube, multipass, nova, opennebula, podman, processes, proxmox,
+    quickemu, utm, vagrant,
+};
 
 /// Readers that may be at work at once: a filesystem that hangs holds each that comes to it.
 const MOST_READERS: usize = 64;
@@ -30,14 +33,17 @@ struct Product {
     read: fn(&'static str, &Places, &mut Found),
 }
 
+/// The product that the machines of others may be defined in.
+const LIBVIRT: &str = "libvirt";
+
 /// All products that are known, one row each.
 static PRODUCTS: &[Product] = &[
     Product {
-        name: "libvirt",
+        name: LIBVIRT,
         read: libvirt::system,
     },
     Product {
-        name: "libvirt",
+        name: LIBVIRT,
         read: libvirt::session,
     },
     Product {
@@ -67,6 +73,26 @@ static PRODUCTS: &[Product] = &[
     Product {
         name: "UTM",
         read: utm::read,
+    },
+    Product {
+        name: "Incus",
+        read: incus::read,
+    },
+    Product {
+        name: "Nova",
+        read: nova::read,
+    },
+    Product {
+        name: "OpenNebula",
+        read: opennebula::read,
+    },
+    Product {
+        name: "minikube",
+        read: minikube::read,
+    },
+    Product {
+        name: "Vagrant",
+        read: vagrant::read,
     },
     Product {
         name: "QEMU",
@@ -106,7 +132,7 @@ impl Machines {
         }
         Self {
             asked: Some((places, now)),
-            ..Self::of(join_processes(list), unasked)
+            ..Self::of(join_front_ends(join_processes(list)), unasked)
         }
     }
 
@@ -262,11 +288,37 @@ fn join_processes(list: Vec<Machine>) -> Vec<Machine> {
     machines
 }
 
-fn is_run_by(machine: &Machine, process: &Machine) -> bool {
-    if machine.product == processes::PRODUCT {
-        return false;
+/// Products that may define their machines in libvirt, which then knows all of them.
+const FRONT_ENDS: [&str; 4] = ["Nova", "OpenNebula", "minikube", "Vagrant"];
+
+/// A machine that libvirt knows as well is listed once, with both places.
+fn join_front_ends(list: Vec<Machine>) -> Vec<Machine> {
+    let is_front = |machine: &Machine| FRONT_ENDS.contains(&machine.product);
+    let (fronts, mut machines): (Vec<Machine>, Vec<Machine>) = list.into_iter().partition(is_front);
+    for front in fronts {
+        let is_it =
+            |machine: &&mut Machine| machine.product == LIBVIRT && is_the_same(machine, &front);
+        match machines.iter_mut().find(is_it) {
+            Some(domain) => {
+                let Machine { product, place, .. } = front;
+                domain.managed_by = Some(format!("{product} ({place})"));
+                domain.snapshots.extend(front.snapshots);
+            }
+            // Of the disks of others only libvirt knows.
+            None if front.disks.is_empty() => {}
+            None => machines.push(front),
+        }
     }
-    if let (Some(a), Some(b)) = (&machine.id, &process.id) {
+    machines
+}
+
+fn is_run_by(machine: &Machine, process: &Machine) -> bool {
+    machine.product != processes::PRODUCT && is_the_same(machine, process)
+}
+
+/// Whether two products tell of one machine: its UUID is the same, or a disk that it writes.
+fn is_the_same(machine: &Machine, other: &Machine) -> bool {
+    if let (Some(a), Some(b)) = (&machine.id, &other.id) {
         return a.eq_ignore_ascii_case(b);
     }
     let files = |machine: &Machine| -> Vec<(PathBuf, Option<FileId>)> {
@@ -276,7 +328,7 @@ fn is_run_by(machine: &Machine, process: &Machine) -> bool {
             .collect()
     };
     let own = files(machine);
-    files(process).iter().any(|(path, file)| {
+    files(other).iter().any(|(path, file)| {
         own.iter()
             .any(|(known, id)| known == path || (id.is_some() && id == file))
     })
@@ -299,6 +351,7 @@ pub(super) fn read_with(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machines::machine::Disk;
     use crate::machines::places::tests::system;
 
     #[test]
@@ -324,5 +377,48 @@ mod tests {
         );
         assert!(why(&found[1]).starts_with("B (all of its machines): "));
         assert_eq!(found[2].machines[0].name, "web");
+    }
+
+    #[test]
+    fn a_machine_that_libvirt_knows_as_well_is_listed_once() {
+        let with_disk = |product, name: &str, disk: &str| {
+            let mut machine = Machine::new(product, "/there", name, MachineState::Off);
+            machine.disks.push(Disk::new("vda", disk));
+            machine
+        };
+        let mut domain = with_disk(LIBVIRT, "lab_web", "/a");
+        domain.id = Some("0B6B6F2E".to_owned());
+        let mut web = Machine::new("Vagrant", "/lab", "web", MachineState::Off);
+        web.id = Some("0b6b6f2e".to_owned());
+        let mut gone = web.clone();
+        gone.id = Some("1".to_owned());
+        let joined = join_front_ends(vec![
+            web,
+            gone,
+            domain,
+            with_disk(LIBVIRT, "minikube", "/m"),
+            with_disk("minikube", "minikube", "/m"),
+            with_disk("minikube", "other", "/o"),
+            with_disk("Lima", "default", "/a"),
+        ]);
+        let told: Vec<_> = joined
+            .iter()
+            .map(|machine| {
+                (
+                    machine.product,
+                    &*machine.name,
+                    machine.managed_by.as_deref(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (LIBVIRT, "lab_web", Some("Vagrant (/lab)")),
+                (LIBVIRT, "minikube", Some("minikube (/there)")),
+                ("Lima", "default", None),
+                ("minikube", "other", None),
+            ]
+        );
     }
 }

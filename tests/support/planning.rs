@@ -68,6 +68,7 @@ pub fn machine_of(disk: impl Into<PathBuf>) -> Machine {
         }],
         snapshots: Vec::new(),
         checkpoints: Vec::new(),
+        managed_by: None,
     }
 }
 

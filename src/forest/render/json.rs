@@ -67,6 +67,7 @@ fn machine_json(machine: &Machine) -> Value {
         "id": machine.id,
         "product": machine.product,
         "place": machine.place,
+        "managed-by": machine.managed_by,
         "state": machine.state.name(),
     })
 }

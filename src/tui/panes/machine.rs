@@ -100,6 +100,8 @@ pub(super) fn lines(app: &App) -> Option<Vec<Line<'static>>> {
     let machine = machine(app, place)?;
     let mut told = vec![heading(app, place)];
     told.push(format!("known from {}", machine.place));
+    let manager = machine.managed_by.iter();
+    told.extend(manager.map(|manager| format!("managed by {manager}")));
     told.extend(machine.id.as_ref().map(|id| format!("UUID {id}")));
     told.extend(machine.disks.iter().map(|disk| {
         let format = disk.format.as_deref().unwrap_or("no format recorded");
