@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use anyhow::anyhow;
 
-use crate::forest::{Forest, Index, NodeId, ScanOptions, ScanSummary, look_at, scan_all};
+use crate::forest::{
+    Fingerprints, Forest, Index, NodeId, ScanOptions, ScanSummary, look_at, scan_all,
+};
 use crate::host::{Host, RealHost, io_text, printable};
 use crate::machines::{Machines, Places};
 use crate::ops::journal::Journal;
@@ -152,10 +154,13 @@ fn tell_unasked(machines: &Machines) {
 
 /// Notes down what was seen, for later runs. They are told what they miss: nothing fails for it here.
 fn remember(forest: &Forest) {
-    let Some(index) = Index::default_dir().map(Index::at) else {
+    let Some(dir) = Index::default_dir() else {
         return;
     };
-    if let Err(error) = index.merge(&RealHost, forest) {
+    let index = Index::at(&dir);
+    let bases = Fingerprints::at(&dir);
+    let merged = index.merge(&RealHost, forest);
+    if let Err(error) = merged.and_then(|()| bases.merge(&RealHost, forest)) {
         let file = printable(index.file());
         output::complain(format_args!(
             "qanopy: cannot remember images in {file}: {error}",

@@ -356,6 +356,14 @@ const EXAMPLES: &[Example] = &[
     ),
     ("qanopy index forget /mnt/old", "those below a folder"),
     (
+        "qanopy index accept golden.qcow2",
+        "it was put back from a backup, and fits its overlays again",
+    ),
+    (
+        "qanopy index accept golden.qcow2 tools.qcow2 --json",
+        "several, and for programs to read",
+    ),
+    (
         "qanopy demo",
         "sample forests in a temporary folder, opened",
     ),

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::{ArgGroup, Subcommand};
 use serde_json::{Value, json};
 
-use crate::forest::{Index, Remembered};
+use crate::forest::{Fingerprints, Index, Remembered};
 use crate::host::{Host, RealHost, printable};
 
 use super::exit::{FileError, READ_ONLY, Stop};
@@ -22,6 +22,12 @@ pub(super) enum IndexCommand {
     List {
         /// Only those built on these images [default: all]
         #[arg(value_name = "BASE")]
+        bases: Vec<PathBuf>,
+    },
+    /// Take bases as they are now for what their overlays were made for, where the doctor says that one was changed
+    Accept {
+        /// The bases
+        #[arg(value_name = "BASE", required = true)]
         bases: Vec<PathBuf>,
     },
     /// Forget images: they are met again by the next run that looks where they are
@@ -55,6 +61,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: IndexCommand) -> any
             }
             tell(out, globals, &entries, "No image is remembered.", "images")
         }
+        IndexCommand::Accept { bases } => accept(out, globals, &bases),
         IndexCommand::Forget {
             paths,
             gone,
@@ -93,6 +100,32 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: IndexCommand) -> any
             )
         }
     }
+}
+
+fn accept(out: &mut Out, globals: Globals, bases: &[PathBuf]) -> anyhow::Result<()> {
+    if globals.read_only {
+        let text = "Accept bases: not done, since --read-only was given";
+        return Err(Stop::refused(READ_ONLY, text).into());
+    }
+    for base in bases {
+        RealHost.stat(base).map_err(FileError::at("find", base))?;
+    }
+    let dir = Index::default_dir().context("there is no folder for what is remembered")?;
+    let state = Fingerprints::at(dir);
+    let accepted = state
+        .renew(&RealHost, bases.iter().map(PathBuf::as_path))
+        .map_err(FileError::at("write", state.file()))?;
+    if globals.json {
+        let rows: Vec<Value> = accepted.iter().map(|base| path(base)).collect();
+        return Ok(out.json(json!({ "accepted": rows }))?);
+    }
+    if accepted.is_empty() {
+        return Ok(out.line("None of them is known as a base: nothing was to be accepted.")?);
+    }
+    for base in &accepted {
+        out.line(format_args!("accepted {}", printable(base)))?;
+    }
+    Ok(())
 }
 
 /// The names by which the index may know a path.

@@ -7,13 +7,14 @@ use crate::ops::Context;
 use super::finder::{Finder, Subject};
 use super::finding::Finding;
 use super::{
-    cut_off_base, deep_chain, far_names, half_made, machine_disk_gone, moved_folder,
+    base_changed, cut_off_base, deep_chain, far_names, half_made, machine_disk_gone, moved_folder,
     name_leads_astray, not_permitted, odd_size, old_trash, old_version, orphan, pinned_otherwise,
     problems, stale_bitmap, tables, unfinished, writable_base,
 };
 
 /// What looks for what the scan itself does not see, the gravest first: one line each.
 static FINDERS: &[Finder] = &[
+    base_changed::FINDER,
     moved_folder::FINDER,
     machine_disk_gone::FINDER,
     pinned_otherwise::FINDER,

@@ -12,6 +12,7 @@
 //! | `treat` | the plans of what helps |
 //! | the others | a finding each |
 
+mod base_changed;
 mod cut_off_base;
 mod deep_chain;
 mod examine;

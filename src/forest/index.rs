@@ -7,30 +7,28 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use etcetera::BaseStrategy;
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::host::{FileKind, Host};
 use crate::image::{TRASH_FOLDER, foreign_trash, is_trashed};
 
 use super::scan::{Looker, ScanOptions, Visit, Why};
+use super::state_file::{Name, StateFile, write_line};
 use super::trash_folder::trash_folder_of;
 use super::{Content, Forest, Node, ScannedFile};
 
 /// The index of all images ever seen that are built on another one: a file of one JSON object a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Index {
-    dir: PathBuf,
+    file: StateFile,
 }
 
 /// One image that was seen.
@@ -63,8 +61,6 @@ const MAX_LINE: usize = 64 << 10;
 const PIECE: usize = 4 << 10;
 /// The first line of an index that is ordered by base.
 const ORDERED: &[u8] = b"{\"ordered-by\":\"backing\"}\n";
-/// How long another run that holds the index is waited for.
-const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A line of the file.
 #[derive(Serialize, Deserialize)]
@@ -75,37 +71,13 @@ struct Line {
     seen: u64,
 }
 
-/// A path in JSON: text where it is text, otherwise its bytes.
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum Name {
-    Text(String),
-    Bytes(Vec<u8>),
-}
-
-impl From<&Path> for Name {
-    fn from(path: &Path) -> Self {
-        match path.to_str() {
-            Some(text) => Self::Text(text.to_owned()),
-            None => Self::Bytes(path.as_os_str().as_bytes().to_vec()),
-        }
-    }
-}
-
-impl From<Name> for PathBuf {
-    fn from(name: Name) -> Self {
-        match name {
-            Name::Text(text) => Self::from(text),
-            Name::Bytes(bytes) => Self::from(OsString::from_vec(bytes)),
-        }
-    }
-}
-
 impl Index {
     /// The index kept in the directory `dir`, which need not exist yet.
     #[must_use]
     pub fn at(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into() }
+        Self {
+            file: StateFile::at(dir, "index"),
+        }
     }
 
     /// Where this user's index is kept: `qanopy` in `$XDG_STATE_HOME` (`~/.local/state`). None if
@@ -119,7 +91,7 @@ impl Index {
     /// The file itself, for messages.
     #[must_use]
     pub fn file(&self) -> PathBuf {
-        self.dir.join("index.jsonl")
+        self.file.path()
     }
 
     /// Everything remembered, ordered by base. Lines that cannot be right are passed over.
@@ -406,23 +378,7 @@ impl Index {
     /// Reads, changes and replaces the file while no other run does; `change` says whether there is
     /// anything to write.
     fn change(&self, change: impl FnOnce(&mut Vec<Remembered>) -> bool) -> io::Result<()> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.dir)?;
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(self.dir.join("index.lock"))?;
-        let deadline = Instant::now() + LOCK_PATIENCE;
-        while let Err(error) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            if error != rustix::io::Errno::WOULDBLOCK || Instant::now() > deadline {
-                return Err(error.into());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let _lock = self.file.lock()?;
         let mut entries = self.all()?;
         if !change(&mut entries) {
             return Ok(());
@@ -433,29 +389,17 @@ impl Index {
             entries.drain(..surplus);
         }
         entries.sort_by(|a, b| (&a.backing, &a.path).cmp(&(&b.backing, &b.path)));
-        let new = self.dir.join("index.jsonl.new");
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&new)?;
-        let mut out = BufWriter::new(file);
-        out.write_all(ORDERED)?;
-        for entry in &entries {
-            let line = Line {
-                path: entry.path.as_path().into(),
-                backing: entry.backing.as_path().into(),
-                seen: entry.seen,
-            };
-            serde_json::to_writer(&mut out, &line)?;
-            out.write_all(b"\n")?;
-        }
-        out.into_inner()
-            .map_err(io::IntoInnerError::into_error)?
-            .sync_all()?;
-        fs::rename(&new, self.file())?;
-        File::open(&self.dir)?.sync_all()
+        self.file.replace(|out| {
+            out.write_all(ORDERED)?;
+            entries.iter().try_for_each(|entry| {
+                let line = Line {
+                    path: entry.path.as_path().into(),
+                    backing: entry.backing.as_path().into(),
+                    seen: entry.seen,
+                };
+                write_line(out, &line)
+            })
+        })
     }
 }
 
@@ -608,6 +552,10 @@ fn discarded(looker: &Looker, path: &Path) -> Vec<(PathBuf, ScannedFile)> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::DirBuilderExt;
+
     use super::*;
     use crate::forest::insert::tests::{assert_no_square, image as found};
     use crate::forest::scan::tests::image;

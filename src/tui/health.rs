@@ -55,6 +55,7 @@ impl Fix {
             Self::Do(Remedy::DataFile(_)) => "says where it is",
             Self::Do(Remedy::Branch(_)) => "makes an overlay",
             Self::Do(Remedy::Check(_)) => "looks through them",
+            Self::Do(Remedy::Accept(_)) => "takes it as it is now",
             Self::Do(Remedy::Passphrase(_) | Remedy::NewPassphrase(_)) => "asks for it",
             Self::Do(Remedy::LookIn(_)) => "looks there",
             Self::GoTo(_) => "goes there",

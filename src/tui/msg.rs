@@ -258,6 +258,8 @@ pub enum Effect {
     },
     /// Write down which images there are, for plans of later runs elsewhere.
     Remember(Arc<Forest>),
+    /// Take a base as it is now for what its overlays were made for, and examine the forest again.
+    Accept(PathBuf, Arc<Forest>),
     /// Look at these directories from now on, in place of those that are open.
     Open(Vec<PathBuf>),
     /// Put text on the clipboard.

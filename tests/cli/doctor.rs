@@ -774,3 +774,46 @@ fn all_images_that_name_a_folder_which_has_moved_are_relinked_by_one_plan() {
     place.q("redo --yes").with(0);
     assert_eq!(tops.map(|top| place.qemu.digest(top)), shown);
 }
+
+#[test]
+fn a_base_that_is_changed_under_its_overlays_is_told_with_each_of_them() {
+    let Some(place) = Place::new() else { return };
+    place.create("", "base", "1M");
+    place.qemu.io(place.at("base"), &["write -P 0x11 0 1M"]);
+    place.overlay("base", "web");
+    place.overlay("web", "db");
+    assert_eq!(place.findings(), [] as [Value; 0]);
+    fs::copy(place.at("base"), place.dir.path().join("backup")).unwrap();
+
+    place.qemu.io(place.at("base"), &["write -P 0x22 0 64k"]);
+    for name in ["base", "web", "db"] {
+        assert_eq!(place.about(name), ["base-changed"], "{name}");
+    }
+    let found = place.findings();
+    let of_base = found.iter().find(|one| path(one) == place.at("base"));
+    assert_eq!(text(of_base.unwrap(), "sure"), "certain");
+    let commands = of_base.unwrap()["fixes"].to_string();
+    assert!(commands.contains("index accept"), "{commands}");
+    let ended = place.q("doctor");
+    assert!(ended.out.contains("2 images built on it"), "{}", ended.out);
+
+    // Put back from a backup: only its time is another one.
+    fs::copy(place.dir.path().join("backup"), place.at("base")).unwrap();
+    let found = place.findings();
+    assert_eq!(found.len(), 3);
+    assert!(found.iter().all(|one| text(one, "sure") == "likely"));
+    place.q("--read-only index accept base").with(4);
+    let accepted = place.q("index accept base --json").with(0).result();
+    assert_eq!(accepted["accepted"].as_array().unwrap().len(), 1);
+    assert_eq!(place.findings(), [] as [Value; 0]);
+
+    // What is changed here keeps what is built on it.
+    place.overlay("base", "old");
+    place.qemu.io(place.at("old"), &["write -P 0x33 0 64k"]);
+    place
+        .q("commit old --siblings preserve --confirm 1")
+        .with(0);
+    assert_eq!(place.findings(), [] as [Value; 0]);
+    let read = place.qemu.io(place.at("db"), &["read -P 0x11 0 1M"]);
+    assert!(!read.contains("failed"), "{read}");
+}

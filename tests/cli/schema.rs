@@ -152,6 +152,7 @@ const LINES: &[&str] = &[
     "trash empty -n",
     "trash empty nothing",
     "index list",
+    "index accept words",
     "index forget --gone -n",
     "index forget --gone",
     "config print",

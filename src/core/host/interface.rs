@@ -42,6 +42,10 @@ pub trait Host: Send + Sync + fmt::Debug {
     }
     /// `stat`, links followed.
     fn stat(&self, path: &Path) -> io::Result<Stat>;
+    /// When a file was made, links followed; none where the filesystem does not say.
+    fn born(&self, _path: &Path) -> io::Result<Option<SystemTime>> {
+        Ok(None)
+    }
     /// `lstat`.
     fn stat_link(&self, path: &Path) -> io::Result<Stat>;
     /// Renames within one filesystem; fails with `AlreadyExists` if `to` exists. Where the

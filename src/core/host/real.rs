@@ -68,6 +68,10 @@ impl Host for RealHost {
         Ok(with_device_len(&stat(path)?))
     }
 
+    fn born(&self, path: &Path) -> io::Result<Option<SystemTime>> {
+        Ok(fs::metadata(path)?.created().ok())
+    }
+
     fn stat_link(&self, path: &Path) -> io::Result<Stat> {
         Ok(with_device_len(&lstat(path)?))
     }

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf, absolute};
 use std::sync::Arc;
 
 use crate::forest::{
-    Forest, Index, Location, ScanOptions, ScanSummary, changed_since, follow, refreshed, scan_all,
+    Fingerprints, Forest, Index, Location, ScanOptions, ScanSummary, changed_since, follow,
+    refreshed, scan_all,
 };
 use crate::host::{Host, io_text, printable};
 use crate::image::Keys;
@@ -198,8 +199,13 @@ impl Looked {
 
     /// Notes down what was seen, for later runs: nothing fails for it here.
     fn remember(&mut self) {
-        let Some(index) = self.index() else { return };
-        if let Err(error) = index.merge(&*self.context.host, &self.context.forest) {
+        let Some(dir) = self.context.state_dir.as_deref() else {
+            return;
+        };
+        let index = Index::at(dir);
+        let (host, forest) = (&*self.context.host, &self.context.forest);
+        let merged = index.merge(host, forest);
+        if let Err(error) = merged.and_then(|()| Fingerprints::at(dir).merge(host, forest)) {
             let file = printable(index.file());
             self.complaints.push(format!(
                 "cannot remember images in {file}: {error}",

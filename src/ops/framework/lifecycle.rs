@@ -1,5 +1,8 @@
 //! The life of a change: a request is planned, and a plan that was agreed to is run.
 
+use std::path::PathBuf;
+
+use crate::forest::Fingerprints;
 use crate::host::{during_one_scan, io_text};
 
 use super::context::Context;
@@ -97,12 +100,22 @@ pub fn run(ready: Ready, progress: &Progress) -> Result<Outcome, Error> {
     }
     if let Ok(outcome) = &ended {
         trash::record_again(plan, &outcome.touched);
+        renew_bases(plan, &outcome.touched);
     }
     if let (Some(proof), Ok(outcome)) = (proof, &mut ended) {
         let text = proof.compare(plan, progress)?;
         outcome.remarks.push(Note::new(NoteKind::Proof, text));
     }
     ended
+}
+
+/// What was changed here keeps what is built on it as it was, or the person was told. Nothing fails for it: a base that
+/// is not noted anew is told of as changed.
+fn renew_bases(plan: &Plan, touched: &[PathBuf]) {
+    if let Some(dir) = plan.context().state_dir.as_deref() {
+        let files = touched.iter().map(PathBuf::as_path);
+        drop(Fingerprints::at(dir).renew(plan.host(), files));
+    }
 }
 
 /// Whether an operation that did not end well has changed something: it is interrupted then, whoever

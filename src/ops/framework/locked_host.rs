@@ -107,6 +107,10 @@ impl Host for LockedHost<'_> {
         self.host.stat(path)
     }
 
+    fn born(&self, path: &Path) -> io::Result<Option<SystemTime>> {
+        self.host.born(path)
+    }
+
     fn stat_link(&self, path: &Path) -> io::Result<Stat> {
         self.host.stat_link(path)
     }

@@ -20,6 +20,8 @@ pub enum Remedy {
     DataFile(PathBuf),
     /// Looking through the image's tables.
     Check(PathBuf),
+    /// Taking a base as it is now for what its overlays were made for.
+    Accept(PathBuf),
     /// Giving the passphrase that the image opens to.
     Passphrase(PathBuf),
     /// Giving the passphrase that the image is to open to.
@@ -52,6 +54,7 @@ impl Remedy {
                 .path(image)
                 .option("--data-file", Some("FILE")),
             Self::Check(image) => line(&["check"]).path(image),
+            Self::Accept(base) => line(&["index", "accept"]).path(base),
             Self::Passphrase(_) | Self::NewPassphrase(_) | Self::LookIn(_) => return None,
         })
     }
@@ -59,6 +62,6 @@ impl Remedy {
     /// Whether its command line can be run as it stands.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        matches!(self, Self::Ask(_) | Self::Check(_))
+        matches!(self, Self::Ask(_) | Self::Check(_) | Self::Accept(_))
     }
 }

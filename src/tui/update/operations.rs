@@ -139,6 +139,7 @@ fn heal(ui: &mut Ui, fix: Fix, effects: &mut Vec<Effect>) {
             Remedy::Branch(image) => fill(ui, &image, FormKind::Branch, effects),
             Remedy::DataFile(image) => fill(ui, &image, FormKind::Amend, effects),
             Remedy::Check(image) => jobs::check(&mut ui.app, vec![image], effects),
+            Remedy::Accept(base) => effects.push(Effect::Accept(base, Arc::clone(&ui.app.forest))),
             // No problem of an image has these.
             Remedy::Passphrase(_) | Remedy::NewPassphrase(_) | Remedy::LookIn(_) => {}
         },

@@ -33,7 +33,6 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use crate::doctor;
 use crate::forest::{Forest, ScanOptions, refreshed};
 use crate::host::{Host, io_text, printable};
 use crate::image::{Format, Keys, Passphrases};
@@ -291,9 +290,7 @@ impl Workers {
                 me.answer(Msg::Machines(Arc::new(Machines::ask(places))));
             }),
             Effect::Examine(forest) => self.spawn(move || {
-                let looked_in = LookedIn::within(me.scan.roots.clone());
-                let context = me.context(forest, looked_in);
-                me.answer(Msg::Examined(doctor::examine_further(&context)));
+                me.examine(forest);
             }),
             Effect::Interrupted(query_id, forest) => self.spawn(move || {
                 let found =
@@ -319,6 +316,10 @@ impl Workers {
                     give_back_memory();
                 });
             }
+            Effect::Accept(base, forest) => self.spawn(move || {
+                me.accept(&base);
+                me.examine(forest);
+            }),
             Effect::Copy(_)
             | Effect::Open(_)
             | Effect::Mouse(_)

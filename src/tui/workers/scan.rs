@@ -1,14 +1,16 @@
 //! Looking at the directories, and remembering what is there for plans of later runs elsewhere.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::forest::{Forest, Index, Scan, ScanEvent};
+use crate::doctor;
+use crate::forest::{Fingerprints, Forest, Index, Scan, ScanEvent};
 use crate::host::{io_text, printable};
 use crate::tui::msg::{Msg, ScanEnd};
 use crate::tui::query::QueryId;
 
-use super::Workers;
+use super::{LookedIn, Workers};
 
 impl Workers {
     pub(super) fn scan(&self, query_id: QueryId) {
@@ -37,9 +39,28 @@ impl Workers {
         }
     }
 
+    /// Looks for what a scan does not see.
+    pub(super) fn examine(&self, forest: Arc<Forest>) {
+        let looked_in = LookedIn::within(self.scan.roots.clone());
+        let context = self.context(forest, looked_in);
+        self.answer(Msg::Examined(doctor::examine_further(&context)));
+    }
+
+    /// Takes a base as it is now, and says so.
+    pub(super) fn accept(&self, base: &Path) {
+        let Some(dir) = &self.state_dir else { return };
+        let done = Fingerprints::at(dir).renew(&*self.host, [base]);
+        let name = printable(base);
+        self.answer(Msg::Tell(match done {
+            Ok(_) => format!("{name} is taken as it is now."),
+            Err(error) => format!("{name}: this cannot be noted: {}.", io_text(&error)),
+        }));
+    }
+
     pub(super) fn remember(&self, forest: &Forest) {
         if let Some(dir) = &self.state_dir
-            && let Err(error) = Index::at(dir).merge(&*self.host, forest)
+            && let Err(error) = (Index::at(dir).merge(&*self.host, forest))
+                .and_then(|()| Fingerprints::at(dir).merge(&*self.host, forest))
         {
             self.answer(Msg::Tell(format!(
                 "The index of images cannot be written to {}: {error}.",
