@@ -7,9 +7,10 @@ use crate::ops::Context;
 use super::finder::{Finder, Subject};
 use super::finding::Finding;
 use super::{
-    base_changed, cut_off_base, deep_chain, far_names, half_made, machine_disk_gone, moved_folder,
-    name_leads_astray, not_permitted, odd_size, old_trash, old_version, orphan, pinned_otherwise,
-    problems, stale_bitmap, tables, unfinished, writable_base,
+    base_changed, cluster_size, cut_off_base, deep_chain, far_names, half_made, label_differs,
+    machine_disk_gone, moved_folder, name_leads_astray, not_permitted, odd_size, old_trash,
+    old_version, orphan, pinned_otherwise, problems, same_content, stale_bitmap, tables,
+    unfinished, writable_base,
 };
 
 /// What looks for what the scan itself does not see, the gravest first: one line each.
@@ -19,6 +20,7 @@ static FINDERS: &[Finder] = &[
     machine_disk_gone::FINDER,
     pinned_otherwise::FINDER,
     not_permitted::FINDER,
+    label_differs::FINDER,
     name_leads_astray::FINDER,
     far_names::FINDER,
     unfinished::FINDER,
@@ -28,6 +30,8 @@ static FINDERS: &[Finder] = &[
     stale_bitmap::FINDER,
     deep_chain::FINDER,
     old_version::FINDER,
+    cluster_size::FINDER,
+    same_content::FINDER,
     orphan::FINDER,
     half_made::FINDER,
     old_trash::FINDER,

@@ -13,6 +13,7 @@
 //! | the others | a finding each |
 
 mod base_changed;
+mod cluster_size;
 mod cut_off_base;
 mod deep_chain;
 mod examine;
@@ -20,6 +21,7 @@ mod far_names;
 mod finder;
 mod finding;
 mod half_made;
+mod label_differs;
 mod machine_disk_gone;
 mod moved_folder;
 mod name_leads_astray;
@@ -30,6 +32,7 @@ mod old_version;
 mod orphan;
 mod pinned_otherwise;
 mod problems;
+mod same_content;
 mod stale_bitmap;
 mod tables;
 mod treat;

@@ -268,7 +268,7 @@ impl Fingerprint {
         Self {
             length: stat.len,
             modified: since_epoch(stat.modified),
-            samples: samples(host, path, stat.len).ok(),
+            samples: sampled(host, path, stat.len).ok(),
             noted: since_epoch(host.now()).as_secs(),
         }
     }
@@ -283,8 +283,12 @@ fn since_epoch(time: SystemTime) -> Duration {
     time.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// A digest of pieces that are spread over the file evenly, the first and the last among them.
-fn samples(host: &dyn Host, path: &Path, length: u64) -> io::Result<String> {
+/// A digest of pieces that are spread over the file evenly, the first and the last among them: of equal files it is the
+/// same, and of others most often another one.
+///
+/// # Errors
+/// The system's own.
+pub fn sampled(host: &dyn Host, path: &Path, length: u64) -> io::Result<String> {
     let file = host.open(path, Access::Read)?;
     let mut digest = Sha256::new();
     let mut buf = vec![0; usize::try_from(SAMPLE).unwrap_or_default()];

@@ -28,7 +28,7 @@ mod written;
 pub use crate::image::TRASH_FOLDER;
 pub use broken_below::BrokenBelow;
 pub use edge::{Edge, Reads};
-pub use fingerprints::{ChangedBase, Fingerprints};
+pub use fingerprints::{ChangedBase, Fingerprints, sampled};
 pub use graph::Forest;
 pub use index::{Index, Remembered};
 pub use insert::Namesakes;

@@ -817,3 +817,72 @@ fn a_base_that_is_changed_under_its_overlays_is_told_with_each_of_them() {
     let read = place.qemu.io(place.at("db"), &["read -P 0x11 0 1M"]);
     assert!(!read.contains("failed"), "{read}");
 }
+
+#[test]
+fn clusters_that_work_against_copy_on_write_are_told() {
+    let Some(place) = Place::new() else { return };
+    place.create("-o cluster_size=2M", "base", "8M");
+    place.create("-F qcow2 -b base -o cluster_size=2M", "large", "");
+    place.create(
+        "-F qcow2 -b base -o extended_l2=on,cluster_size=128k",
+        "fine",
+        "",
+    );
+    place.create(
+        "-F qcow2 -b base -o extended_l2=on,cluster_size=64k",
+        "small",
+        "",
+    );
+    for name in ["large", "small"] {
+        assert_eq!(place.about(name), ["cluster-size"], "{name}");
+    }
+    assert_eq!(place.findings().len(), 2);
+    place.qemu.io(place.at("large"), &["write -P 1 0 64k"]);
+    place
+        .q("convert large new --backing base --extended-l2 --cluster-size 128K --yes")
+        .with(0);
+    assert_eq!(place.about("new"), [] as [String; 0]);
+    place.qemu.img(&["compare", "-q", "large", "new"]);
+}
+
+#[test]
+fn copies_of_an_image_are_told_and_others_of_its_length_not() {
+    let Some(place) = Place::new() else { return };
+    for name in ["one", "other"] {
+        place.create("", name, "4M");
+        let pattern = format!("write -P {} 0 4M", name.len());
+        place.qemu.io(place.at(name), &[pattern]);
+    }
+    assert_eq!(place.findings(), [] as [Value; 0]);
+    fs::copy(place.at("one"), place.at("two")).unwrap();
+    assert_eq!(place.about("two"), ["same-content"]);
+    assert_eq!(place.findings().len(), 1);
+    place.q("compare one two").with(0);
+    place.q("discard two --yes").with(0);
+    assert_eq!(place.findings(), [] as [Value; 0]);
+}
+
+#[test]
+fn a_label_that_differs_within_a_chain_is_told() {
+    let Some(place) = Place::new() else { return };
+    place.create("", "base", "1M");
+    place.overlay("base", "leaf");
+    let label = |name: &str, kind: &str| {
+        let value = format!("system_u:object_r:{kind}:s0\0");
+        let none = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(place.at(name), c"security.selinux", value.as_bytes(), none)
+    };
+    if label("leaf", "svirt_image_t").is_err() {
+        eprintln!("SKIPPED: no SELinux label can be set here");
+        return;
+    }
+    let label = |name: &str, kind: &str| label(name, kind).unwrap();
+    label("base", "virt_content_t");
+    assert_eq!(place.findings(), [] as [Value; 0]);
+    label("base", "user_home_t");
+    assert_eq!(place.about("base"), ["label-differs"]);
+    let what = place.findings()[0].to_string();
+    assert!(what.contains("user_home_t"), "{what}");
+    label("base", "svirt_image_t");
+    assert_eq!(place.findings(), [] as [Value; 0]);
+}

@@ -4,10 +4,12 @@
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{
     Gid, Mode, Uid, XattrFlags, fchmod, fchown, fgetxattr, flistxattr, fremovexattr, fsetxattr,
+    getxattr,
 };
 use rustix::io::Errno;
 
@@ -16,6 +18,9 @@ use super::printable::printable_bytes;
 
 /// The kernel's bound on the value of one extended attribute, and on the list of their names.
 const MAX_XATTR: usize = 64 << 10;
+
+/// A label is no longer than a page.
+const MAX_LABEL: usize = 4 << 10;
 
 /// The access control list; the mode's group bits are its mask.
 pub(super) const POSIX_ACL: &CStr = c"system.posix_acl_access";
@@ -55,6 +60,22 @@ pub fn copy_attributes(from: &dyn HostFile, to: &dyn HostFile) -> AttributesKept
     copy_owner_and_mode(&source, &target, &mut kept);
     copy_xattrs(&source, &target, &mut kept);
     kept
+}
+
+/// The type in a file's SELinux label (`user:role:TYPE:level`), links followed; none where it has no label.
+///
+/// # Errors
+/// The system's own.
+pub fn selinux_type(path: &Path) -> io::Result<Option<String>> {
+    let mut label = vec![0; MAX_LABEL];
+    let len = match getxattr(path, c"security.selinux", label.as_mut_slice()) {
+        Ok(len) => len,
+        Err(Errno::NODATA | Errno::NOTSUP) => return Ok(None),
+        Err(errno) => return Err(errno.into()),
+    };
+    label.truncate(len);
+    let label = String::from_utf8_lossy(&label);
+    Ok(label.split(':').nth(2).map(str::to_owned))
 }
 
 /// Gives a file these permission bits.

@@ -39,7 +39,7 @@ mod reflink;
 mod stat;
 mod user;
 
-pub use attributes::{AttributesKept, copy_attributes, limit_readers, set_mode};
+pub use attributes::{AttributesKept, copy_attributes, limit_readers, selinux_type, set_mode};
 pub use device::{Volume, volume_of};
 pub use file::{Access, Cloned, HostFile, Segment};
 pub use holder::Holder;
