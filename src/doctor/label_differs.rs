@@ -27,7 +27,7 @@ fn look(subject: &Subject<'_>) -> Vec<Found> {
     let is_there = |node: &&Node| node.location == Location::Scanned;
     let layers = subject.images().filter(is_there);
     let differing = layers.filter_map(|node| {
-        let base = forest.get(node.parent?).filter(|base| is_there(&base))?;
+        let base = forest.get(node.parent?).filter(is_there)?;
         let own = selinux_type(&node.path).ok()??;
         let below = selinux_type(&base.path).ok()??;
         let of_images = |label: &str| OF_IMAGES.contains(&label);
