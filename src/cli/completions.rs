@@ -1,6 +1,7 @@
 //! Completions: the shell asks the program itself what may stand where the cursor is, so that images, snapshots,
 //! bitmaps, entries of the trash and of the log are known. `qanopy completions SHELL` prints what makes a shell ask.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
@@ -12,12 +13,13 @@ use clap_complete::engine::{
 use clap_complete::env::{CompleteEnv, Shells};
 use serde_json::json;
 
-use crate::forest::Index;
+use crate::forest::{Index, NotesReader, annotation_of};
 use crate::host::{Access, Host, RealHost, printable};
 use crate::image::{self, ErrorKind, ImageFile};
 use crate::ops::journal::Journal;
 use crate::ops::trash;
 
+use super::note;
 use super::options::Globals;
 use super::output::Out;
 use super::with_each;
@@ -37,6 +39,10 @@ enum Named {
     Trashed,
     Logged,
     Interrupted,
+    /// One that an image may get.
+    Tag,
+    /// One that it has.
+    OwnTag,
 }
 
 /// What the argument of that identifier names, of the command of these words.
@@ -47,6 +53,8 @@ fn named(words: &str, id: &str) -> Option<Named> {
         }
         ("undo" | "redo", "entry") => Named::Logged,
         ("recover", "entry") => Named::Interrupted,
+        ("note", "tag") => Named::Tag,
+        ("note", "untag") => Named::OwnTag,
         ("relink" | "rebase", "to") => Named::Image,
         (_, "snapshot" | "other_snapshot") => Named::Snapshot,
         (_, "bitmap" | "source") => Named::Bitmap,
@@ -94,6 +102,8 @@ fn completing(command: Command, words: &str) -> Command {
         Some(Named::Interrupted) => {
             argument.add(ArgValueCompleter::new(beginning(|| logged(true))))
         }
+        Some(Named::Tag) => argument.add(ArgValueCompleter::new(beginning(tags))),
+        Some(Named::OwnTag) => argument.add(ArgValueCompleter::new(beginning(own_tags))),
         None => argument,
     })
 }
@@ -182,6 +192,45 @@ fn bitmaps(file: &ImageFile) -> image::Result<Values> {
     Ok(bitmaps
         .map(|bitmap| (OsString::from_vec(bitmap.name), "bitmap".to_owned()))
         .collect())
+}
+
+/// The tags that mean something, and those of other images in the folder.
+fn tags() -> Values {
+    let named = typed_words().next();
+    let named = named.as_deref().map(Path::new);
+    let folder = named.and_then(Path::parent);
+    let folder = folder.filter(|dir| !dir.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let files = RealHost.list_dir(folder).unwrap_or_default();
+    let mut notes = NotesReader::new(&RealHost);
+    let mut used: BTreeSet<String> = BTreeSet::new();
+    for file in files.iter().take(MOST_ASKED) {
+        let noted = notes.of(&folder.join(file));
+        used.extend(noted.into_iter().flat_map(|noted| noted.tags));
+    }
+    let meaning = note::MEANING.map(|(tag, says)| (OsString::from(tag), says.to_owned()));
+    let others = used
+        .into_iter()
+        .filter(|tag| note::MEANING.iter().all(|(known, _)| known != tag));
+    let others = others.map(|tag| (tag.into(), "used here".to_owned()));
+    meaning.into_iter().chain(others).collect()
+}
+
+/// So many files of a folder are asked for their tags at most: a shell waits.
+const MOST_ASKED: usize = 1000;
+
+/// The tags of the image on the command line.
+fn own_tags() -> Values {
+    let noted = typed_words().find_map(|word| annotation_of(&RealHost, Path::new(&word)));
+    let tags = noted.unwrap_or_default().tags.into_iter();
+    tags.map(|tag| (tag.into(), "tag".to_owned())).collect()
+}
+
+/// The words of the command line that name files that are there.
+fn typed_words() -> impl Iterator<Item = OsString> {
+    // They stand behind `--`, the program's name and the command first.
+    let words = std::env::args_os().skip_while(|word| word != "--").skip(3);
+    words.filter(|word| Path::new(word).is_file())
 }
 
 fn trashed() -> Values {

@@ -326,6 +326,14 @@ const EXAMPLES: &[Example] = &[
         "its owner may write it again",
     ),
     (
+        "qanopy note base.qcow2 Debian-13 --tag golden",
+        "say what it is, and protect it",
+    ),
+    (
+        "qanopy note base.qcow2 --untag golden",
+        "it is an image like others again",
+    ),
+    (
         "qanopy prune /srv/images",
         "old leaves that nothing uses; you choose",
     ),

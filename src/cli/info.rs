@@ -219,6 +219,8 @@ fn describe(forest: &Forest, layer: &Layer<'_>) -> Value {
     if let Some(volume) = node.volume() {
         put("volume", json!(volume.full_name()));
     }
+    render::put_annotation(&mut map, node);
+    let mut put = |key: &str, value: Value| map.insert(key.to_owned(), value);
     let machines = render::machines_json(forest, node);
     if !machines.is_empty() {
         put("machines", Value::Array(machines));
@@ -405,6 +407,14 @@ fn print(out: &mut Out, forest: &Forest, layer: &Layer<'_>) -> std::io::Result<(
     if let Some(volume) = node.volume() {
         let name = printable(volume.full_name());
         field(out, "volume", format!("{name}, a logical volume"))?;
+    }
+    if let Some(noted) = &node.annotation {
+        if !noted.tags.is_empty() {
+            field(out, "tags", noted.tag_words())?;
+        }
+        for line in noted.text.lines() {
+            field(out, "note", printable(line))?;
+        }
     }
     if let Some(info) = info {
         print_info(out, info, layer.inside.luks.as_ref())?;

@@ -76,6 +76,11 @@ const FILES: &[(On, &str, &str)] = &[
         ".qanopy-trash",
         "What was discarded, in the folder that it was in.",
     ),
+    (
+        On::Images,
+        ".qanopy-notes.json",
+        "What is noted of images in its folder whose files can have no extended attributes.",
+    ),
 ];
 
 const ENVIRONMENT: &[(On, &str, &str)] = &[

@@ -35,6 +35,7 @@ mod measure;
 mod mistakes;
 mod move_image;
 mod new_image;
+mod note;
 mod open;
 mod options;
 mod output;
@@ -145,6 +146,9 @@ enum Command {
     /// Let nobody write an image, or give it a mode
     #[command(visible_alias = "chmod")]
     Protect(protect::ProtectArgs),
+    /// Print or change the note and the tags of an image
+    #[command(visible_alias = "tag")]
+    Note(note::NoteArgs),
     /// List, add, change or erase the key slots of an image that is encrypted with LUKS
     #[command(subcommand)]
     Keyslot(keyslot::KeySlotCommand),
@@ -313,6 +317,7 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Relink(args) => relink::run(out, globals, &args)?,
         Command::Amend(args) => amend::run(out, globals, &args)?,
         Command::Protect(args) => protect::run(out, globals, &args)?,
+        Command::Note(args) => note::run(out, globals, &args)?,
         Command::Keyslot(command) => keyslot::run(out, globals, &command)?,
         Command::Bitmap(command) => bitmap::run(out, globals, &command)?,
         Command::Resize(args) => resize::run(out, globals, &args)?,

@@ -64,6 +64,7 @@ fn look(subject: &Subject<'_>) -> Vec<Found> {
 
 fn is_needed_by_nobody(forest: &Forest, node: &Node) -> bool {
     !node.symlink
+        && !node.is_wanted()
         && node.info().is_some()
         && node.problems.is_empty()
         && node.holders.is_empty()

@@ -164,6 +164,7 @@ impl Forest {
             backing: self.whole_link(node),
             also: self.also_reads(node.id).to_vec(),
             holders: Vec::new(),
+            annotation: node.annotation.clone(),
         }
     }
 

@@ -1,11 +1,13 @@
 //! What exists: files found by a scan, as nodes of a graph whose arrows point from each overlay to
 //! the image it is built on. Nothing here changes a file, and nothing here decides what may be done.
 
+mod annotation;
 mod broken_below;
 mod checked;
 mod edge;
 mod edges;
 mod fingerprints;
+mod folder_notes;
 mod graph;
 mod growth;
 mod index;
@@ -26,9 +28,11 @@ mod trash_folder;
 mod written;
 
 pub use crate::image::TRASH_FOLDER;
+pub use annotation::{Annotation, GOLDEN, KEEP, MOST_TAGS, attributes_of, read_tag, read_text};
 pub use broken_below::BrokenBelow;
 pub use edge::{Edge, Reads};
 pub use fingerprints::{ChangedBase, Fingerprints, sampled};
+pub use folder_notes::{FolderNotes, NOTES_FILE, NotesReader, annotation_of};
 pub use graph::Forest;
 pub use index::{Index, Remembered};
 pub use insert::Namesakes;

@@ -9,7 +9,7 @@ use thin_vec::ThinVec;
 use crate::host::{FileId, FileKind, Holder, Stat, Volume, volume_of};
 use crate::image::{Format, ImageInfo, Snapshot};
 
-use super::{Edge, Problem, ProblemKind};
+use super::{Annotation, Edge, GOLDEN, KEEP, Problem, ProblemKind};
 
 /// A node of one [`super::Forest`]; stays valid while that forest grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +37,8 @@ pub struct ScannedFile {
     pub also: Vec<Edge>,
     /// Processes that have the file open, as far as could be seen.
     pub holders: Vec<Holder>,
+    /// What people have noted of it, if anything.
+    pub annotation: Option<Box<Annotation>>,
 }
 
 impl ScannedFile {
@@ -213,6 +215,8 @@ pub struct Node {
     pub in_loop: bool,
     /// Processes that have the file open.
     pub holders: ThinVec<Holder>,
+    /// What people have noted of it, if anything.
+    pub annotation: Option<Box<Annotation>>,
     /// What is wrong with it.
     pub problems: ThinVec<Problem>,
 }
@@ -322,6 +326,18 @@ impl Node {
         self.location == Location::OutsideScan
             && self.stat.is_none()
             && matches!(self.content, Content::Unopened)
+    }
+
+    /// Whether people have given it this tag.
+    #[must_use]
+    pub fn is_tagged(&self, tag: &str) -> bool {
+        self.annotation.as_ref().is_some_and(|it| it.has(tag))
+    }
+
+    /// Whether people want it whoever uses it: nobody proposes to discard it.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        self.is_tagged(KEEP) || self.is_tagged(GOLDEN)
     }
 
     /// Whether it is in the trash.

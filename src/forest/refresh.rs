@@ -10,9 +10,13 @@ use std::sync::Arc;
 use crate::host::{FileKind, Holder, Host};
 use crate::image::{is_described, maker_of};
 
+use super::folder_notes::folder_of;
 use super::scan::{Looker, ScanOptions, Visit, Why, entries_below};
 use super::trash_folder::{is_looked_at, trash_folder_of};
-use super::{Backing, BackingState, Content, Forest, Location, Node, NodeId, ScannedFile};
+use super::{
+    Backing, BackingState, Content, Forest, Location, NOTES_FILE, Node, NodeId, NotesReader,
+    ScannedFile,
+};
 
 /// Up to so many images are asked for their locks again though their files did not change.
 const MOST_ASKED: usize = 2000;
@@ -45,6 +49,7 @@ pub fn refreshed(
         nodes.filter(|node| node.location.is_met())
     };
     let mut looked_at: HashSet<NodeId> = HashSet::new();
+    let has_notes = changed.iter().any(|path| path.ends_with(NOTES_FILE));
     for node in scanned() {
         let mut names = std::iter::once(&node.path).chain(&node.other_names);
         let link = forest.leads_to(node);
@@ -61,7 +66,12 @@ pub fn refreshed(
                 // The last two are images only as long as somebody is built on them.
                 Content::Unreadable(_) | Content::Raw | Content::Opaque(_)
             );
-        if !is_simple || link.is_some_and(has_changed) || names.any(|name| has_changed(name)) {
+        let notes = || folder_of(&node.path).map(|folder| folder.join(NOTES_FILE));
+        if !is_simple
+            || link.is_some_and(has_changed)
+            || names.any(|name| has_changed(name))
+            || has_notes && notes().is_some_and(|notes| changed.contains(notes.as_path()))
+        {
             looked_at.insert(node.id);
         }
     }
@@ -148,13 +158,15 @@ pub fn changed_since(forest: &Forest, host: &dyn Host, options: &ScanOptions) ->
             known.is_none_or(|node| node.location == Location::Missing)
         }));
     }
+    let mut notes = NotesReader::new(host);
     for node in forest.nodes() {
+        let says_the_same = node.location != Location::Scanned || says_the_same(node, &mut notes);
         let is_same = |path: &Path| match (&node.stat, host.stat(path)) {
             // What an image takes of a device is no part of what `stat` tells.
             (Some(known), Ok(now)) if now.kind == FileKind::BlockDevice => {
                 (known.id, known.len, known.modified) == (now.id, now.len, now.modified)
             }
-            (Some(known), Ok(now)) => *known == now,
+            (Some(known), Ok(now)) => *known == now && says_the_same,
             (None, Err(_)) => true,
             _ => false,
         };
@@ -162,6 +174,16 @@ pub fn changed_since(forest: &Forest, host: &dyn Host, options: &ScanOptions) ->
         changed.extend(names.filter(|path| !is_same(path)).cloned());
     }
     changed
+}
+
+/// Whether the notes of its folder say of an image what they said when it was looked at.
+fn says_the_same(node: &Node, notes: &mut NotesReader<'_>) -> bool {
+    let seen = node.annotation.as_deref();
+    match notes.in_folder(&node.path) {
+        Some(now) if now.is_empty() => seen.is_none(),
+        Some(now) => seen == Some(now),
+        None => seen.is_none_or(|seen| !seen.in_folder),
+    }
 }
 
 /// The images that came, or are not what they were, since the forest was looked at, as they are now. Names are

@@ -4,6 +4,7 @@
 //! lives here; the faces only show plans and run them. What they all rest on is in `framework`.
 
 mod amend;
+mod annotate;
 mod bitmap;
 mod branch;
 mod branch_unchecked;
@@ -44,6 +45,7 @@ mod squash;
 pub mod undo;
 
 pub use amend::AmendImage;
+pub use annotate::Annotate;
 pub use bitmap::{BitmapAction, ChangeBitmap};
 pub use branch::Branch;
 pub use branch_unchecked::BranchUnchecked;

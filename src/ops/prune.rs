@@ -27,7 +27,7 @@ pub struct Candidate {
 }
 
 /// The overlays that nothing is built on, no machine names, no process has open, and nobody changed for
-/// `older_than`; oldest first. Roots are never proposed: a disk without a backing file is nobody's
+/// `older_than`, and that no tag protects; oldest first. Roots are never proposed: a disk without a backing file is nobody's
 /// left-over branch. Neither is what cannot be read to the end of its chain, since why it is broken
 /// should be known before it goes.
 #[must_use]
@@ -84,6 +84,7 @@ fn is_spare_leaf(context: &Context, node: &Node) -> bool {
         | Flags::CORRUPT;
     node.location == Location::Scanned
         && !node.symlink
+        && !node.is_wanted()
         && node.info().is_some()
         && node.backing.is_some()
         && context.forest.is_leaf(node)

@@ -2,6 +2,7 @@
 
 mod allocator;
 mod date;
+mod folder_lock;
 mod local_time;
 mod log_file;
 mod network;
@@ -9,6 +10,7 @@ mod parallel;
 
 pub use allocator::{give_back_memory, share_memory};
 pub use date::Utc;
+pub use folder_lock::FolderLock;
 pub use local_time::local_offset;
 pub use log_file::LogFile;
 pub use network::network_filesystem;

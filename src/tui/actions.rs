@@ -150,6 +150,8 @@ pub enum Action {
     Amend,
     /// Lets nobody write images.
     Protect,
+    /// The note and the tags of an image.
+    Note,
     /// Adds, changes, erases key slots.
     KeySlots,
     /// Moves images to the trash.
@@ -267,6 +269,7 @@ impl bindings::Action for Action {
         row(Action::Bitmaps, Group::Change, "bitmap", &[c('K')], "bitmap - add, clear, switch, merge, remove").also("dirty backup incremental"),
         row(Action::Amend, Group::Change, "amend", &[c('O')], "amend - another version, refcount width or feature").also("upgrade compat options"),
         row(Action::Protect, Group::Change, "protect", &[c('*')], "protect - nobody may write it any more").also("chmod readonly write permission mode"),
+        row(Action::Note, Group::Change, "note", &[c('#')], "note - what it is, in a few words, and its tags").also("tag comment description label golden keep"),
         row(Action::KeySlots, Group::Change, "keyslot", &[c('H')], "keyslot - add, change, erase passphrases").also("encrypt encryption passphrase password luks"),
         row(Action::Discard, Group::Change, "discard", &[c('X')], "discard - move it and all built on it to the trash").also("delete remove rm unlink erase").hint("discard"),
         row(Action::Prune, Group::Change, "prune", &[c('P')], "prune - list old unused leaves, to discard some").also("clean gc garbage"),

@@ -102,6 +102,7 @@ mod tests {
             backing: backing.map(Box::new),
             also: Vec::new(),
             holders: Vec::new(),
+            annotation: None,
         };
         let backing = |path: &str, format| {
             let leads_to = Some(Path::new(path));

@@ -85,7 +85,7 @@ fn when(action: Action) -> When {
         Action::Revert => of_image(revert),
         Action::Move => of_image(not_one_image),
         Action::Resize => of_image(not_one_image),
-        Action::Protect => of_image(not_one_image),
+        Action::Protect | Action::Note => of_image(not_one_image),
         Action::Repair => of_image(repair),
         Action::Snapshots => anywhere(no_tables),
         Action::Amend => of_image(no_tables),

@@ -1,5 +1,5 @@
 //! What a filter line asks of an image: words of its path as it is shown, and terms such as `size>1.5G`,
-//! `age>30d`, `vm:web` and `state:missing`. All of them have to hold. Where no path holds a line's words as they are,
+//! `age>30d`, `vm:web`, `tag:golden` and `state:missing`. All of them have to hold. Where no path holds a line's words as they are,
 //! names that have their letters in that order do.
 
 use std::borrow::Cow;
@@ -29,7 +29,7 @@ pub struct Filter {
 }
 
 /// Terms that can be asked for, and what each finds.
-pub(crate) const TERMS: [(&str, &str); 15] = [
+pub(crate) const TERMS: [(&str, &str); 17] = [
     (
         "base",
         "a word of the path as it is shown; several words: all of them",
@@ -48,6 +48,8 @@ pub(crate) const TERMS: [(&str, &str); 15] = [
         "vm:web",
         "disks of machines whose names hold that; vm: those of all",
     ),
+    ("tag:golden", "images with a tag that holds that; tag: any"),
+    ("note:kernel", "images with a note that holds that"),
     (
         "state:in-use",
         "a process has it open, or an image built on it",
@@ -81,6 +83,10 @@ enum Term {
     State(String),
     /// A machine whose name holds these letters uses it.
     Machine(String),
+    /// One of its tags holds these letters.
+    Tag(String),
+    /// Its note holds these letters.
+    Note(String),
 }
 
 impl Filter {
@@ -321,6 +327,12 @@ fn term(word: &str) -> Term {
     if let Some(machine) = lower.strip_prefix("vm:") {
         return Term::Machine(machine.to_owned());
     }
+    if let Some(tag) = lower.strip_prefix("tag:") {
+        return Term::Tag(tag.trim_start_matches('#').to_owned());
+    }
+    if let Some(text) = lower.strip_prefix("note:") {
+        return Term::Note(text.to_owned());
+    }
     let Some((asks, is_more, value)) = compared(&lower) else {
         return Term::Word(lower);
     };
@@ -395,6 +407,14 @@ fn holds(term: &Term, forest: &Forest, node: &Node, now: SystemTime) -> bool {
         Term::Machine(name) => {
             let mut uses = forest.uses(node).into_iter();
             uses.any(|used| holds_word(&printable(&used.machine.name), name))
+        }
+        Term::Tag(tag) => {
+            let mut tags = node.annotation.iter().flat_map(|noted| &noted.tags);
+            tags.any(|own| own.contains(tag.as_str()))
+        }
+        Term::Note(text) => {
+            let noted = node.annotation.as_ref().filter(|it| !it.text.is_empty());
+            noted.is_some_and(|noted| holds_word(&noted.text, text))
         }
         Term::State(state) => {
             let mut flags = forest.flags(node.id).names();

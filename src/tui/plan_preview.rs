@@ -108,6 +108,7 @@ fn gravity(kind: EffectKind) -> u8 {
         | EffectKind::Moves
         | EffectKind::Updates
         | EffectKind::Chmods
+        | EffectKind::Annotates
         | EffectKind::Grows => 2,
         EffectKind::Preserves => 3,
         EffectKind::Empties | EffectKind::Drops => 4,

@@ -44,6 +44,7 @@ fn found(i: usize, base: Option<usize>) -> ScannedFile {
         len: 1 << 20,
         allocated: (i as u64 % 977) << 20,
         modified: now() - Duration::from_secs(i as u64 * 61),
+        changed: now() - Duration::from_secs(i as u64 * 61),
         mode: 0o644,
         uid: 0,
         gid: 0,
@@ -61,6 +62,7 @@ fn found(i: usize, base: Option<usize>) -> ScannedFile {
         }),
         also: Vec::new(),
         holders: Vec::new(),
+        annotation: None,
     }
 }
 

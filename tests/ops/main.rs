@@ -5,6 +5,7 @@
 mod support;
 
 mod amend;
+mod annotate;
 mod attributes;
 mod bitmap;
 mod branch;

@@ -188,6 +188,13 @@ fn operations() -> Vec<Op> {
                 mode: None,
             })
         }),
+        op("note", None, |dir| {
+            Request::Annotate(ops::Annotate {
+                image: dir.join("top"),
+                text: Some("what it is".to_owned()),
+                ..ops::Annotate::default()
+            })
+        }),
         op("bitmap", None, |dir| {
             Request::Bitmap(ChangeBitmap {
                 image: dir.join("top"),

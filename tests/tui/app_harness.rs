@@ -69,6 +69,7 @@ pub fn qcow2(name: &str, on_disk: u64, age: u64) -> Image {
             backing: None,
             also: Vec::new(),
             holders: Vec::new(),
+            annotation: None,
         },
     }
 }
@@ -88,6 +89,7 @@ fn stat(path: &Path, allocated: u64, age: u64) -> Stat {
         len: allocated,
         allocated,
         modified: now() - Duration::from_secs(age),
+        changed: now() - Duration::from_secs(age),
         mode: 0o644,
         uid: 1000,
         gid: 1000,

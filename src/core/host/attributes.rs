@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{
-    Gid, Mode, Uid, XattrFlags, fchmod, fchown, fgetxattr, flistxattr, fremovexattr, fsetxattr,
-    getxattr,
+    Gid, Mode, Uid, XattrFlags, fchmod, fchown, fgetxattr, fgetxattr_query, flistxattr,
+    fremovexattr, fsetxattr, fsync, getxattr,
 };
 use rustix::io::Errno;
 
@@ -85,6 +85,53 @@ pub fn selinux_type(path: &Path) -> io::Result<Option<String>> {
 pub fn set_mode(file: &dyn HostFile, mode: u32) -> io::Result<()> {
     let fd = file.fd().ok_or(io::ErrorKind::Unsupported)?;
     Ok(fchmod(fd, Mode::from_raw_mode(mode))?)
+}
+
+/// What stands in an extended attribute of an open file; none where it has no such attribute.
+///
+/// # Errors
+/// The system's; `Unsupported` where the filesystem keeps none, or there is no file of the system behind it;
+/// `InvalidData` of a value longer than `most` bytes.
+pub fn attribute(file: &dyn HostFile, name: &CStr, most: usize) -> io::Result<Option<Vec<u8>>> {
+    let fd = file.fd().ok_or(io::ErrorKind::Unsupported)?;
+    // By far the most files have none: only the length is asked for.
+    let len = match fgetxattr_query(fd, name) {
+        Ok(len) => len,
+        Err(Errno::NODATA) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    if len > most {
+        let text = "the attribute is longer than it may be";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    }
+    let mut bytes = vec![0_u8; len];
+    let read = match fgetxattr(fd, name, bytes.as_mut_slice()) {
+        Ok(read) => read,
+        Err(Errno::NODATA) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    bytes.truncate(read);
+    Ok(Some(bytes))
+}
+
+/// Gives an open file these values of extended attributes, or takes the attributes away, and waits until that is on
+/// stable storage.
+///
+/// # Errors
+/// The system's; `Unsupported` where there is no file of the system behind it. Those before the one that failed are
+/// set then.
+pub fn set_attributes(file: &dyn HostFile, values: &[(&CStr, Option<&[u8]>)]) -> io::Result<()> {
+    let fd = file.fd().ok_or(io::ErrorKind::Unsupported)?;
+    for (name, value) in values {
+        match value {
+            Some(value) => fsetxattr(fd, *name, value, XattrFlags::empty())?,
+            None => match fremovexattr(fd, *name) {
+                Ok(()) | Err(Errno::NODATA) => {}
+                Err(error) => return Err(error.into()),
+            },
+        }
+    }
+    Ok(fsync(fd)?)
 }
 
 /// Lets those read `to` who may read every one of `from`, of which it holds a part, and nobody whom the

@@ -39,7 +39,10 @@ mod reflink;
 mod stat;
 mod user;
 
-pub use attributes::{AttributesKept, copy_attributes, limit_readers, selinux_type, set_mode};
+pub use attributes::{
+    AttributesKept, attribute, copy_attributes, limit_readers, selinux_type, set_attributes,
+    set_mode,
+};
 pub use device::{Volume, volume_of};
 pub use file::{Access, Cloned, HostFile, Segment};
 pub use holder::Holder;

@@ -419,13 +419,7 @@ fn id_of(stat: &rustix::fs::Stat) -> FileId {
 
 /// The system's `stat` as ours. The length of a block device is for the caller to find.
 pub(super) fn stat_of(stat: &rustix::fs::Stat) -> Stat {
-    let nanos = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
-    let modified = match u64::try_from(stat.st_mtime) {
-        Ok(seconds) => SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, nanos)),
-        Err(_) => SystemTime::UNIX_EPOCH
-            .checked_sub(Duration::from_secs(stat.st_mtime.unsigned_abs()))
-            .and_then(|time| time.checked_add(Duration::new(0, nanos))),
-    };
+    let nanos = |nanos| u32::try_from(nanos).unwrap_or(0);
     Stat {
         id: id_of(stat),
         kind: kind_of(FileType::from_raw_mode(stat.st_mode)),
@@ -433,13 +427,25 @@ pub(super) fn stat_of(stat: &rustix::fs::Stat) -> Stat {
         allocated: u64::try_from(stat.st_blocks)
             .unwrap_or(0)
             .saturating_mul(512),
-        modified: modified.unwrap_or(SystemTime::UNIX_EPOCH),
+        modified: time_of(stat.st_mtime, nanos(stat.st_mtime_nsec)),
+        changed: time_of(stat.st_ctime, nanos(stat.st_ctime_nsec)),
         mode: stat.st_mode & 0o7777,
         uid: stat.st_uid,
         gid: stat.st_gid,
         #[allow(clippy::useless_conversion)] // The field has 32 bits on some architectures.
         links: u64::from(stat.st_nlink),
     }
+}
+
+/// A time as the system gives it, before 1970 too.
+fn time_of(seconds: i64, nanos: u32) -> SystemTime {
+    let time = match u64::try_from(seconds) {
+        Ok(seconds) => SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, nanos)),
+        Err(_) => SystemTime::UNIX_EPOCH
+            .checked_sub(Duration::from_secs(seconds.unsigned_abs()))
+            .and_then(|time| time.checked_add(Duration::new(0, nanos))),
+    };
+    time.unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 fn as_u64(n: usize) -> u64 {

@@ -65,6 +65,8 @@ pub struct Stat {
     pub allocated: u64,
     /// Time of the last change of content.
     pub modified: SystemTime,
+    /// Time of the last change of anything about the file, also of its attributes (`st_ctime`).
+    pub changed: SystemTime,
     /// Permission bits, with set-user-id, set-group-id and sticky (`0o7777`).
     pub mode: u32,
     /// Owner.

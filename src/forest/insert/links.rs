@@ -101,6 +101,7 @@ impl Forest {
             children: ThinVec::new(),
             in_loop: false,
             holders: ThinVec::new(),
+            annotation: None,
             problems: ThinVec::new(),
         });
         if let Some(file) = file {

@@ -120,6 +120,7 @@ impl Forest {
                 children: ThinVec::new(),
                 in_loop: false,
                 holders: ThinVec::new(),
+                annotation: None,
                 problems: ThinVec::new(),
             });
             self.note_shown_name(id);
@@ -211,6 +212,7 @@ impl Forest {
         };
         node.stat = found.stat;
         node.content = found.content;
+        node.annotation = found.annotation;
         node.backing = found.backing;
         let (old, new) = (
             Claim::of(old.as_deref()),

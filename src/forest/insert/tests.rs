@@ -16,6 +16,7 @@ fn stat(inode: u64) -> Stat {
         len: 196_608,
         allocated: 4096,
         modified: SystemTime::UNIX_EPOCH,
+        changed: SystemTime::UNIX_EPOCH,
         mode: 0o644,
         uid: 0,
         gid: 0,
@@ -81,6 +82,7 @@ pub(in crate::forest) fn image(
         backing: link.map(Box::new),
         also: Vec::new(),
         holders: Vec::new(),
+        annotation: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde_json::{Value, json as value};
+use serde_json::{Map, Value, json as value};
 
 use crate::forest::{Forest, Node, Problem, Reads};
 use crate::json_text::{json_name, json_name_bytes};
@@ -130,6 +130,7 @@ pub fn image_json(forest: &Forest, node: &Node, problem: ProblemJson<'_>) -> Val
         if forest.is_not_understood(node.id) {
             map.insert("understood".to_owned(), false.into());
         }
+        put_annotation(map, node);
         let machines = machines_json(forest, node);
         for (key, list) in [
             ("also-reads", reads),
@@ -156,6 +157,19 @@ pub fn image_json(forest: &Forest, node: &Node, problem: ProblemJson<'_>) -> Val
         map.insert("snapshots-left-out".to_owned(), more.into());
     }
     image
+}
+
+/// Adds what people have noted of an image, if anything.
+pub fn put_annotation(map: &mut Map<String, Value>, node: &Node) {
+    let Some(noted) = &node.annotation else {
+        return;
+    };
+    if !noted.text.is_empty() {
+        map.insert("note".to_owned(), noted.text.as_str().into());
+    }
+    if !noted.tags.is_empty() {
+        map.insert("tags".to_owned(), noted.tags.clone().into());
+    }
 }
 
 fn snapshot(snapshot: &Snapshot) -> Value {

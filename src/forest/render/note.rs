@@ -6,7 +6,7 @@ use crate::forest::{Content, Forest, Location, NodeId, machine_words};
 use crate::host::{Volume, printable};
 
 /// What stands in brackets below or behind a name: `Active` for a leaf, what the image is where it is
-/// no qcow2 image, why it cannot be used, whose disk it is. Safe to print.
+/// no qcow2 image, why it cannot be used, its tags, whose disk it is. Safe to print.
 #[must_use]
 pub fn note(forest: &Forest, id: NodeId) -> Option<String> {
     let node = forest.get(id)?;
@@ -27,6 +27,9 @@ pub fn note(forest: &Forest, id: NodeId) -> Option<String> {
         && node.path.file_name() != Some(OsStr::new(&volume.name))
     {
         add(printable(volume.full_name()));
+    }
+    if let Some(noted) = node.annotation.as_ref().filter(|it| !it.tags.is_empty()) {
+        add(noted.tag_words());
     }
     for machine in machine_words(forest, node) {
         add(printable(machine));

@@ -19,7 +19,11 @@ use crate::image::{
 };
 
 use super::options::{RAW_EXTENSIONS, ScanOptions};
-use crate::forest::{Backing, BackingState, Content, Edge, Reads, Recorded, ScannedFile};
+use crate::forest::folder_notes::folder_of;
+use crate::forest::{
+    Annotation, Backing, BackingState, Content, Edge, FolderNotes, Reads, Recorded, ScannedFile,
+    attributes_of,
+};
 
 /// A file to be looked at.
 #[derive(Debug, Clone)]
@@ -56,6 +60,8 @@ pub(in crate::forest) struct Looker {
     roots: Vec<(PathBuf, PathBuf)>,
     /// Where directories of backing names lead.
     places: Mutex<HashMap<PathBuf, Directory>>,
+    /// What the files of notes say, by their folders.
+    notes: Mutex<HashMap<PathBuf, Arc<FolderNotes>>>,
     state: Mutex<State>,
 }
 
@@ -104,6 +110,13 @@ impl State {
     }
 }
 
+/// What was seen of a file that was opened.
+struct Opened {
+    stat: Stat,
+    probed: Probe,
+    annotation: Option<Box<Annotation>>,
+}
+
 /// Where a directory is.
 #[derive(Debug, Clone)]
 struct Directory {
@@ -144,6 +157,7 @@ impl Looker {
             raw: options.raw,
             roots,
             places: Mutex::default(),
+            notes: Mutex::default(),
             state: Mutex::default(),
         }
     }
@@ -238,16 +252,22 @@ impl Looker {
             backing: None,
             also: Vec::new(),
             holders: Vec::new(),
+            annotation: None,
         };
         // A raw disk is what it is recorded as, whatever its guest wrote: no need to open it.
         if visit.why == Why::Named(Some(Format::Raw)) {
             found.stat = Some(self.host.stat(path).ok()?);
             found.content = Content::Raw;
+            let file = self.host.open(path, Access::Read);
+            found.annotation = self.annotation(path, file.ok().as_deref());
             self.remember_found(&found);
             return Some(found);
         }
         let (stat, probed) = match self.open(visit) {
-            Ok(Some((stat, probed))) => (Some(stat), probed),
+            Ok(Some(opened)) => {
+                found.annotation = opened.annotation;
+                (Some(opened.stat), opened.probed)
+            }
             Ok(None) => return None,
             Err(error) => {
                 if visit.why == Why::Met && !named_like_qcow2(path) {
@@ -255,6 +275,7 @@ impl Looker {
                 }
                 found.stat = self.host.stat(path).ok();
                 found.content = Content::Unreadable(self.why_unreadable(visit, &error));
+                found.annotation = self.annotation(path, None);
                 self.remember_found(&found);
                 return Some(found);
             }
@@ -292,7 +313,7 @@ impl Looker {
     }
 
     /// Opens and recognises; nothing if it is not a file that the scan looks into.
-    fn open(&self, visit: &Visit) -> io::Result<Option<(Stat, Probe)>> {
+    fn open(&self, visit: &Visit) -> io::Result<Option<Opened>> {
         if visit.symlink && visit.why == Why::Met {
             let stat = self.host.stat(&visit.path)?;
             if !matches!(stat.kind, FileKind::Regular | FileKind::BlockDevice) {
@@ -301,14 +322,43 @@ impl Looker {
         }
         let file = self.host.open(&visit.path, Access::Read)?;
         let probed = probe(&ImageFile::new(&visit.path, Arc::clone(&file)))?;
+        let mut annotation = None;
         if !matches!(probed, Probe::Nothing) || visit.why != Why::Met {
             self.note_locks(&*file);
+            annotation = self.annotation(&visit.path, Some(&*file));
         }
         let mut stat = file.stat()?;
         if stat.kind == FileKind::BlockDevice {
             stat.allocated = used_of_device(&visit.path, file, &probed, stat.len);
         }
-        Ok(Some((stat, probed)))
+        Ok(Some(Opened {
+            stat,
+            probed,
+            annotation,
+        }))
+    }
+
+    /// What people have noted of a file, by what its folder says of that name and by its own attributes.
+    fn annotation(&self, path: &Path, file: Option<&dyn HostFile>) -> Option<Box<Annotation>> {
+        let by_folder = self.folder_notes(path);
+        let by_folder = by_folder.as_deref().zip(path.file_name());
+        let found = match by_folder.and_then(|(notes, name)| notes.of(name)) {
+            Some(found) => found.clone(),
+            None => attributes_of(file?).ok().flatten()?,
+        };
+        (!found.is_empty()).then(|| Box::new(found))
+    }
+
+    /// What the file of notes beside an image says; one that cannot be read says nothing.
+    pub(in crate::forest) fn folder_notes(&self, path: &Path) -> Option<Arc<FolderNotes>> {
+        let folder = folder_of(path)?;
+        if let Some(known) = lock(&self.notes).get(folder) {
+            return Some(Arc::clone(known));
+        }
+        let notes = FolderNotes::read(self.host.as_ref(), folder).unwrap_or_default();
+        let notes = Arc::new(notes);
+        lock(&self.notes).insert(folder.to_path_buf(), Arc::clone(&notes));
+        Some(notes)
     }
 
     fn why_unreadable(&self, visit: &Visit, error: &io::Error) -> String {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::forest::Fingerprints;
 use crate::host::{during_one_scan, io_text};
 
+use super::annotations::Carried;
 use super::context::Context;
 use super::error::Error;
 use super::journal::Journal;
@@ -15,7 +16,9 @@ use super::plan::{EffectKind, Outcome, Plan, Ready};
 use super::preconditions::Preconditions;
 use super::progress::{Phase, Progress};
 use super::request::Request;
-use super::{cut_short, data_files, device, journal, machines, may_write, readers, trash, verify};
+use super::{
+    cut_short, data_files, device, journal, machines, may_write, readers, tagged, trash, verify,
+};
 
 /// Looks at what `request` asks and says what it would do. Changes nothing, and always gives a
 /// plan: what cannot be done is a plan with refusals.
@@ -28,6 +31,7 @@ pub fn plan(context: &Context, request: &Request) -> Plan {
 fn plan_anew(context: &Context, request: &Request) -> Plan {
     let mut plan = planned(context, request);
     machines::judge(&mut plan);
+    tagged::judge(&mut plan);
     plan.settle();
     plan
 }
@@ -69,7 +73,11 @@ pub fn run(ready: Ready, progress: &Progress) -> Result<Outcome, Error> {
     let journal = plan.context().state_dir.as_deref().map(Journal::at);
     let begun = journal.as_ref().map(|journal| journal.begin(plan));
     let before = journal::before(plan);
+    let carried = Carried::by(plan);
     let mut ended = job.run(plan, progress);
+    if let Ok(outcome) = &mut ended {
+        outcome.remarks.extend(carried.put(plan.host()));
+    }
     let mut unwritten = None;
     match (&journal, begun) {
         (Some(journal), Some(Ok(id))) => {
@@ -151,6 +159,7 @@ impl Plan {
     pub(in crate::ops) fn judged_within(mut self, whole: &Self) -> Self {
         self.on_machines = whole.on_machines;
         machines::judge(&mut self);
+        tagged::judge(&mut self);
         self.settle();
         self
     }

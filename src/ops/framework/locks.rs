@@ -16,7 +16,7 @@ use super::note::NoteKind;
 use super::plan::{Outcome, Plan};
 use super::preconditions::Compare;
 use super::refusal::RefusalKind;
-use super::{dependants, machines, resolve};
+use super::{dependants, machines, resolve, tagged};
 
 /// What is known of a file's use by others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -200,6 +200,7 @@ impl Locking {
         let now = machines::now(plan);
         dependants::look_again(plan, now.as_ref())?;
         now.map_or(Ok(()), |now| machines::look_again(plan, &now))?;
+        tagged::look_again(plan)?;
         Ok(Locks { held: self.held })
     }
 }

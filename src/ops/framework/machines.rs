@@ -186,28 +186,7 @@ pub(in crate::ops) fn warn_of_owner(plan: &mut Plan, base: &Node, new: &Path) {
 }
 
 fn is_done_to(kind: EffectKind) -> bool {
-    kind.leaves() || is_changed(kind)
-}
-
-/// Whether what the file shows, holds or is built on is another afterwards.
-fn is_changed(kind: EffectKind) -> bool {
-    match kind {
-        EffectKind::Writes
-        | EffectKind::Preserves
-        | EffectKind::Relinks
-        | EffectKind::Updates
-        | EffectKind::Grows
-        | EffectKind::Drops
-        | EffectKind::Empties
-        | EffectKind::Breaks => true,
-        EffectKind::Reads
-        | EffectKind::Chmods
-        | EffectKind::Creates
-        | EffectKind::Restores
-        | EffectKind::Moves
-        | EffectKind::Trashes
-        | EffectKind::Deletes => false,
-    }
+    kind.leaves() || kind.changes()
 }
 
 /// Whether the guest sees other bytes in it afterwards.
@@ -251,13 +230,6 @@ fn uses<'m>(plan: &Plan, machines: &'m Machines, path: &Path) -> Vec<Use<'m>> {
     }
 }
 
-/// Whether the plan puts another file in the place of this one.
-fn comes_again(plan: &Plan, path: &Path) -> bool {
-    plan.effects.iter().any(|effect| {
-        matches!(effect.kind, EffectKind::Creates | EffectKind::Restores) && effect.path == path
-    })
-}
-
 /// What happens to a machine by what is done to a file that it uses, if that is no good.
 fn harm(plan: &Plan, effect: &Effect, Use { machine, part }: Use<'_>) -> Option<String> {
     let kind = effect.kind;
@@ -267,7 +239,7 @@ fn harm(plan: &Plan, effect: &Effect, Use { machine, part }: Use<'_>) -> Option<
     if machine.state == MachineState::Running && is_told(plan) {
         return None;
     }
-    if kind.leaves() && !comes_again(plan, &effect.path) {
+    if kind.leaves() && !plan.puts_another_at(&effect.path) {
         let what = printable(part.to_string());
         return Some(format!(
             "{path} is {what} of {who}, which needs it at its place: take it out of the machine first"
@@ -298,7 +270,7 @@ fn harm(plan: &Plan, effect: &Effect, Use { machine, part }: Use<'_>) -> Option<
              definition first"
         ));
     }
-    if machine.state == MachineState::Saved && is_changed(kind) {
+    if machine.state == MachineState::Saved && kind.changes() {
         return Some(format!(
             "{who} is saved with its memory, which only fits {path} as it is now: start it and shut it down first"
         ));

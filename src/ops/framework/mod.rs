@@ -4,7 +4,7 @@
 //! | what | where |
 //! |---|---|
 //! | a request, and what every operation says of itself | `request`, `operation`, `nature`, `options`, `command_line` |
-//! | what is known when planning begins | `context`, `resolve`, `dependants`, `readers`, `machines`, `on_machines` |
+//! | what is known when planning begins | `context`, `resolve`, `dependants`, `readers`, `machines`, `on_machines`, `tagged` |
 //! | a plan, its words, and what helps where it is refused | `plan`, `note`, `text`, `format`, `refusal`, `remedy`, `fixes`, `batch` |
 //! | whether a file may be read, written or made | `eligibility`, `may_write`, `new_file`, `space`, `unlock`, `secrecy` |
 //! | what must not change meanwhile | `preconditions`, `locks`, `files_to_lock`, `locked_host`, `built_on` |
@@ -12,8 +12,10 @@
 //! | what was done, and what was cut off | `journal`, `recovery`, `resumed`, `leaks`, `trash` |
 //! | paths, and names that an image records | `absolute`, `backing_name`, `backing_format`, `backing_style`, `data_files` |
 //! | new images, folders and copies | `new_image`, `new_folder`, `copy_file`, `chain_files`, `device`, `cut_short` |
+//! | what people have noted of images | `annotations` |
 
 pub(super) mod absolute;
+pub(super) mod annotations;
 pub(super) mod backing_format;
 pub(super) mod backing_name;
 pub(super) mod backing_style;
@@ -59,6 +61,7 @@ pub(super) mod resolve;
 pub(super) mod resumed;
 pub(super) mod secrecy;
 pub(super) mod space;
+pub(super) mod tagged;
 pub(super) mod text;
 pub mod trash;
 pub(super) mod unlock;

@@ -58,6 +58,8 @@ pub enum NoteKind {
     Order,
     /// What is in the trash, or goes there.
     Trash,
+    /// An image is tagged as one that is not to be changed or taken away by the way.
+    Tagged,
     /// An attribute of a file could not be kept.
     Attributes,
     /// It could not be written down for later runs.
@@ -96,6 +98,7 @@ impl NoteKind {
             Self::Interrupted => "interrupted",
             Self::Order => "order",
             Self::Trash => "trash",
+            Self::Tagged => "tagged",
             Self::Attributes => "attributes",
             Self::NotRecorded => "not-recorded",
             Self::Proof => "proof",

@@ -76,6 +76,8 @@ pub enum EffectKind {
     Updates,
     /// Only its permission bits change: its guest content stays.
     Chmods,
+    /// Only what people have noted of it changes: none of its bytes does.
+    Annotates,
     /// Its disk becomes longer: its guest content stays up to the old end.
     Grows,
     /// Loses an internal snapshot or what a dirty bitmap says, its guest content stays.
@@ -98,6 +100,28 @@ impl EffectKind {
         matches!(self, Self::Trashes | Self::Deletes | Self::Moves)
     }
 
+    /// Whether what the file shows, holds or is built on is another afterwards.
+    pub(in crate::ops) fn changes(self) -> bool {
+        match self {
+            Self::Writes
+            | Self::Preserves
+            | Self::Relinks
+            | Self::Updates
+            | Self::Grows
+            | Self::Drops
+            | Self::Empties
+            | Self::Breaks => true,
+            Self::Reads
+            | Self::Chmods
+            | Self::Annotates
+            | Self::Creates
+            | Self::Restores
+            | Self::Moves
+            | Self::Trashes
+            | Self::Deletes => false,
+        }
+    }
+
     /// The word that starts its line in a plan.
     #[must_use]
     pub fn verb(self) -> &'static str {
@@ -110,6 +134,7 @@ impl EffectKind {
             Self::Moves => "moves",
             Self::Updates => "updates",
             Self::Chmods => "chmods",
+            Self::Annotates => "notes",
             Self::Grows => "grows",
             Self::Drops => "drops",
             Self::Empties => "empties",
@@ -132,6 +157,7 @@ impl EffectKind {
             }
             Self::Moves => Some(('~', "moved")),
             Self::Chmods => Some(('~', "permissions changed")),
+            Self::Annotates => Some(('~', "noted")),
             Self::Breaks => Some(('!', "would break")),
             Self::Trashes | Self::Deletes => Some(('✗', "goes")),
         }
@@ -260,6 +286,8 @@ pub struct Plan {
     pub(in crate::ops) roll_back: Option<Request>,
     /// What is made of harm to machines.
     pub(in crate::ops) on_machines: OnMachines,
+    /// How many images that are tagged as golden it changes or takes away.
+    pub(in crate::ops) golden: u64,
     /// How many files it harms machines by, where that was agreed to.
     pub(in crate::ops) machines_harmed: u64,
     /// The machines it knows of, where it may harm any.
@@ -300,6 +328,7 @@ impl Plan {
             unread: None,
             roll_back: None,
             on_machines: OnMachines::default(),
+            golden: 0,
             machines_harmed: 0,
             machines: None,
             context: context.clone(),
@@ -477,6 +506,13 @@ impl Plan {
         self.unread.clone()
     }
 
+    /// Whether it puts another file in the place of this one.
+    pub(in crate::ops) fn puts_another_at(&self, path: &Path) -> bool {
+        self.effects.iter().any(|effect| {
+            matches!(effect.kind, EffectKind::Creates | EffectKind::Restores) && effect.path == path
+        })
+    }
+
     /// How many files one kind of thing happens to.
     fn count(&self, kind: EffectKind) -> u64 {
         let found = self.effects.iter().filter(|effect| effect.kind == kind);
@@ -508,6 +544,7 @@ impl Plan {
             (self.count(EffectKind::Deletes), "are deleted for good"),
             (self.losers(), "lose something for good"),
             (self.machines_harmed, "a machine needs as they are"),
+            (self.golden, "are tagged golden"),
         ];
         lost.into_iter().find(|(number, _)| *number > 0)
     }
@@ -519,7 +556,10 @@ impl Plan {
         let only_adds = |effect: &Effect| {
             matches!(
                 effect.kind,
-                EffectKind::Reads | EffectKind::Creates | EffectKind::Restores
+                EffectKind::Reads
+                    | EffectKind::Creates
+                    | EffectKind::Restores
+                    | EffectKind::Annotates
             )
         };
         (self.danger, self.confirm) = match self.lost() {

@@ -17,7 +17,11 @@ use super::refusal::RefusalKind;
 /// What is done to a file that others may be reading, as the word for a refusal.
 fn done_by(kind: EffectKind) -> Option<&'static str> {
     match kind {
-        EffectKind::Reads | EffectKind::Chmods | EffectKind::Creates | EffectKind::Restores => None,
+        EffectKind::Reads
+        | EffectKind::Chmods
+        | EffectKind::Annotates
+        | EffectKind::Creates
+        | EffectKind::Restores => None,
         EffectKind::Writes
         | EffectKind::Preserves
         | EffectKind::Relinks

@@ -37,6 +37,8 @@ pub enum RefusalKind {
     HasDependants,
     /// A machine that is defined would miss it, or no longer fit it.
     Machine,
+    /// It is tagged as one to be kept.
+    Tagged,
     /// Something would be lost, and nobody agreed to that.
     WouldLose,
     /// The format of a backing file is not recorded, or is not what it looks like.
@@ -91,6 +93,7 @@ impl RefusalKind {
             Self::Invalid => "invalid-request",
             Self::HasDependants => "dependants",
             Self::Machine => "used-by-machine",
+            Self::Tagged => "tagged",
             Self::WouldLose => "would-lose",
             Self::BackingFormat => "backing-format",
             Self::BackingName => "backing-name",

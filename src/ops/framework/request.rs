@@ -87,6 +87,8 @@ requests! {
     Amend(AmendImage),
     /// Let nobody write an image, or give it a mode.
     Protect(Protect),
+    /// Change what is noted of an image.
+    Annotate(Annotate),
     /// Have other passphrases open an image that is encrypted with LUKS.
     KeySlot(ChangeKeySlot),
     /// Do something with a dirty bitmap of an image.

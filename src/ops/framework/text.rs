@@ -37,6 +37,7 @@ fn tone(kind: EffectKind) -> Tone {
         | EffectKind::Moves
         | EffectKind::Updates
         | EffectKind::Chmods
+        | EffectKind::Annotates
         | EffectKind::Grows => Tone::Plain,
         EffectKind::Writes | EffectKind::Empties | EffectKind::Drops | EffectKind::Trashes => {
             Tone::Warning

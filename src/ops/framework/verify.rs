@@ -48,6 +48,7 @@ fn means(kind: EffectKind) -> Means {
         | EffectKind::Relinks
         | EffectKind::Updates
         | EffectKind::Chmods
+        | EffectKind::Annotates
         | EffectKind::Empties => Means::Same,
         EffectKind::Moves => Means::SameElsewhere,
         EffectKind::Grows => Means::SameUpToTheEnd,

@@ -35,6 +35,8 @@ pub enum FormKind {
     Import,
     /// Another version, width or feature.
     Amend,
+    /// The note and the tags of an image.
+    Note,
     /// Other passphrases of an encrypted image.
     KeySlots,
     /// A new dirty bitmap.

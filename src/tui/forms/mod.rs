@@ -7,6 +7,7 @@
 //! | `image` | how a new image is made: encryption, and every option of its format |
 //! | `kind` | which forms there are |
 //! | `names` | names that are proposed for new files |
+//! | `note` | what is noted of an image |
 //! | `place` | new empty images; another place or size; a new internal snapshot |
 //! | `tables` | what changes in an image's header and tables: amend, dirty bitmaps |
 
@@ -15,6 +16,7 @@ mod copies;
 mod image;
 mod kind;
 mod names;
+mod note;
 mod place;
 mod tables;
 
@@ -52,6 +54,7 @@ pub(super) fn form(
         FormKind::Import => copies::import(app),
         FormKind::ConvertEach => copies::convert_each(app),
         FormKind::Amend => tables::amend(node()?),
+        FormKind::Note => note::note(node()?),
         FormKind::KeySlots => tables::key_slots(node()?),
         FormKind::AddBitmap => tables::add_bitmap(node()?),
         FormKind::MergeBitmap => tables::merge_bitmap(node()?, about?),

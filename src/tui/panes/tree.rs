@@ -227,7 +227,8 @@ fn line(app: &App, i: usize, row: &Row, columns: &Columns) -> Line<'static> {
     let (mark, mark_role) = sign(app, row, id);
     let prefix = connectors(app, row, ascii);
     let room = columns.name.saturating_sub(text::width(&prefix));
-    let name = machine::beside_name(app, node, name(app, row, room), room);
+    let name = with_tags(app, node, name(app, row, room), room);
+    let name = machine::beside_name(app, node, name, room);
     let name = text::pad(&name, room, ascii);
     let bar = frame::bar(app, is_at);
     let snapshot = app.snapshot_on(row);
@@ -299,6 +300,21 @@ fn line(app: &App, i: usize, row: &Row, columns: &Columns) -> Line<'static> {
     }
     line
 }
+
+/// The name, and behind it the tags of the image, as far as there is room.
+fn with_tags(app: &App, node: Option<&Node>, name: String, room: usize) -> String {
+    let words = node.and_then(|node| Some(node.annotation.as_ref()?.tag_words()));
+    let words = words.unwrap_or_default();
+    let left = room.saturating_sub(text::width(&name));
+    if words.is_empty() || left < LEAST_TAG {
+        return name;
+    }
+    let words = text::cut_end(&words, left - 1, app.settings.ascii);
+    format!("{name} {words}")
+}
+
+/// In fewer cells a tag says nothing.
+const LEAST_TAG: usize = 5;
 
 fn row_style(app: &App, row: &Row, node: Option<&Node>) -> Style {
     let theme = app.settings.theme;

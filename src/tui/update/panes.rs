@@ -105,6 +105,7 @@ pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
         Action::Revert => operations::revert(ui, effects),
         Action::Squash => operations::squash(ui, effects),
         Action::Protect => operations::protect(ui, effects),
+        Action::Note => fill(ui, FormKind::Note, effects),
         Action::KeySlots => fill(ui, FormKind::KeySlots, effects),
         Action::Amend => fill(ui, FormKind::Amend, effects),
         Action::Bitmaps => open::list(ui, menus::bitmaps(&ui.app)),

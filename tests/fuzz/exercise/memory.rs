@@ -128,6 +128,7 @@ impl HostFile for MemoryFile {
             len,
             allocated: len,
             modified: SystemTime::UNIX_EPOCH,
+            changed: SystemTime::UNIX_EPOCH,
             mode: 0o644,
             uid: 0,
             gid: 0,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::forest::TRASH_FOLDER as DIR;
+use crate::forest::{FolderNotes, TRASH_FOLDER as DIR};
 use crate::host::{FileKind, Host, io_text};
 use crate::image::foreign_trash;
 use crate::ops::framework::copy_file::folder;
@@ -110,6 +110,7 @@ impl<'a> Batch<'a> {
             remarks: Vec::new(),
         };
         for (dir, files) in &by_dir {
+            let notes = FolderNotes::read(host, dir).unwrap_or_default();
             let manifest = Manifest {
                 discarded: seconds(now),
                 reason: reason.to_owned(),
@@ -122,6 +123,7 @@ impl<'a> Batch<'a> {
                         turn: *turn,
                         base: Base::of(host, &item.path),
                         file: item.file.clone(),
+                        annotation: notes.of(name).cloned(),
                     })
                     .collect(),
             };

@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::forest::TRASH_FOLDER as DIR;
+use crate::forest::{Annotation, TRASH_FOLDER as DIR};
 use crate::host::{FileId, FileKind, Host, io_text};
-use crate::image::foreign_trash;
+use crate::image::{foreign_trash, is_trashed};
 use crate::ops::framework::error::Error;
 use crate::ops::framework::format::shown;
 
@@ -202,6 +202,15 @@ pub(in crate::ops) fn holding(
                 .any(|file| places.contains(&file.original))
     });
     found
+}
+
+/// What the notes of its folder said of a file in the trash when it went there.
+pub(in crate::ops) fn annotation_of(host: &dyn Host, kept_at: &Path) -> Option<Annotation> {
+    let (folder, name) = (kept_at.parent()?, kept_at.file_name()?);
+    let manifest = Manifest::read(host, &manifest_path(folder)).ok()?;
+    let mut files = manifest.files.into_iter();
+    let file = files.find(|file| OsString::from(&file.name) == name)?;
+    file.annotation.filter(|_| is_trashed(kept_at))
 }
 
 fn noted(host: &dyn Host, state_dir: Option<&Path>) -> BTreeSet<PathBuf> {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::forest::Annotation;
 use crate::host::{Access, FileKind, Host};
 use crate::image::temporary_name;
 use crate::ops::framework::preconditions::FileVersion;
@@ -46,6 +47,9 @@ pub(super) struct ManifestFile {
     /// Which file it is, where another one may have come to lie in its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) file: Option<FileVersion>,
+    /// What the notes of its folder said of it, which do not go with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) annotation: Option<Annotation>,
 }
 
 impl ManifestFile {

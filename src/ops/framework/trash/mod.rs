@@ -30,5 +30,5 @@ pub(in crate::ops) use base::{Since, base_of, since};
 pub(in crate::ops) use batch::{Batch, TrashItem, refuse_foreign};
 pub(in crate::ops) use keep::Keep;
 pub use list::{Entry, Trashed, foreign, list};
-pub(in crate::ops) use list::{find, holding};
+pub(in crate::ops) use list::{annotation_of, find, holding};
 pub(in crate::ops) use record::record_again;

@@ -47,6 +47,8 @@ pub enum FieldName {
     Lazy,
     /// The file to create, or the name of what is created.
     Name,
+    /// What is noted of an image.
+    Note,
     /// The same passphrase again.
     OnceMore,
     /// An image of the chain to stay built on.
@@ -81,6 +83,8 @@ pub enum FieldName {
     Subcluster,
     /// Whether what is built on it moves along.
     Subtree,
+    /// The tags of an image.
+    Tags,
     /// What something becomes, or where it goes.
     To,
     /// What becomes of what cannot be read.
@@ -118,6 +122,7 @@ impl FieldName {
             Self::Keeps => "keeps",
             Self::Lazy => "lazy",
             Self::Name => "name",
+            Self::Note => "note",
             Self::OnceMore => "once more",
             Self::Onto => "onto",
             Self::Options => "options",
@@ -134,6 +139,7 @@ impl FieldName {
             Self::Sparse => "sparse",
             Self::Subcluster => "subcluster",
             Self::Subtree => "subtree",
+            Self::Tags => "tags",
             Self::To => "to",
             Self::Unread => "unread",
             Self::Way => "way",

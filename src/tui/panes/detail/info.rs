@@ -64,6 +64,8 @@ const FACTS: &[FactRow] = &[
     ("state", true, state),
     ("in use", true, in_use),
     ("machine", true, machines),
+    ("tags", true, |it| plain(it.node.annotation.as_ref().map(|it| it.tag_words()).filter(|it| !it.is_empty()))),
+    ("note", true, note),
     ("where", true, location),
     ("error", true, error),
     ("path", true, |it| plain(Some(it.app.shown(&it.node.path)))),
@@ -104,6 +106,13 @@ fn told(text: impl Into<String>, role: Role) -> Told {
 /// What the header of a qcow2 image says.
 fn of_header(it: &About<'_>, text: fn(&ImageInfo) -> String) -> Told {
     plain(it.node.info().map(text))
+}
+
+/// What people have noted of it, line by line.
+fn note(it: &About<'_>) -> Told {
+    let noted = it.node.annotation.as_ref();
+    let lines = noted.into_iter().flat_map(|noted| noted.text.lines());
+    lines.map(|line| (text::safe(line), Role::Plain)).collect()
 }
 
 fn on_disk(it: &About<'_>) -> Told {
