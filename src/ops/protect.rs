@@ -20,11 +20,13 @@ use super::framework::request::Name;
 use super::framework::resolve;
 use super::{
     CommandLine, EffectKind, Error, NoteKind, Outcome, Phase, Plan, Progress, RefusalKind, Request,
-    Undo,
+    Undo, WayOut,
 };
 
 /// The permission bits that let somebody write.
 const WRITE: u32 = 0o222;
+/// The one of them that lets the owner.
+const OWNER_WRITES: u32 = 0o200;
 
 /// Let nobody write an image, or give it a mode.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +35,21 @@ pub struct Protect {
     pub image: PathBuf,
     /// Its permission bits then (`0o777` at most); none for those it has without the right to write.
     pub mode: Option<u32>,
+}
+
+impl WayOut {
+    /// Giving the owner of a protected file the right to write it.
+    pub(in crate::ops) fn lift_protection(file: &Path, mode: u32) -> Self {
+        let mode = mode & 0o777 | OWNER_WRITES;
+        let protect = Protect {
+            image: file.to_path_buf(),
+            mode: Some(mode),
+        };
+        Self {
+            label: format!("lift the protection first: mode {mode:04o}"),
+            request: protect.into(),
+        }
+    }
 }
 
 impl Operation for Protect {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use nix::unistd::geteuid;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -885,4 +886,51 @@ fn a_label_that_differs_within_a_chain_is_told() {
     assert!(what.contains("user_home_t"), "{what}");
     label("base", "svirt_image_t");
     assert_eq!(place.findings(), [] as [Value; 0]);
+}
+
+#[test]
+fn the_owner_of_a_protected_base_lifts_that_around_a_commit() {
+    let Some(place) = Place::new() else { return };
+    place.create("", "base", "1M");
+    place.overlay("base", "over");
+    place.qemu.io(place.at("over"), &["write -P 1 0 64k"]);
+    place.q("protect base --yes").with(0);
+    // Root is not kept from it, so that another user has to try.
+    let open = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o777));
+    open(place.dir.path()).unwrap();
+    let program = place.dir.path().join("qanopy");
+    fs::copy(env!("CARGO_BIN_EXE_qanopy"), &program).unwrap();
+    let (user, group) = (Some(60_000), Some(60_000));
+    if geteuid().is_root() {
+        for name in ["", "base", "over"] {
+            std::os::unix::fs::chown(place.at(name), user, group).unwrap();
+        }
+    }
+    let q = |words: &str| {
+        let mut command = Command::new(&program);
+        command
+            .args(words.split(' '))
+            .current_dir(place.at(""))
+            .env("HOME", place.dir.path().join("other"))
+            .env_remove("XDG_STATE_HOME")
+            .env_remove("XDG_RUNTIME_DIR");
+        if geteuid().is_root() {
+            std::os::unix::process::CommandExt::uid(&mut command, 60_000);
+            std::os::unix::process::CommandExt::gid(&mut command, 60_000);
+        }
+        Ended::of(command.output().unwrap())
+    };
+    let refused = q("commit over --yes");
+    assert_eq!(refused.code, 4, "{}", refused.err);
+    let way_out = refused.out.lines().last().unwrap_or_default();
+    assert!(
+        way_out.starts_with("To do 1: qanopy protect "),
+        "{}",
+        refused.out
+    );
+    assert!(way_out.ends_with("--mode 644"), "{way_out}");
+    q("protect base --mode 644 --yes").with(0);
+    q("commit over --yes").with(0);
+    q("protect base --yes").with(0);
+    place.qemu.io(place.at("base"), &["read -P 1 0 64k"]);
 }

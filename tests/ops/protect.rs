@@ -5,8 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use nix::unistd::geteuid;
 use qanopy::host::RealHost;
-use qanopy::ops::{self, Danger, Protect, RefusalKind, Request};
+use qanopy::ops::{
+    self, Commit, CommittedLayer, Danger, NoteKind, Protect, RefusalKind, Request, Siblings,
+};
 
 use crate::support::planning::{context, execute, execute_request, words};
 use crate::support::{Qemu, qemu};
@@ -72,4 +75,38 @@ fn a_leaf_that_nobody_may_write_is_warned_of_and_any_mode_can_be_given() {
     assert_eq!(mode(&over), 0o600);
     let nothing = ops::plan(&context, &protect(&dir.path().join("nothing"), None));
     assert_eq!(nothing.refusals[0].kind, RefusalKind::NotFound);
+}
+
+#[test]
+fn what_writes_a_protected_image_says_so() {
+    let Some(qemu) = qemu() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    base_and_overlay(&qemu, dir.path());
+    let here = qemu.within(dir.path());
+    here.io(dir.path().join("over"), &["write -P 1 0 64k"]);
+    let context = context(Arc::new(RealHost), dir.path());
+    let commit = Commit {
+        overlay: dir.path().join("over"),
+        into: None,
+        layer: CommittedLayer::Trash,
+        siblings: Siblings::Refuse,
+        keep_old: None,
+    };
+    let is_told = |plan: &ops::Plan| {
+        let mut notes = plan.notes.iter();
+        notes.any(|note| note.kind == NoteKind::Protected && note.warning)
+    };
+    let plan = ops::plan(&context, &commit.clone().into());
+    assert!(!is_told(&plan), "{}", words(&plan));
+    execute_request(&context, &protect(&dir.path().join("base"), None)).unwrap();
+    let plan = ops::plan(&context, &commit.into());
+    if geteuid().is_root() {
+        assert!(plan.refusals.is_empty(), "{}", words(&plan));
+        assert!(is_told(&plan), "{}", words(&plan));
+    } else {
+        assert_eq!(plan.refusals[0].kind, RefusalKind::NotWritable);
+        let lift = plan.refusals[0].ways_out[0].request.clone();
+        execute_request(&context, &lift).unwrap();
+        assert_eq!(mode(&dir.path().join("base")), 0o644);
+    }
 }

@@ -6,13 +6,14 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::host::{FileKind, Host, io_text};
+use crate::host::{FileKind, Host, Stat, effective_user, io_text};
 
 use super::copy_file::folder;
 use super::format::shown;
 use super::locks::data_file;
+use super::note::NoteKind;
 use super::plan::{EffectKind, Plan};
-use super::refusal::RefusalKind;
+use super::refusal::{RefusalKind, WayOut};
 use super::trash;
 
 /// Refuses a plan that would write what may not be written.
@@ -61,12 +62,33 @@ fn refuse_file(plan: &mut Plan, host: &dyn Host, asked: &mut BTreeSet<PathBuf>, 
     if !asked.insert(path.to_path_buf()) {
         return;
     }
-    if let Err(error) = host.may_write(path) {
-        plan.refuse(
-            RefusalKind::NotWritable,
-            format!("{} cannot be written: {}", shown(path), why(&error)),
-        );
+    let protected = host.stat(path).ok().filter(is_protected);
+    match (host.may_write(path), protected) {
+        // Root may write all the same; whoever took the right away did it for a reason.
+        (Ok(()), Some(stat)) => plan.warn(
+            NoteKind::Protected,
+            format!(
+                "{} is protected: nobody has the right to write it (mode {:04o}), and this writes it all the same",
+                shown(path),
+                stat.mode
+            ),
+        ),
+        (Ok(()), None) => {}
+        (Err(error), protected) => {
+            let own = protected.filter(|stat| stat.uid == effective_user());
+            let lifted = own.map(|stat| WayOut::lift_protection(path, stat.mode));
+            plan.refuse_but(
+                RefusalKind::NotWritable,
+                format!("{} cannot be written: {}", shown(path), why(&error)),
+                lifted.into_iter().collect(),
+            );
+        }
     }
+}
+
+/// Whether nobody has the right to write a file.
+fn is_protected(stat: &Stat) -> bool {
+    stat.kind == FileKind::Regular && stat.mode & 0o222 == 0
 }
 
 /// Refuses a file that cannot get another name. Its own permissions do not matter for that.

@@ -62,6 +62,8 @@ pub enum NoteKind {
     Tagged,
     /// An attribute of a file could not be kept.
     Attributes,
+    /// Nobody has the right to write a file that is written all the same.
+    Protected,
     /// It could not be written down for later runs.
     NotRecorded,
     /// What other images show was compared.
@@ -100,6 +102,7 @@ impl NoteKind {
             Self::Trash => "trash",
             Self::Tagged => "tagged",
             Self::Attributes => "attributes",
+            Self::Protected => "protected",
             Self::NotRecorded => "not-recorded",
             Self::Proof => "proof",
         }
