@@ -930,7 +930,7 @@ fn the_owner_of_a_protected_base_lifts_that_around_a_commit() {
     );
     assert!(way_out.ends_with("--mode 644"), "{way_out}");
     q("protect base --mode 644 --yes").with(0);
-    q("commit over --yes").with(0);
+    q("commit over --confirm 1").with(0);
     q("protect base --yes").with(0);
     place.qemu.io(place.at("base"), &["read -P 1 0 64k"]);
 }
