@@ -61,7 +61,7 @@ fn named(words: &str, id: &str) -> Option<Named> {
         (
             _,
             "image" | "images" | "one" | "other" | "base" | "sources" | "overlay" | "into"
-            | "layer" | "onto" | "backing" | "paths" | "source_file",
+            | "layer" | "root" | "onto" | "backing" | "paths" | "source_file",
         ) => Named::Image,
         _ => return None,
     })

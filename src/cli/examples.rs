@@ -341,6 +341,14 @@ const EXAMPLES: &[Example] = &[
         "qanopy prune --keep-last 3 --keep-daily 7 --all -n",
         "what would go by rule, without a question",
     ),
+    (
+        "qanopy garbage /srv/ci --bases",
+        "what no machine, process or tag needs, and who needs the bases",
+    ),
+    (
+        "qanopy garbage /srv/ci --older-than 1d --discard -y",
+        "to the trash with it, as from cron",
+    ),
     ("qanopy trash list", "what is in the trash"),
     (
         "qanopy trash list --dir /mnt/vm",

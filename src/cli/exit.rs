@@ -52,7 +52,7 @@ pub(super) const CODES: &[(u8, &str)] = &[
     (USAGE, "wrong usage"),
     (
         PROBLEMS,
-        "problems found (check, doctor, tree --check, config check, map), a difference (compare) or something unread \
+        "problems found (check, doctor, garbage, tree --check, config check, map), a difference (compare) or something unread \
          (convert --salvage)",
     ),
     (REFUSED, "refused"),

@@ -22,6 +22,7 @@ mod execute;
 mod exit;
 mod export;
 mod flatten;
+mod garbage;
 mod import;
 mod index;
 mod info;
@@ -183,6 +184,9 @@ enum Command {
     Discard(discard::DiscardArgs),
     /// Propose leaves that nothing uses, oldest first, and discard those you choose
     Prune(prune::PruneArgs),
+    /// Tell which images nobody needs, and who needs the bases; end with exit code 3 if there are any
+    #[command(visible_alias = "gc")]
+    Garbage(garbage::GarbageArgs),
     /// Tell where the space went, and what would free most
     #[command(visible_alias = "du")]
     Space(space::SpaceArgs),
@@ -336,6 +340,7 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Revert(args) => revert::run(out, globals, &args)?,
         Command::Discard(args) => discard::run(out, globals, &args)?,
         Command::Prune(args) => prune::run(out, globals, args)?,
+        Command::Garbage(args) => garbage::run(out, globals, &args)?,
         Command::Space(args) => space::run(out, globals, &args)?,
         Command::Trash(command) => trash::run(out, globals, &command)?,
         Command::Index(command) => index::run(out, globals, command)?,

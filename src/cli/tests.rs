@@ -50,6 +50,7 @@ fn request_of<W: Into<OsString> + Clone>(words: impl IntoIterator<Item = W>) -> 
         | Command::Log(_)
         | Command::Doctor(_)
         | Command::Prune(_)
+        | Command::Garbage(_)
         | Command::Space(_)
         | Command::Trash(_)
         | Command::Index(_)

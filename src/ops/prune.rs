@@ -59,10 +59,7 @@ fn spare_leaves(context: &Context, older_than: Duration) -> Vec<Candidate> {
             node: node.id,
             path: node.path.clone(),
             age,
-            frees: match &node.stat {
-                Some(stat) if stat.links <= 1 => stat.allocated,
-                _ => 0,
-            },
+            frees: freed_by(node),
             why: format!(
                 "{}, no process uses it, unchanged for {}",
                 who_is_built_on(context, node),
@@ -74,14 +71,23 @@ fn spare_leaves(context: &Context, older_than: Duration) -> Vec<Candidate> {
     candidates
 }
 
+/// What is wrong with an image should be known before it goes.
+pub(super) const BROKEN: Flags = Flags::MISSING_BACKING
+    .union(Flags::LOOP)
+    .union(Flags::UNREADABLE)
+    .union(Flags::UNSUPPORTED)
+    .union(Flags::CORRUPT);
+
+/// Bytes that come free on disk once it is discarded and the trash is emptied: none where other names stay.
+pub(super) fn freed_by(node: &Node) -> u64 {
+    match &node.stat {
+        Some(stat) if stat.links <= 1 => stat.allocated,
+        _ => 0,
+    }
+}
+
 fn is_spare_leaf(context: &Context, node: &Node) -> bool {
-    let broken = Flags::IN_USE
-        | Flags::MISSING_BACKING
-        | Flags::INTERRUPTED
-        | Flags::LOOP
-        | Flags::UNREADABLE
-        | Flags::UNSUPPORTED
-        | Flags::CORRUPT;
+    let in_the_way = BROKEN | Flags::IN_USE | Flags::INTERRUPTED;
     node.location == Location::Scanned
         && !node.symlink
         && !node.is_wanted()
@@ -90,7 +96,7 @@ fn is_spare_leaf(context: &Context, node: &Node) -> bool {
         && context.forest.is_leaf(node)
         && context.forest.uses(node).is_empty()
         && node.holders.is_empty()
-        && !context.forest.flags(node.id).intersects(broken)
+        && !context.forest.flags(node.id).intersects(in_the_way)
 }
 
 fn who_is_built_on(context: &Context, node: &Node) -> String {
@@ -109,7 +115,7 @@ fn who_is_built_on(context: &Context, node: &Node) -> String {
 }
 
 /// Locks show users that `/proc` hides: processes of others, machines on a shared filesystem.
-fn is_locked(context: &Context, node: &Node) -> bool {
+pub(super) fn is_locked(context: &Context, node: &Node) -> bool {
     context
         .host
         .open(&node.path, Access::Read)

@@ -515,6 +515,8 @@ mod tests {
         assert!(matches!(term("<30d"), Term::Younger(seconds) if seconds == 30 * 86_400));
         assert!(matches!(term("size>x"), Term::Word(_)));
         assert_eq!(term("vm:Web"), Term::Machine("web".into()));
+        assert_eq!(term("tag:#Golden"), Term::Tag("golden".into()));
+        assert_eq!(term("note:Kernel"), Term::Note("kernel".into()));
         assert!(matches!(term("age>30d"), Term::Older(seconds) if seconds == 30 * 86_400));
     }
 

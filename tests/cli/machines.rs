@@ -146,3 +146,66 @@ fn what_could_not_be_asked_is_told_beside_the_tree_and_in_it() {
     let plan = place.q("discard images/other --dry-run").with(0).out;
     assert!(plan.contains("broken.xml"), "{plan}");
 }
+
+#[test]
+fn garbage_is_what_no_machine_no_process_and_no_tag_needs() {
+    let place = Place::new();
+    let garbage = |words: &str, code| {
+        let told = place.q(&format!("garbage images --older-than 0 --json{words}"));
+        told.with(code).result()
+    };
+    let names = |found: &Value| -> Vec<String> {
+        let all = found["garbage"].as_array().unwrap().iter();
+        let paths = all.map(|one| Path::new(one["path"].as_str().unwrap()));
+        paths
+            .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+            .collect()
+    };
+    let found = garbage(" --bases", 3);
+    assert_eq!(names(&found), ["other"], "{found}");
+    let needed = found["bases"][0]["needed-by"].as_array().unwrap();
+    let kinds: Vec<&str> = needed
+        .iter()
+        .map(|need| need["kind"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, ["root", "machine"], "{found}");
+    assert!(needed[1]["image"].as_str().unwrap().ends_with("disk"));
+    // Whoever is named is needed, whoever changed a moment ago may be, and so is what is tagged.
+    assert_eq!(names(&garbage(" --root images/other", 0)), [""; 0]);
+    place.q("garbage images").with(0);
+    place.q("note images/other --tag keep -y").with(0);
+    assert_eq!(names(&garbage("", 0)), [""; 0]);
+    place.q("note images/other --untag keep -y").with(0);
+
+    // Nobody says what is to be done with it, and somebody could not be asked.
+    place.q("garbage images -y").with(2);
+    fs::write(
+        place.path().join("home/.config/libvirt/qemu/broken.xml"),
+        "<domain>",
+    )
+    .unwrap();
+    let found = garbage("", 3);
+    assert_eq!(found["garbage"][0]["sure"], "possible", "{found}");
+    assert!(
+        found["not-asked"][0]
+            .as_str()
+            .unwrap()
+            .contains("broken.xml")
+    );
+    let discard = |consent: &str| {
+        place
+            .q(&format!(
+                "garbage images --older-than 0 --discard {consent}"
+            ))
+            .with(0)
+    };
+    let planned = discard("-n");
+    assert!(planned.out.contains("broken.xml"), "{}", planned.out);
+    let discarded = discard("-y");
+    assert!(discarded.err.contains("broken.xml"), "{}", discarded.err);
+    assert!(!place.path().join("images/other").exists());
+    assert!(place.path().join("images/disk").exists());
+    place.q("garbage images --older-than 0").with(0);
+    place.q("undo -y").with(0);
+    assert!(place.path().join("images/other").exists());
+}

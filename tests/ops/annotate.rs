@@ -1,13 +1,15 @@
 //! What is noted of an image: kept beside its bytes, followed wherever it goes, and taken for what it says by whoever
 //! would change the image or take it away.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use qanopy::forest::{
-    Annotation, Forest, NOTES_FILE, ScanOptions, annotation_of, changed_since, refreshed,
+    Annotation, FolderNotes, Forest, NOTES_FILE, ScanOptions, annotation_of, changed_since,
+    refreshed,
 };
 use qanopy::host::{Host, RealHost};
 use qanopy::image::Preallocation;
@@ -20,7 +22,7 @@ use qanopy::ops::{
 use rustix::fs::{XattrFlags, setxattr};
 
 use crate::support::planning::{context, execute, execute_request, words};
-use crate::support::{Qemu, qemu};
+use crate::support::{Qemu, RecordingHost, qemu};
 
 fn note(image: &Path, text: Option<&str>, tags: &[&str]) -> Request {
     Annotate {
@@ -462,4 +464,31 @@ fn a_scan_sees_what_is_noted_and_that_it_has_changed() {
     let fresh = refreshed(&known.forest, &host, &options(dir.path()), &notes);
     assert_eq!(seen(&fresh, &over), None);
     assert_eq!(seen(&fresh, &base).unwrap().text, "short");
+}
+
+#[test]
+fn a_crash_leaves_the_notes_of_a_folder_as_they_were_or_as_they_are_to_be() {
+    let Some(qemu) = qemu() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let (base, over) = base_and_overlay(&qemu, dir.path());
+    fill_attributes(&base);
+    fill_attributes(&over);
+    let text = "a note ".repeat(40).trim().to_owned();
+    run(dir.path(), &note(&over, Some(&text), &[]));
+    let host = Arc::new(RecordingHost::new(dir.path()));
+    let context = context(host.clone(), dir.path());
+    execute_request(&context, &note(&base, Some(&text), &["web"])).unwrap();
+    host.mark("done");
+    let log = host.log();
+    let mut seen = [0; 2];
+    for state in log.crash_states(300, 7) {
+        let after = log.replay(&state);
+        let notes = FolderNotes::read(&RealHost, after.path()).unwrap();
+        let of = |name: &str| notes.of(OsStr::new(name)).map(|found| found.text.as_str());
+        assert_eq!(of("over"), Some(text.as_str()), "{}", log.describe(&state));
+        let is_there = of("base") == Some(text.as_str());
+        assert!(is_there || of("base").is_none() && !state.passed("done"));
+        seen[usize::from(is_there)] += 1;
+    }
+    assert!(seen.iter().all(|count| *count > 0), "{seen:?}");
 }

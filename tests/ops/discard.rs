@@ -7,6 +7,7 @@ use crate::support::planning;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +17,8 @@ use qanopy::host::{Host, RealHost};
 use qanopy::image::{Amendment, Format, Preallocation};
 use qanopy::ops::{
     self, AmendImage, ChangeSnapshot, Commit, Confirm, Consent, Danger, Denied, EmptyTrash, Error,
-    Flatten, MoveImages, NoteKind, Outcome, Per, Progress, Rebase, RefusalKind, RepairImage,
-    Request, Resize, Restore, Retention, Squash, trash,
+    Flatten, MoveImages, NeedKind, NoteKind, Outcome, Per, Progress, Rebase, RefusalKind,
+    RepairImage, Request, Resize, Restore, Retention, Squash, Sweep, trash,
 };
 use support::crash_suite::{Attempt, CrashSuite, Promise};
 use support::image_crash_suite::{refused_as, warns_of};
@@ -337,6 +338,74 @@ fn prune_proposes_idle_leaves_and_nothing_else() {
     assert_eq!(proposed(30), ["a2", "a1"]);
     assert_eq!(proposed(120), ["a2"]);
     assert!(proposed(200).is_empty());
+}
+
+#[test]
+fn garbage_is_whole_subtrees_that_nobody_needs() {
+    let Some(qemu) = qemu() else { return };
+    // `a1` and `a2` are built on `a`, `b` on `root`, as `a` is.
+    let dir = small_forest(&qemu);
+    let here = qemu.within(dir.path());
+    let at = |name: &str| dir.path().join(name);
+    let swept = |sweep: &Sweep| {
+        let report = ops::garbage(&real(dir.path()), sweep);
+        let names = report.garbage.iter().map(|one| {
+            let names = one.images.iter().map(|path| path.file_name().unwrap());
+            let names: Vec<&str> = names.map(|name| name.to_str().unwrap()).collect();
+            names.join(" ")
+        });
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        (names, report)
+    };
+    let all = Sweep::default();
+    let whole = Sweep {
+        whole_trees: true,
+        ..Sweep::default()
+    };
+    let (names, report) = swept(&all);
+    assert_eq!(names, ["a a1 a2", "b"]);
+    let allocated = |name: &str| fs::metadata(at(name)).unwrap().blocks() * 512;
+    let frees: u64 = ["a", "a1", "a2", "b"].map(allocated).iter().sum();
+    assert_eq!(
+        report.garbage.iter().map(|one| one.frees).sum::<u64>(),
+        frees
+    );
+    assert_eq!(swept(&whole).0, ["root a a1 a2 b"]);
+    // One leaf that is held, or wanted, keeps what it is built on, and nothing beside it.
+    let holding = qemu.hold_with_nbd(&at("a1"), HoldMode::ReadOnly);
+    let (names, report) = swept(&whole);
+    assert_eq!(names, ["a2", "b"]);
+    let root = report.bases.iter().find(|base| base.path == at("root"));
+    let needs = &root.unwrap().needs;
+    assert!(
+        needs.iter().any(|need| need.kind == NeedKind::Process),
+        "{needs:?}"
+    );
+    drop(holding);
+    let named = Sweep {
+        roots: vec![at("a2")],
+        ..Sweep::default()
+    };
+    assert_eq!(swept(&named).0, ["a1", "b"]);
+    // What is young may be about to be used; what holds snapshots is told of.
+    let old = std::time::SystemTime::now() - Duration::from_secs(100 * 86_400);
+    here.img(&["snapshot", "-c", "before", "a2"]);
+    for name in ["root", "a", "a2", "b"] {
+        let file = fs::File::open(at(name)).unwrap();
+        file.set_modified(old).unwrap();
+    }
+    let older = Sweep {
+        older_than: Duration::from_secs(86_400),
+        ..Sweep::default()
+    };
+    let (names, report) = swept(&older);
+    assert_eq!(names, ["a2", "b"]);
+    let doubts: Vec<&String> = report.garbage.iter().flat_map(|one| &one.doubts).collect();
+    assert!(doubts[0].contains("1 internal snapshot"), "{doubts:?}");
+    // Why it is broken should be known before it goes.
+    fs::remove_file(at("a")).unwrap();
+    assert_eq!(swept(&all).0, ["b"]);
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! The pure step: what keys and answers lead to.
 
 use qanopy::doctor::{Finding, Sure};
-use qanopy::forest::{Problem, ProblemKind};
+use qanopy::forest::{Annotation, Problem, ProblemKind};
 use qanopy::image::{CarriedBitmaps, Compression, Measure, Preallocation, Qcow2Options};
 use qanopy::ops::{
-    AmendImage, BitmapAction, Branch, ChangeBitmap, ChangeSnapshot, CloneImage, Commit,
+    AmendImage, Annotate, BitmapAction, Branch, ChangeBitmap, ChangeSnapshot, CloneImage, Commit,
     ConvertForm, CreateRaw, Direction, Discard, EffectKind, EmptyTrash, Error, Export, Flatten,
     ImageOptions, Import, Leftover, MoveImages, NewSize, Note, NoteKind, Outcome, Protect, Rebase,
     RedoEntry, Reflink, Remedy, RemoveLeftovers, RepairImage, Request, Resize, Restore, Siblings,
@@ -1268,6 +1268,51 @@ fn what_the_doctor_finds_stands_in_the_health_pane_of_the_image_and_of_all_other
     let screen = harness.screen();
     assert!(screen.contains("2 findings about other files:"), "{screen}");
     assert!(screen.contains("Overlay-1A.qcow2: old-version"), "{screen}");
+}
+
+#[test]
+fn what_an_image_is_gets_noted_in_a_form_and_stands_beside_its_name() {
+    let mut harness = harness();
+    harness.go_to("Overlay-1A.qcow2");
+    harness.press("#");
+    harness.press("patched in May\\nby hand<down>golden, Web<enter>");
+    let asked = Annotate {
+        image: "/vm/Overlay-1A.qcow2".into(),
+        text: Some("patched in May\nby hand".to_owned()),
+        tag: vec!["golden".to_owned(), "Web".to_owned()],
+        clear: true,
+        ..Annotate::default()
+    };
+    assert_eq!(harness.planned().1, asked.into());
+    harness.press("<esc><esc>");
+    let node = harness
+        .ui
+        .app
+        .forest
+        .by_path(Path::new("/vm/Overlay-1A.qcow2"));
+    let mut found = harness.ui.app.forest.found(node.unwrap());
+    found.annotation = Some(Box::new(Annotation {
+        text: "patched in May\nby hand".to_owned(),
+        tags: vec!["golden".to_owned(), "web".to_owned()],
+        in_folder: false,
+    }));
+    Arc::make_mut(&mut harness.ui.app.forest).add(found);
+    harness.press("2");
+    let screen = harness.screen();
+    assert!(screen.contains("Overlay-1A.qcow2 #golden #web"), "{screen}");
+    assert!(
+        screen.contains("patched in May") && screen.contains("by hand"),
+        "{screen}"
+    );
+    harness.press("1#");
+    let screen = harness.screen();
+    assert!(screen.contains("patched in May\\nby hand"), "{screen}");
+    harness.press("<esc>/tag:gold note:hand<enter>");
+    let screen = harness.screen();
+    assert!(
+        screen.contains("Overlay-1A.qcow2") && !screen.contains("Overlay-1B.qcow2"),
+        "{screen}"
+    );
 }
 
 /// The passphrase that is held for a new image, with that image.

@@ -140,7 +140,11 @@ fn about(app: &App, node: &Node) -> String {
     };
     let problems = node.problems.iter();
     let problems = problems.map(|problem| format!("! {}", brief(&problem.message)));
-    let parts = base.into_iter().chain(size).chain(flags).chain(problems);
+    let noted = node.annotation.as_ref();
+    let tags = noted.map(|noted| noted.tag_words());
+    let tags = tags.filter(|tags| !tags.is_empty());
+    let parts = base.into_iter().chain(size).chain(flags);
+    let parts = parts.chain(tags).chain(problems);
     parts.map(|part| format!(", {part}")).collect()
 }
 
