@@ -18,7 +18,7 @@ use super::output::Out;
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("change").required(true).multiple(true))]
 pub(super) struct AmendArgs {
-    /// The image; what its guest sees stays
+    /// The image; its content stays the same
     image: PathBuf,
     /// Version of the format: 1.1, or 0.10 for QEMU before 1.1
     #[arg(long, value_parser = one_of(VERSIONS), value_name = "VERSION", group = "change")]

@@ -49,7 +49,7 @@ pub(super) enum BitmapChange {
         /// Bytes of the disk per bit, a power of two from 512 to 2G [default: the cluster size, 4K to 64K]
         #[arg(long, short = 'g', value_name = "SIZE", value_parser = units::parse_size)]
         granularity: Option<u64>,
-        /// Let it record nothing until it is enabled
+        /// Record nothing until it is enabled
         #[arg(long)]
         disabled: bool,
         #[command(flatten)]
@@ -62,7 +62,7 @@ pub(super) enum BitmapChange {
         #[command(flatten)]
         consent: ConsentArgs,
     },
-    /// Call nothing dirty in a bitmap
+    /// Mark nothing as dirty in a bitmap
     Clear {
         #[command(flatten)]
         which: BitmapArgs,
@@ -83,7 +83,7 @@ pub(super) enum BitmapChange {
         #[command(flatten)]
         consent: ConsentArgs,
     },
-    /// Call dirty in a bitmap also what another one calls dirty
+    /// Mark as dirty in a bitmap also what is dirty in another one
     Merge {
         #[command(flatten)]
         which: BitmapArgs,

@@ -22,7 +22,7 @@ pub(super) struct BranchArgs {
     base: PathBuf,
     /// The overlay to create; an existing file is never overwritten
     new: PathBuf,
-    /// What BASE is; refused where it looks like something else
+    /// Format of BASE; refused if its content says another one
     #[arg(long, short = 'F', value_name = "FORMAT")]
     backing_format: Option<String>,
     /// Virtual size of the overlay; of a longer base it shows the beginning [default: the base's]

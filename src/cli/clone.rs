@@ -17,7 +17,7 @@ pub(super) struct CloneArgs {
     image: PathBuf,
     /// The file to create; with --chain the folder that receives the copies
     new: PathBuf,
-    /// Copy all it is built on along: the copy is built on copies
+    /// Copy everything it is built on as well: the copy is then built on copies
     #[arg(long, conflicts_with = "linked")]
     chain: bool,
     /// Copy nothing: a new overlay on the image, as `qanopy branch` makes it

@@ -40,7 +40,7 @@ pub(super) struct CompareArgs {
     /// NAME is the snapshot's ID, as `snapshot list` shows it
     #[arg(long, requires = "snapshots")]
     id: bool,
-    /// Images of different sizes differ, also where the longer one goes on with zeros
+    /// Images of different sizes differ, even if the rest of the longer one is zeros
     #[arg(long, short = 's')]
     strict: bool,
     /// Print every differing range, not only the first few (--json always does)

@@ -24,37 +24,36 @@ pub(super) struct ConvertArgs {
     /// The file to create; an existing one is overwritten only with --into-existing
     #[arg(value_name = "DST")]
     new: PathBuf,
-    /// DST is an image that is there, and keeps its place and its options: its content is overwritten for good,
-    /// which asks for a number
+    /// Write into DST, which exists and keeps its options: its old content is lost for good, so a number is asked for
     #[arg(long, conflicts_with_all = ["to", "compress", "bitmaps", "backing", "encrypt"])]
     into_existing: bool,
-    /// What the new image is to be
+    /// Format of the new image
     #[arg(long, value_enum, default_value_t = FormatArg::Qcow2)]
     to: FormatArg,
-    /// Take the sources for this [default: what they are by their looks]
+    /// Format of the sources [default: by their content]
     #[arg(long, value_enum, value_name = "FORMAT")]
     source_format: Option<FormatArg>,
     /// Compress every cluster that becomes smaller by it
     #[arg(long, short = 'c')]
     compress: bool,
-    /// How hard: 1 to 9 for zlib, 1 to 22 for zstd [default: as qemu-img]
+    /// How hard to compress: 1 to 9 for zlib, 1 to 22 for zstd [default: as qemu-img]
     #[arg(long, value_name = "N", requires = "compress", value_parser = number::<u8>)]
     compression_level: Option<u8>,
-    /// Take what can be read: what cannot becomes zeros and is listed, and the command ends with 3
+    /// Copy what can be read; what cannot be read becomes zeros and is listed, and the exit code is 3
     #[arg(long)]
     salvage: bool,
-    /// From how many zeros in a row on nothing is stored for them, a multiple of 512 up to 16M; 0 stores everything
+    /// Store nothing for runs of zeros of this length or more, a multiple of 512 up to 16M; 0 stores everything
     #[arg(long, short = 'S', value_name = "SIZE", value_parser = sparse_size, default_value = "4K")]
     sparse_size: SparseSize,
     #[command(flatten)]
     snapshot: ViewArgs,
-    /// Take the dirty bitmaps of the source along; one that is marked as in use is refused
+    /// Copy the dirty bitmaps of the source as well; refused if one is marked as in use
     #[arg(long, conflicts_with = "snapshot")]
     bitmaps: bool,
-    /// Leave bitmaps that are marked as in use behind, and take the others
+    /// Leave out bitmaps that are marked as in use, and copy the others
     #[arg(long, requires = "bitmaps")]
     skip_broken_bitmaps: bool,
-    /// Build the new image on this one, which the source must be built on, and copy what is above it
+    /// Build the new image on this one, which must be in the chain of the source; only what is above it is copied
     #[arg(long, value_name = "BASE")]
     backing: Option<PathBuf>,
     /// Record the backing file by its absolute path, not as seen from the new image

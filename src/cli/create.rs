@@ -25,16 +25,16 @@ pub(super) struct CreateArgs {
     /// backing file's]
     #[arg(value_parser = units::parse_size, required_unless_present = "backing")]
     size: Option<u64>,
-    /// What it is to be; of the options below only --preallocation goes with raw
+    /// Format of the new image; of the options below raw takes only --preallocation
     #[arg(long, short = 'f', value_enum, default_value_t = FormatArg::Qcow2)]
     format: FormatArg,
     /// Build it on this image, as `qanopy branch` does
     #[arg(long, value_name = "BASE")]
     backing: Option<PathBuf>,
-    /// BASE is not there yet: record it as it is said to be, with a size and --backing-format; asks for a number
+    /// BASE does not exist yet: record it all the same; needs a size and --backing-format, and asks for a number
     #[arg(long, requires_all = ["backing", "size", "backing_format"])]
     unchecked: bool,
-    /// The format of BASE, or that it is going to have; of one that is there it has to be what it looks like
+    /// Format of BASE, or the one that it will have; refused if the content of BASE says another one
     #[arg(long, short = 'F', value_name = "FORMAT", requires = "backing")]
     backing_format: Option<String>,
     /// Record the backing file by its absolute path, not as seen from the new image

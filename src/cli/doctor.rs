@@ -23,7 +23,7 @@ use super::remedies;
 pub(super) struct DoctorArgs {
     #[command(flatten)]
     open: OpenArgs,
-    /// Do what helps against all findings of this name: where several things help, the first
+    /// Fix all findings of this name, each by the first fix that is offered
     #[arg(
         long,
         value_name = "NAME",
@@ -31,10 +31,10 @@ pub(super) struct DoctorArgs {
         hide_possible_values = true
     )]
     fix: Vec<String>,
-    /// Do what helps and loses nothing: what is certain, can be taken back, and of which no plan warns
+    /// Fix what is certain, as far as nothing is lost: it can be undone, and its plan has no warning
     #[arg(long, conflicts_with = "fix")]
     fix_safe: bool,
-    /// Look also for what this user, by name or number, may not do: pass folders, read layers, write leaves
+    /// Also check what this user (a name or a number) may not do: enter folders, read layers, write leaves
     #[arg(long, value_name = "USER")]
     as_user: Option<String>,
     #[command(flatten)]

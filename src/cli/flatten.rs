@@ -22,7 +22,7 @@ use super::{context, passphrase};
 pub(super) struct FlattenArgs {
     /// The image; it receives what the layers below it hold
     image: PathBuf,
-    /// The file to create in its stead; an existing one is never overwritten
+    /// The file to create instead; an existing one is never overwritten
     #[arg(group = "what")]
     new: Option<PathBuf>,
     /// Change the image itself
@@ -34,10 +34,10 @@ pub(super) struct FlattenArgs {
     /// Compress every cluster of the new file that becomes smaller by it
     #[arg(long, short = 'c', requires = "new")]
     compress: bool,
-    /// By which algorithm
+    /// Compression algorithm
     #[arg(long, value_parser = one_of(COMPRESSIONS), value_name = "TYPE", default_value = "zlib", requires = "compress")]
     compression_type: Compression,
-    /// How hard: 1 to 9 for zlib, 1 to 22 for zstd [default: as qemu-img]
+    /// How hard to compress: 1 to 9 for zlib, 1 to 22 for zstd [default: as qemu-img]
     #[arg(long, value_name = "N", requires = "compress")]
     compression_level: Option<u8>,
     #[command(flatten)]

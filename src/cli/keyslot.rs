@@ -21,7 +21,7 @@ pub(super) struct NewPassphraseArgs {
     /// The file that holds the new passphrase, - for standard input; asked for at the terminal otherwise
     #[arg(long, value_name = "FILE")]
     new_passphrase_file: Option<OsString>,
-    /// How long trying one passphrase is to take, in milliseconds of this processor
+    /// Time that trying one passphrase takes on this processor, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = EncryptionOption::default().iter_time_ms,
         value_parser = iter_time)]
     iter_time: u32,
@@ -40,11 +40,11 @@ pub(super) enum KeySlotCommand {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeySlotChange {
-    /// Have another passphrase open an image as well
+    /// Let another passphrase open an image as well
     Add {
         /// The image
         image: PathBuf,
-        /// The key slot, 0 to 7; the first that is not active otherwise
+        /// The key slot, 0 to 7 [default: the first that is not active]
         #[arg(long, value_name = "N", value_parser = number::<usize>)]
         slot: Option<usize>,
         #[command(flatten)]
@@ -68,7 +68,7 @@ pub(super) enum KeySlotChange {
         #[command(flatten)]
         consent: ConsentArgs,
     },
-    /// Have a passphrase open an image no longer; one of another slot has to be given
+    /// Erase a key slot, so that its passphrase no longer opens the image; that of another slot is asked for
     Erase {
         /// The image
         image: PathBuf,

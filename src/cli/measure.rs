@@ -21,7 +21,7 @@ pub(super) struct MeasureArgs {
     /// The image that is to be copied
     #[arg(group = "measured")]
     image: Option<PathBuf>,
-    /// Virtual size of an image that is to be empty
+    /// Virtual size of an empty image
     #[arg(long, value_parser = units::parse_size, group = "measured")]
     size: Option<u64>,
     /// The image's format [default: by its content]

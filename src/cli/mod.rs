@@ -116,35 +116,35 @@ enum Command {
     Info(info::InfoArgs),
     /// Look for what is wrong with the tables of images, and repair it
     Check(check::CheckArgs),
-    /// Tell all that is wrong with images and what helps; end with exit code 3 if anything is
+    /// Find what is wrong with images, and what fixes it; the exit code is 3 if anything is wrong
     Doctor(doctor::DoctorArgs),
     /// Print which layer of a chain holds what, and where
     Map(map::MapArgs),
     /// Compare what two images show
     Compare(compare::CompareArgs),
-    /// Tell how large a copy of an image, or an empty image, would be
+    /// Show how large a copy of an image, or an empty image, would be
     Measure(measure::MeasureArgs),
     /// Create an empty qcow2 or raw image
     Create(create::CreateArgs),
     /// Create an overlay on an image
     Branch(branch::BranchArgs),
-    /// Copy what an image shows into a new image of another kind
+    /// Copy the content of an image into a new image, in another format or with other options
     Convert(convert::ConvertArgs),
     /// Merge an overlay down into the image it is built on
     Commit(commit::CommitArgs),
-    /// Record anew what an image is built on, or in which format
+    /// Change which base, or which format of the base, an image records
     Relink(relink::RelinkArgs),
     /// Make the disk of an image longer or shorter
     Resize(resize::ResizeArgs),
-    /// Build an image on another one; what it shows stays
+    /// Build an image on another base; its content stays the same
     Rebase(rebase::RebaseArgs),
-    /// Take one layer out of its chain; every other image shows what it showed
+    /// Remove one layer from its chain; the content of every other image stays the same
     Squash(squash::SquashArgs),
-    /// Take the layers below an image out of its chain; what it shows stays
+    /// Copy into an image what the layers below it hold, so that it no longer needs them
     Flatten(flatten::FlattenArgs),
-    /// Make an image of another version, refcount width or feature
+    /// Change the format version, the refcount width or a feature of an image
     Amend(amend::AmendArgs),
-    /// Let nobody write an image, or give it a mode
+    /// Take from everybody the right to write an image, or give it a mode
     #[command(visible_alias = "chmod")]
     Protect(protect::ProtectArgs),
     /// Print or change the note and the tags of an image
@@ -159,25 +159,25 @@ enum Command {
     /// List, take, apply, delete or copy out the internal snapshots of an image
     #[command(subcommand)]
     Snapshot(snapshot::SnapshotCommand),
-    /// Give images another name or place; whatever refers to them follows
+    /// Rename or move images; what is built on them follows
     #[command(visible_aliases = ["rename", "mv"])]
     Move(move_image::MoveArgs),
     /// Copy an image, file for file; the copy is built on the same base
     #[command(visible_alias = "cp")]
     Clone(clone::CloneArgs),
-    /// Copy an image and all it is built on into a folder that stands alone
+    /// Copy an image and all it is built on into a folder that needs nothing else
     Export(export::ExportArgs),
-    /// Copy what an exported folder holds to where it is to live
+    /// Copy the images of an exported folder to the place where they are used
     Import(import::ImportArgs),
-    /// Take back what was done last, or an entry of the log
+    /// Undo the last operation, or an entry of the log
     Undo(undo::UndoArgs),
-    /// Do again what was taken back last, or an entry of the log that was taken back
+    /// Redo what was undone last, or an entry of the log that was undone
     Redo(redo::RedoArgs),
-    /// Finish an operation that was interrupted, or take back what was done of it
+    /// Finish an operation that was interrupted, or roll it back
     Recover(recover::RecoverArgs),
     /// List what was done, oldest first
     Log(log::LogArgs),
-    /// Start a leaf anew: what it holds goes to the trash
+    /// Make a leaf empty again: what it holds goes to the trash
     Revert(revert::RevertArgs),
     /// Move images and everything built on them to the trash
     #[command(visible_alias = "rm")]
@@ -187,7 +187,7 @@ enum Command {
     /// Tell which images nobody needs, and who needs the bases; end with exit code 3 if there are any
     #[command(visible_alias = "gc")]
     Garbage(garbage::GarbageArgs),
-    /// Tell where the space went, and what would free most
+    /// Show where the space went, and what would free most
     #[command(visible_alias = "du")]
     Space(space::SpaceArgs),
     /// List, restore or empty the trash

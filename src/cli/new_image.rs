@@ -38,7 +38,7 @@ pub(super) struct ImageArgs {
     /// Algorithm of compressed clusters
     #[arg(long, value_parser = one_of(COMPRESSIONS), value_name = "TYPE", default_value = "zlib")]
     compression_type: Compression,
-    /// What is reserved for clusters that hold nothing yet
+    /// What to allocate in advance
     #[arg(long, value_parser = one_of(PREALLOCATIONS), value_name = "MODE", default_value = "off")]
     preallocation: Preallocation,
     /// Keep the guest's data in this file of its own; an existing one is never overwritten
@@ -59,7 +59,7 @@ pub(super) struct EncryptArgs {
     /// Encrypt the content (aes-256, xts, plain64, sha256)
     #[arg(long, value_enum, value_name = "FORMAT")]
     encrypt: Option<EncryptArg>,
-    /// Milliseconds of this processor that trying one passphrase is to cost
+    /// Time that trying one passphrase takes on this processor, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = EncryptionOption::default().iter_time_ms, requires = "encrypt",
           value_parser = iter_time)]
     iter_time: u32,

@@ -15,10 +15,10 @@ use super::{config, context, tree};
 /// How the folders are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
 pub(super) struct FaceArgs {
-    /// Talk line by line instead of drawing: for screen readers, plain terminals and pipes
+    /// Use lines of text instead of a screen: for screen readers, plain terminals and pipes
     #[arg(long, conflicts_with = "json")]
     pub(super) plain: bool,
-    /// Do not ask the terminal whether its ground is light and how wide signs are
+    /// Do not ask the terminal whether its background is light and how wide signs are
     #[arg(long)]
     pub(super) no_query: bool,
 }

@@ -117,11 +117,10 @@ pub(super) struct ConsentArgs {
     /// Agree to a plan that asks for a number, by that number
     #[arg(long, value_name = "N", value_parser = number::<u64>)]
     pub(super) confirm: Option<u64>,
-    /// Do it although a machine that is defined would miss a disk or no longer fit it; a number has to be given
-    /// with --confirm
+    /// Go on although a defined machine would lose a disk or no longer match it; needs --confirm with a number
     #[arg(long)]
     pub(super) despite_machines: bool,
-    /// Read all images around before and after, and prove that those it is not about show the same
+    /// Read all related images before and after, and prove that the content of the others did not change
     #[arg(long)]
     pub(super) verify: bool,
 }

@@ -15,7 +15,7 @@ use super::output::Out;
 pub(super) struct ProtectArgs {
     /// The image; its bytes stay as they are
     image: PathBuf,
-    /// Its mode then, in octal digits: 644 [default: the one it has, without the right to write]
+    /// The new mode, in octal digits: 644 [default: the present one, without the right to write]
     #[arg(long, value_parser = mode)]
     mode: Option<u32>,
     #[command(flatten)]

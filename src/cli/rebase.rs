@@ -16,9 +16,9 @@ use super::{context, passphrase};
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("where").required(true).multiple(false))]
 pub(super) struct RebaseArgs {
-    /// The image; it receives what its new base shows otherwise
+    /// The image; what its new base shows differently is copied into it
     image: PathBuf,
-    /// The image it is built on then: any but itself and those built on it
+    /// The new base: any image but this one and those built on it
     #[arg(long, value_name = "BASE", group = "where")]
     to: Option<PathBuf>,
     /// Build it on nothing: the same as flatten --in-place
@@ -33,7 +33,7 @@ pub(super) struct RebaseArgs {
     /// Record the name by its absolute path
     #[arg(long)]
     absolute: bool,
-    /// Afterwards give up what the new base shows as well
+    /// Afterwards drop from the image what the new base shows as well
     #[arg(long)]
     dedupe: bool,
     /// Compress whole clusters that it receives, where that makes them smaller

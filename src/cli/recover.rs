@@ -27,16 +27,16 @@ pub(super) struct RecoverArgs {
     /// The entry's number [default: list what was interrupted]
     #[arg(value_parser = number::<u64>)]
     entry: Option<u64>,
-    /// Do it to the end
+    /// Bring it to its end
     #[arg(long, group = "way", requires = "entry")]
     finish: bool,
-    /// Take back what was done of it
+    /// Roll back what was done of it
     #[arg(long, group = "way", requires = "entry")]
     roll_back: bool,
-    /// Leave everything as it is, and ask no more
+    /// Leave everything as it is, and do not ask again
     #[arg(long, group = "way", requires = "entry")]
     forget: bool,
-    /// Remove what was half made by processes that have ended
+    /// Remove unfinished files of processes that have ended
     #[arg(long, group = "way", conflicts_with = "entry")]
     leftovers: bool,
     #[command(flatten)]

@@ -21,7 +21,7 @@ pub(super) struct RelinkArgs {
     /// its header names]
     #[arg(long, value_name = "BASE")]
     to: Option<PathBuf>,
-    /// That image's format [default: found out where a guess cannot hurt]
+    /// Format of the base [default: detected, where a wrong guess does no harm]
     #[arg(long)]
     format: Option<String>,
     /// Record the name as seen from the overlay

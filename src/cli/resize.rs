@@ -21,10 +21,10 @@ pub(super) struct ResizeArgs {
     /// Its virtual size: 20G, or by how much it grows (+5G) or shrinks (-5G)
     #[arg(allow_hyphen_values = true)]
     size: NewSize,
-    /// Let it become shorter; what lies past the new end is lost
+    /// Allow a shorter disk; what lies past the new end is lost
     #[arg(long)]
     shrink: bool,
-    /// What becomes of the space behind the old end
+    /// How to allocate the space after the old end
     #[arg(long, value_parser = one_of(PREALLOCATIONS), value_name = "HOW", default_value = "off")]
     preallocation: Preallocation,
     /// What becomes of images that read what is cut off

@@ -14,9 +14,9 @@ use super::{context, passphrase};
 
 #[derive(Debug, Args)]
 pub(super) struct RevertArgs {
-    /// The leaf: what it holds goes to the trash, and it shows what it is built on
+    /// The leaf: what it holds goes to the trash, and it shows its base again
     image: PathBuf,
-    /// Give it back what this entry of the trash holds, as `trash list` names it
+    /// Put back what this entry of the trash holds, as `trash list` names it
     #[arg(long, value_name = "ENTRY")]
     to: Option<String>,
     #[command(flatten)]

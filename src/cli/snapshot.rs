@@ -53,7 +53,7 @@ pub(super) enum SnapshotChange {
         #[command(flatten)]
         consent: ConsentArgs,
     },
-    /// Show again what a snapshot shows, in place of what the image holds now
+    /// Go back to a snapshot: its content replaces what the image holds now
     Apply {
         #[command(flatten)]
         which: SnapshotArgs,
@@ -65,7 +65,7 @@ pub(super) enum SnapshotChange {
         #[command(flatten)]
         consent: ConsentArgs,
     },
-    /// Delete a snapshot; what the image shows stays
+    /// Delete a snapshot; the content of the image stays the same
     Delete {
         #[command(flatten)]
         which: SnapshotArgs,
@@ -78,7 +78,7 @@ pub(super) enum SnapshotChange {
         which: SnapshotArgs,
         /// The file to create; an existing one is never overwritten
         new: PathBuf,
-        /// What the new image is to be
+        /// Format of the new image
         #[arg(long = "as", value_parser = one_of(EXTRACTS), default_value = "qcow2")]
         form: ExtractAs,
         #[command(flatten)]
