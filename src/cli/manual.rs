@@ -77,7 +77,7 @@ const FILES: &[(On, &str, &str)] = &[
         "What was discarded, in the folder that it was in.",
     ),
     (
-        On::Images,
+        On::Changes,
         ".qanopy-notes.json",
         "What is noted of images in its folder whose files can have no extended attributes.",
     ),

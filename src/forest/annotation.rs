@@ -7,7 +7,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::{HostFile, attribute};
+use crate::host::{HostFile, attribute, misleads};
 
 /// The extended attribute that holds the text, in UTF-8.
 const TEXT_ATTRIBUTE: &CStr = c"user.qanopy.note";
@@ -128,7 +128,7 @@ pub fn attributes_of(file: &dyn HostFile) -> io::Result<Option<Annotation>> {
 /// What a tag may be, as a sentence.
 pub fn read_tag(text: &str) -> Result<String, String> {
     let tag = text.strip_prefix('#').unwrap_or(text).to_lowercase();
-    let is_one = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+    let is_one = |c: char| (c.is_alphanumeric() || "-_.".contains(c)) && !misleads(c);
     if tag.is_empty() || tag.len() > MOST_TAG || !tag.chars().all(is_one) {
         return Err(format!(
             "a tag is a word of letters, digits, hyphens, dots and underscores, of at most {MOST_TAG} bytes: golden"
@@ -166,7 +166,17 @@ mod tests {
         assert_eq!(read_tag("rhel-9.4_x").as_deref(), Ok("rhel-9.4_x"));
         assert_eq!(read_tag("ключ").as_deref(), Ok("ключ"));
         let long = "a".repeat(33);
-        for wrong in ["", "#", "a b", "a,b", "##a", "a\u{1b}", "a/b", &long] {
+        for wrong in [
+            "",
+            "#",
+            "a b",
+            "a,b",
+            "##a",
+            "a\u{1b}",
+            "a\u{3164}",
+            "a/b",
+            &long,
+        ] {
             assert!(read_tag(wrong).is_err(), "{wrong:?}");
         }
     }

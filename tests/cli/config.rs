@@ -145,6 +145,7 @@ fn a_shell_that_asks_hears_of_images_snapshots_trash_and_log() {
         "branch base.qcow2 top.qcow2",
         "snapshot create top.qcow2 before --yes",
         "bitmap add top.qcow2 daily --yes",
+        "note base.qcow2 --tag web",
         "discard old --yes",
     ] {
         assert!(qanopy(dir, words).status.success(), "{words}");
@@ -170,6 +171,9 @@ fn a_shell_that_asks_hears_of_images_snapshots_trash_and_log() {
     assert_eq!(asked(&["snapshot", "apply", "top.qcow2", ""]), ["before"]);
     assert_eq!(asked(&["bitmap", "remove", "top.qcow2", "d"]), ["daily"]);
     assert_eq!(asked(&["trash", "restore", ""]).len(), 1);
+    assert_eq!(asked(&["note", "top.qcow2", "--tag", "g"]), ["golden"]);
+    assert_eq!(asked(&["note", "top.qcow2", "--tag", "w"]), ["web"]);
+    assert_eq!(asked(&["note", "base.qcow2", "--untag", ""]), ["web"]);
     let log = asked(&["undo", ""]);
     assert!(
         log.len() >= 5 && log[0].parse::<u64>().unwrap() >= 5,

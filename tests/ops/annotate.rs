@@ -410,7 +410,7 @@ fn a_golden_image_is_changed_and_taken_away_by_number_only() {
 fn what_nobody_could_mean_is_refused() {
     let Some(qemu) = qemu() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let (base, _) = base_and_overlay(&qemu, dir.path());
+    let (base, over) = base_and_overlay(&qemu, dir.path());
     let many: Vec<String> = (0..17).map(|n| format!("t{n}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     for request in [
@@ -429,6 +429,12 @@ fn what_nobody_could_mean_is_refused() {
     }
     // Notes that somebody else wrote and that make no sense are not written over.
     fs::write(dir.path().join(NOTES_FILE), "nonsense").unwrap();
+    let planned = plan(dir.path(), &Request::discard(vec![over]));
+    assert!(
+        words(&planned).contains("whether it protects"),
+        "{}",
+        words(&planned)
+    );
     fill_attributes(&base);
     let long = "a".repeat(300);
     let ended = execute(plan(dir.path(), &note(&base, Some(&long), &[])));

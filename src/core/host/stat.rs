@@ -76,3 +76,11 @@ pub struct Stat {
     /// Number of hard links.
     pub links: u64,
 }
+
+impl Stat {
+    /// Whether it is the same file with the same bytes, as far as that can be told without reading them.
+    #[must_use]
+    pub fn holds_the_same(&self, other: &Self) -> bool {
+        (self.id, self.len, self.modified) == (other.id, other.len, other.modified)
+    }
+}

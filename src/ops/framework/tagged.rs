@@ -5,8 +5,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::forest::{GOLDEN, KEEP, NotesReader};
+use crate::forest::{FolderNotes, GOLDEN, KEEP, NOTES_FILE, NotesReader};
+use crate::host::io_text;
 
+use super::copy_file::folder;
 use super::error::Error;
 use super::format::shown;
 use super::note::{Note, NoteKind};
@@ -28,6 +30,7 @@ pub(in crate::ops) fn judge(plan: &mut Plan) {
             plan.notes.push(note);
         }
     }
+    warn_of_unread(plan);
     // What was interrupted has to come to an end.
     if plan.on_machines == OnMachines::Warn {
         return;
@@ -43,6 +46,27 @@ pub(in crate::ops) fn judge(plan: &mut Plan) {
             request: Request::untag(&path, KEEP),
         }];
         plan.refuse_but(RefusalKind::Tagged, text, ways_out);
+    }
+}
+
+/// Says which notes of folders cannot be read: they may protect an image.
+fn warn_of_unread(plan: &mut Plan) {
+    let effects = plan.effects.iter().filter(|effect| is_done_to(effect.kind));
+    let folders: BTreeSet<PathBuf> = effects
+        .map(|effect| folder(&effect.path).to_path_buf())
+        .collect();
+    for dir in folders {
+        if let Err(error) = FolderNotes::read(plan.host(), &dir) {
+            let text = format!(
+                "{} cannot be read ({}): whether it protects images there is not known",
+                shown(&dir.join(NOTES_FILE)),
+                io_text(&error)
+            );
+            let note = Note::new(NoteKind::Unseen, text).warning();
+            if !plan.notes.contains(&note) {
+                plan.notes.push(note);
+            }
+        }
     }
 }
 
@@ -76,14 +100,16 @@ fn kept(plan: &Plan) -> BTreeSet<PathBuf> {
 
 /// The golden images that would be changed or taken away.
 fn golden(plan: &Plan) -> BTreeSet<PathBuf> {
-    let is_done_to = |kind: EffectKind| kind.changes() || kind.leaves();
     tagged(plan, GOLDEN, is_done_to)
+}
+
+/// Whether an image is changed or taken away. What is deleted was in the trash, or is no image.
+fn is_done_to(kind: EffectKind) -> bool {
+    kind.changes() || kind.leaves() && kind != EffectKind::Deletes
 }
 
 fn tagged(plan: &Plan, tag: &str, is_meant: impl Fn(EffectKind) -> bool) -> BTreeSet<PathBuf> {
     let forest = &plan.context().forest;
-    // What is deleted was in the trash, or is no image.
-    let is_meant = |kind: EffectKind| is_meant(kind) && kind != EffectKind::Deletes;
     let effects = plan.effects.iter().filter(|effect| is_meant(effect.kind));
     let paths: BTreeSet<&Path> = effects.map(|effect| effect.path.as_path()).collect();
     let images = paths

@@ -297,7 +297,11 @@ impl App {
             let Some(node) = forest.by_path(path) else {
                 return false;
             };
-            if node.stat != checked.stat {
+            let is_it = match (&node.stat, &checked.stat) {
+                (Some(now), Some(then)) => now.holds_the_same(then),
+                (now, then) => now == then,
+            };
+            if !is_it {
                 return false;
             }
             let id = node.id;
