@@ -10,7 +10,7 @@ use super::{
     base_changed, cluster_size, cut_off_base, deep_chain, far_names, half_made, label_differs,
     machine_disk_gone, moved_folder, name_leads_astray, not_permitted, odd_size, old_trash,
     old_version, orphan, pinned_otherwise, problems, same_content, stale_bitmap, tables,
-    unfinished, writable_base,
+    unfinished, unread_notes, writable_base,
 };
 
 /// What looks for what the scan itself does not see, the gravest first: one line each.
@@ -34,6 +34,7 @@ static FINDERS: &[Finder] = &[
     same_content::FINDER,
     orphan::FINDER,
     half_made::FINDER,
+    unread_notes::FINDER,
     old_trash::FINDER,
 ];
 

@@ -37,6 +37,7 @@ mod stale_bitmap;
 mod tables;
 mod treat;
 mod unfinished;
+mod unread_notes;
 mod writable_base;
 
 pub use examine::{examine, examine_further, names};

@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::forest::{Content, Flags, GOLDEN, KEEP, Location, Node, NodeId};
-use crate::host::{FileId, Holder, during_one_scan, effective_user, printable};
+use crate::forest::{
+    Content, Flags, FolderNotes, GOLDEN, KEEP, Location, NOTES_FILE, Node, NodeId,
+};
+use crate::host::{FileId, Holder, during_one_scan, effective_user, io_text, printable};
 use crate::units::count;
 
 use super::Context;
-use super::framework::format::{name, processes};
+use super::framework::format::{name, processes, shown};
 use super::prune::{BROKEN, freed_by, is_locked};
 
 /// What counts as needed besides what machines, processes and tags say.
@@ -339,6 +341,12 @@ impl<'c> Collector<'c> {
     fn unasked(&self) -> Vec<String> {
         let machines = self.context.forest.machines().unasked().iter();
         let mut unasked: Vec<String> = machines.map(ToString::to_string).collect();
+        for folder in self.context.forest.folders() {
+            if let Err(error) = FolderNotes::read(self.context.host.as_ref(), &folder) {
+                let file = shown(&folder.join(NOTES_FILE));
+                unasked.push(format!("{file}, which may tag images: {}", io_text(&error)));
+            }
+        }
         if effective_user() != 0 {
             unasked
                 .push("processes of other users, but for those that hold image locks".to_owned());

@@ -561,6 +561,18 @@ fn a_trash_that_is_never_emptied_is_told_and_emptied_by_number() {
 }
 
 #[test]
+fn notes_that_cannot_be_read_are_told_since_they_may_protect() {
+    let Some(place) = Place::new() else { return };
+    place.create("", "a", "4M");
+    assert_eq!(place.findings(), Vec::<Value>::new());
+    fs::write(place.at(".qanopy-notes.json"), "{").unwrap();
+    let one = place.only(".qanopy-notes.json", "unread-notes");
+    assert!(text(&one, "message").contains("cannot be read"), "{one}");
+    fs::remove_file(place.at(".qanopy-notes.json")).unwrap();
+    place.is_clean("a");
+}
+
+#[test]
 fn what_a_crash_left_half_made_is_removed() {
     let Some(place) = Place::new() else { return };
     place.create("", "disk", "4M");

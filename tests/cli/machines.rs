@@ -192,6 +192,17 @@ fn garbage_is_what_no_machine_no_process_and_no_tag_needs() {
             .unwrap()
             .contains("broken.xml")
     );
+    let notes = place.path().join("images/.qanopy-notes.json");
+    fs::write(&notes, "nonsense").unwrap();
+    let found = garbage("", 3);
+    assert!(
+        found["not-asked"][1]
+            .as_str()
+            .unwrap()
+            .contains("notes.json"),
+        "{found}"
+    );
+    fs::remove_file(notes).unwrap();
     let discard = |consent: &str| {
         place
             .q(&format!(

@@ -12,12 +12,12 @@ use qanopy::forest::{
     refreshed,
 };
 use qanopy::host::{Host, RealHost};
-use qanopy::image::Preallocation;
+use qanopy::image::{Amendment, Preallocation};
 use qanopy::ops::{
-    self, Annotate, BackingStyle, Branch, CloneImage, Commit, CommittedLayer, Confirm, Consent,
-    Danger, Denied, Dependants, Error, Export, ImageOptions, Import, MoveImages, NewSize, NoteKind,
-    Outcome, Plan, Progress, Reflink, RefusalKind, Relocation, Request, Resize, Revert, Siblings,
-    UndoEntry,
+    self, AmendImage, Annotate, BackingStyle, Branch, CloneImage, Commit, CommittedLayer, Confirm,
+    Consent, Danger, Denied, Dependants, Error, Export, ImageOptions, Import, MoveImages, NewSize,
+    NoteKind, Outcome, Plan, Progress, Reflink, RefusalKind, Relocation, Request, Resize, Revert,
+    Siblings, Squash, UndoEntry,
 };
 use rustix::fs::{XattrFlags, setxattr};
 
@@ -270,6 +270,32 @@ fn everything_follows(in_folder: bool) {
     run(dir, &reverted.undo.unwrap());
     holds("over");
     qemu.check_clean(&over);
+
+    // What is rewritten keeps it, and a layer that is taken out takes it along and brings it back.
+    run(
+        dir,
+        &Request::Amend(AmendImage {
+            image: over.clone(),
+            amendment: Amendment {
+                lazy_refcounts: Some(true),
+                ..Amendment::default()
+            },
+        }),
+    );
+    holds("over");
+    run(dir, &branch(&over, &dir.join("top")));
+    let squash = Squash {
+        layer: over.clone(),
+        direction: None,
+    };
+    let squashed = run(dir, &squash.into());
+    holds("base");
+    assert!(!notes().contains("over"), "{}", notes());
+    let back = squashed.undo.map(|undo| run(dir, &undo));
+    assert!(back.is_none() || over.exists());
+    if over.exists() {
+        holds("over");
+    }
 }
 
 #[test]
