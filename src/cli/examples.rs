@@ -57,8 +57,8 @@ const EXAMPLES: &[Example] = &[
         "what each image holds, and what would free most",
     ),
     (
-        "qanopy space --sort hidden --at-least 1G",
-        "the large layers that hold most of what nobody sees any more",
+        "qanopy space --read --sort equal --at-least 1G",
+        "the large layers that repeat most of those below, and what compressing would give back",
     ),
     ("qanopy measure web.qcow2", "how large a flat copy would be"),
     (

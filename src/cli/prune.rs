@@ -59,6 +59,11 @@ struct KeepArgs {
 const PER: &Words<Per> = &[
     ("base", "Leaves that are built on the same image", Per::Base),
     ("tree", "Leaves of the same tree", Per::Tree),
+    (
+        "machine",
+        "Leaves beside the disks of the same machine; others by what they are built on",
+        Per::Machine,
+    ),
 ];
 
 /// Without a rule, leaves that changed since are not proposed.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::forest::Forest;
 use crate::host::printable;
-use crate::ops::{self, LayerSpace, Saving, SpaceReport};
+use crate::ops::{self, LayerSpace, ReadSpace, Saving, SpaceCache, SpaceQuery, SpaceReport};
 
 use super::context;
 use super::json::path;
@@ -26,6 +26,9 @@ pub(super) struct SpaceArgs {
     /// Of leaves that nobody uses, propose those unchanged for this long: 12h, 30d, 8w
     #[arg(long, value_name = "AGE", value_parser = units::parse_age, default_value = "30d")]
     older_than: Duration,
+    /// Read the images' data as well: what equals the data below, and by an estimate what compressing would give back
+    #[arg(long)]
+    read: bool,
     /// Leave out images that take or hide less than this: 100M
     #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
     at_least: Option<u64>,
@@ -38,6 +41,8 @@ enum Order {
     Data,
     Hidden,
     Leaked,
+    Shared,
+    Equal,
 }
 
 const ORDERS: &Words<Order> = &[
@@ -57,6 +62,16 @@ const ORDERS: &Words<Order> = &[
         "Bytes of clusters that nothing refers to",
         Order::Leaked,
     ),
+    (
+        "shared",
+        "Bytes on disk that other files have as well (reflinks)",
+        Order::Shared,
+    ),
+    (
+        "equal",
+        "With --read: bytes that equal what lies below",
+        Order::Equal,
+    ),
 ];
 
 /// Savings that are told one by one.
@@ -65,7 +80,14 @@ const MOST_TOLD: usize = 10;
 /// Measures and prints.
 pub(super) fn run(out: &mut Out, globals: Globals, args: &SpaceArgs) -> anyhow::Result<()> {
     let context = context::below_and_remembered(&args.open)?;
-    let Some(mut report) = ops::space(&context, args.older_than, &|| true) else {
+    let query = SpaceQuery {
+        older_than: args.older_than,
+        reads: args.read,
+        known: &SpaceCache::default(),
+        go_on: &|| true,
+        hears: &|_, _| {},
+    };
+    let Some(mut report) = ops::space(&context, &query) else {
         return Ok(());
     };
     let trees = report.trees();
@@ -107,8 +129,15 @@ impl Order {
             Self::Data => space.data,
             Self::Hidden => space.hidden,
             Self::Leaked => space.leaked,
+            Self::Shared => space.shared.unwrap_or_default(),
+            Self::Equal => read(space).map_or(0, |read| read.equal.bytes),
         }
     }
+}
+
+/// What reading has told, where it was asked for and could be done.
+fn read(space: &LayerSpace) -> Option<&ReadSpace> {
+    space.read.as_ref()?.as_ref().ok()
 }
 
 fn described(space: &LayerSpace) -> serde_json::Map<String, Value> {
@@ -119,6 +148,9 @@ fn described(space: &LayerSpace) -> serde_json::Map<String, Value> {
         hidden,
         leaked,
         past_end,
+        past_end_on_disk: _,
+        shared,
+        read,
         unread,
     } = space;
     let mut fields = serde_json::Map::new();
@@ -132,6 +164,24 @@ fn described(space: &LayerSpace) -> serde_json::Map<String, Value> {
     ] {
         fields.insert(key.to_owned(), json!(bytes));
     }
+    if let Some(shared) = shared {
+        fields.insert("shared".to_owned(), json!(shared));
+    }
+    match read {
+        Some(Ok(read)) => {
+            let compressible = json!({
+                "data": read.compressible.data,
+                "read": read.compressible.read,
+                "saves": read.compressible.saves,
+            });
+            fields.insert("equal".to_owned(), json!(read.equal.bytes));
+            fields.insert("compressible".to_owned(), compressible);
+        }
+        Some(Err(why)) => {
+            fields.insert("not-read".to_owned(), json!(printable(why)));
+        }
+        None => {}
+    }
     if let Some(why) = unread {
         fields.insert("unread".to_owned(), json!(printable(why)));
     }
@@ -143,9 +193,33 @@ fn saving(saving: &Saving) -> Value {
         "kind": saving.kind.name(),
         "paths": saving.images.iter().map(|image| path(image)).collect::<Vec<_>>(),
         "frees": saving.frees,
+        "shrinks": saving.kind.shrinks(),
         "why": saving.why,
         "command": saving.request.command_line().map(|line| line.to_string()),
     })
+}
+
+/// A column, and what stands in it.
+type Column = (&'static str, fn(&LayerSpace) -> Option<u64>);
+
+/// Columns of every table.
+const COLUMNS: [Column; 5] = [
+    ("ON DISK", |space| Some(space.disk)),
+    ("DATA", |space| tables(space, space.data)),
+    ("HIDDEN", |space| tables(space, space.hidden)),
+    ("LEAKED", |space| tables(space, space.leaked)),
+    ("PAST END", |space| tables(space, space.past_end)),
+];
+
+/// Columns that stand only where something is in them.
+const MORE_COLUMNS: [Column; 3] = [
+    ("SHARED", |space| space.shared),
+    ("EQUAL", |space| Some(read(space)?.equal.bytes)),
+    ("ZSTD SAVES", |space| Some(read(space)?.compressible.saves)),
+];
+
+fn tables(space: &LayerSpace, bytes: u64) -> Option<u64> {
+    space.unread.is_none().then_some(bytes)
 }
 
 fn print(
@@ -157,62 +231,84 @@ fn print(
     if report.images.is_empty() {
         return out.line("No image was found here.");
     }
-    out.line(format_args!(
-        "{:>10}  {:>10}  {:>10}  {:>10}  {:>10}  IMAGE",
-        "ON DISK", "DATA", "HIDDEN", "LEAKED", "PAST END"
-    ))?;
+    let mut more = MORE_COLUMNS.to_vec();
+    more.retain(|(_, of)| of(total).is_some_and(|bytes| bytes > 0));
+    let columns = [&COLUMNS, &*more].concat();
+    let heads = columns.iter().map(|(head, _)| format!("{head:>10}  "));
+    out.line(format_args!("{}IMAGE", heads.collect::<String>()))?;
     for image in &report.images {
         let name = forest.get(image.node).map(|node| printable(&node.path));
-        let why = image.space.unread.as_ref();
-        let why = why.map_or_else(String::new, |why| format!(" ({})", printable(why)));
+        let why = why_unknown(&image.space);
         row(
             out,
-            &image.space,
+            (&columns, &image.space),
             &format!("{}{why}", name.unwrap_or_default()),
         )?;
     }
     let number = u64::try_from(report.images.len()).unwrap_or(u64::MAX);
-    row(
-        out,
-        total,
-        &format!("all, {}", units::count(number, "image")),
-    )?;
+    let all = format!("all, {}", units::count(number, "image"));
+    row(out, (&columns, total), &all)?;
     if report.trash > 0 {
         out.line(format_args!(
             "{:>10}  in the trash",
             units::size(report.trash)
         ))?;
     }
+    print_notes(out, report, total)?;
     out.line("")?;
-    if report.savings.is_empty() {
+    print_savings(out, &report.savings)
+}
+
+fn why_unknown(space: &LayerSpace) -> String {
+    let not_read = space.read.as_ref().and_then(|read| read.as_ref().err());
+    let why = space.unread.as_ref().or(not_read);
+    why.map_or_else(String::new, |why| format!(" ({})", printable(why)))
+}
+
+/// What the numbers do not tell, and how sure they are.
+fn print_notes(out: &mut Out, report: &SpaceReport, total: &LayerSpace) -> io::Result<()> {
+    if let Some(read) = read(total).filter(|read| read.compressible.data > 0) {
+        out.line(format_args!(
+            "What zstd would save is an estimate: {} of {} of data were read for it.",
+            units::size(read.compressible.read),
+            units::size(read.compressible.data)
+        ))?;
+    }
+    let mut images = report.images.iter();
+    if images.any(|image| image.space.shared.is_none() && image.space.unread.is_none()) {
+        out.line(
+            "What images share with other files by reflinks is not told by every filesystem here.",
+        )?;
+    }
+    Ok(())
+}
+
+fn print_savings(out: &mut Out, savings: &[Saving]) -> io::Result<()> {
+    if savings.is_empty() {
         return out.line("Nothing here would free space without losing what is in use.");
     }
     out.line("What frees most:")?;
-    for saving in report.savings.iter().take(MOST_TOLD) {
+    for saving in savings.iter().take(MOST_TOLD) {
         let line = saving.request.command_line();
         let line = line.map_or_else(String::new, |line| line.to_string());
         out.line(format_args!("{:>10}  {line}", units::size(saving.frees)))?;
         out.line(format_args!("{:>10}  {}", "", printable(&saving.why)))?;
     }
-    let more = report.savings.len().saturating_sub(MOST_TOLD);
+    let more = savings.len().saturating_sub(MOST_TOLD);
     if more > 0 {
         out.line(format_args!("{:>10}  and {more} more: --json has all", ""))?;
     }
     Ok(())
 }
 
-fn row(out: &mut Out, space: &LayerSpace, name: &str) -> io::Result<()> {
-    let cell = |bytes: u64| match (bytes, &space.unread) {
-        (_, Some(_)) => "?".to_owned(),
-        (0, None) => "-".to_owned(),
-        (bytes, None) => units::size(bytes),
-    };
-    out.line(format_args!(
-        "{:>10}  {:>10}  {:>10}  {:>10}  {:>10}  {name}",
-        units::size(space.disk),
-        cell(space.data),
-        cell(space.hidden),
-        cell(space.leaked),
-        cell(space.past_end),
-    ))
+fn row(out: &mut Out, (columns, space): (&[Column], &LayerSpace), name: &str) -> io::Result<()> {
+    let cells = columns.iter().map(|(_, of)| {
+        let cell = match of(space) {
+            None => "?".to_owned(),
+            Some(0) => "-".to_owned(),
+            Some(bytes) => units::size(bytes),
+        };
+        format!("{cell:>10}  ")
+    });
+    out.line(format_args!("{}{name}", cells.collect::<String>()))
 }

@@ -106,6 +106,9 @@ pub use restore::Restore;
 pub use retention::{Kept, Per, Retention};
 pub use revert::Revert;
 pub use snapshot::request::{ChangeSnapshot, ExtractAs, SnapshotAction, SnapshotName};
-pub use space::{ImageSpace, LayerSpace, Saving, SavingKind, SpaceReport, space};
+pub use space::{
+    ImageSpace, LayerSpace, ReadSpace, Saving, SavingKind, SpaceCache, SpacePart, SpaceQuery,
+    SpaceReport, space,
+};
 pub use squash::{Direction, Squash};
 pub use undo::UndoEntry;

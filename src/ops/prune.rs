@@ -54,12 +54,12 @@ fn spare_leaves(context: &Context, older_than: Duration) -> Vec<Candidate> {
     let mut candidates: Vec<Candidate> = leaves
         .into_iter()
         .filter(|(_, id, _)| held.get(id).is_none_or(Vec::is_empty))
-        .filter(|(node, _, _)| !is_locked(context, node))
-        .map(|(node, _, age)| Candidate {
+        .filter_map(|(node, _, age)| Some((node, age, shared_if_free(context, node)?)))
+        .map(|(node, age, shared)| Candidate {
             node: node.id,
             path: node.path.clone(),
             age,
-            frees: freed_by(node),
+            frees: freed_by(node).saturating_sub(shared),
             why: format!(
                 "{}, no process uses it, unchanged for {}",
                 who_is_built_on(context, node),
@@ -116,11 +116,16 @@ fn who_is_built_on(context: &Context, node: &Node) -> String {
 
 /// Locks show users that `/proc` hides: processes of others, machines on a shared filesystem.
 pub(super) fn is_locked(context: &Context, node: &Node) -> bool {
-    context
-        .host
-        .open(&node.path, Access::Read)
-        .and_then(|file| file.probe_lock(LockSet::ReadWrite))
-        .map_or(true, |probe| matches!(probe, LockProbe::Busy(_)))
+    shared_if_free(context, node).is_none()
+}
+
+/// Bytes of the file that others have as well (reflinks); none where somebody has locked it: locks show users that
+/// `/proc` hides, as processes of others and machines on a shared filesystem.
+fn shared_if_free(context: &Context, node: &Node) -> Option<u64> {
+    let file = context.host.open(&node.path, Access::Read).ok()?;
+    let probe = file.probe_lock(LockSet::ReadWrite).ok()?;
+    let is_free = !matches!(probe, LockProbe::Busy(_));
+    is_free.then(|| file.shared_bytes(0..u64::MAX).ok().flatten().unwrap_or(0))
 }
 
 fn age_text(age: Duration) -> String {

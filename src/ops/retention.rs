@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::forest::NodeId;
+use crate::forest::{Forest, NodeId};
 use crate::system::{Utc, local_offset};
 
 use super::{Candidate, Context};
@@ -32,9 +32,43 @@ pub enum Per {
     Base,
     /// Those of the same tree.
     Tree,
+    /// Those beside the disks of the same machines: built on the same of their layers, or above it. What is beside no
+    /// machine's disk is told apart by what it is built on.
+    Machine,
 }
 
-/// A leaf that is kept, and why: `one of the last 3`.
+impl Per {
+    /// All of them, with their names.
+    pub const ALL: [(Self, &'static str); 3] = [
+        (Self::Base, "base"),
+        (Self::Tree, "tree"),
+        (Self::Machine, "machine"),
+    ];
+
+    /// Where leaves of a group are, behind `the youngest`.
+    fn place(self) -> &'static str {
+        match self {
+            Self::Base => "on its base",
+            Self::Tree => "in its tree",
+            Self::Machine => "beside its machine",
+        }
+    }
+}
+
+/// A machine: its product, where the product has it from, its name.
+type MachineKey<'f> = (&'static str, &'f str, &'f str);
+
+/// What the leaves of one group have in common.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Group<'f> {
+    Image(Option<NodeId>),
+    Machines(BTreeSet<MachineKey<'f>>),
+}
+
+/// By image, the machines that use it or what is built on it.
+type MachinesAbove<'f> = BTreeMap<NodeId, BTreeSet<MachineKey<'f>>>;
+
+/// A leaf that is kept, and why: `one of the 3 youngest on its base`.
 pub type Kept = (Candidate, String);
 
 impl Retention {
@@ -52,20 +86,7 @@ impl Retention {
         context: &Context,
         candidates: Vec<Candidate>,
     ) -> (Vec<Candidate>, Vec<Kept>) {
-        let now = context.host.now();
-        let offset = local_offset();
-        let mut groups: BTreeMap<Option<NodeId>, Vec<(u64, NodeId)>> = BTreeMap::new();
-        let mut youngest_first: Vec<&Candidate> = candidates.iter().collect();
-        youngest_first.sort_by(|a, b| (a.age, &a.path).cmp(&(b.age, &b.path)));
-        for one in youngest_first {
-            let changed = now.checked_sub(one.age).unwrap_or(UNIX_EPOCH);
-            let leaves = groups.entry(self.group(context, one.node)).or_default();
-            leaves.push((local_seconds(changed, offset), one.node));
-        }
-        let mut kept: BTreeMap<NodeId, String> = BTreeMap::new();
-        for leaves in groups.values() {
-            self.keep(leaves, &mut kept);
-        }
+        let mut kept = self.reasons(context, &candidates);
         let (mut go, mut stay) = (Vec::new(), Vec::new());
         for one in candidates {
             match kept.remove(&one.node) {
@@ -76,23 +97,55 @@ impl Retention {
         (go, stay)
     }
 
-    fn group(&self, context: &Context, leaf: NodeId) -> Option<NodeId> {
-        let forest = &context.forest;
-        let parent = |id: NodeId| forest.get(id)?.parent;
-        let mut group = parent(leaf)?;
-        if self.per == Per::Tree {
-            let mut met = BTreeSet::from([group]);
-            while let Some(next) = parent(group).filter(|next| met.insert(*next)) {
-                group = next;
+    /// Of the candidates that are kept, why.
+    #[must_use]
+    pub fn reasons(&self, context: &Context, candidates: &[Candidate]) -> BTreeMap<NodeId, String> {
+        let forest = context.forest.as_ref();
+        let now = context.host.now();
+        let offset = local_offset();
+        let above = match self.per {
+            Per::Machine => machines_above(forest),
+            Per::Base | Per::Tree => MachinesAbove::new(),
+        };
+        let mut groups: BTreeMap<Group<'_>, Vec<(u64, NodeId)>> = BTreeMap::new();
+        let mut youngest_first: Vec<&Candidate> = candidates.iter().collect();
+        youngest_first.sort_by(|a, b| (a.age, &a.path).cmp(&(b.age, &b.path)));
+        for one in youngest_first {
+            let changed = now.checked_sub(one.age).unwrap_or(UNIX_EPOCH);
+            let group = self.group(forest, &above, one.node);
+            let leaves = groups.entry(group).or_default();
+            leaves.push((local_seconds(changed, offset), one.node));
+        }
+        let mut kept: BTreeMap<NodeId, String> = BTreeMap::new();
+        for leaves in groups.values() {
+            self.keep(leaves, &mut kept);
+        }
+        kept
+    }
+
+    fn group<'f>(&self, forest: &Forest, above: &MachinesAbove<'f>, leaf: NodeId) -> Group<'f> {
+        // The leaf itself is nobody's.
+        let below: Vec<NodeId> = forest.chain(leaf).into_iter().skip(1).collect();
+        let base = Group::Image(below.first().copied());
+        match self.per {
+            Per::Base => base,
+            Per::Tree => Group::Image(below.last().copied()),
+            Per::Machine => {
+                let nearest = below.iter().find_map(|id| above.get(id));
+                nearest.map_or(base, |machines| Group::Machines(machines.clone()))
             }
         }
-        Some(group)
     }
 
     /// Of leaves with the local time of their last change, youngest first.
     fn keep(&self, leaves: &[(u64, NodeId)], kept: &mut BTreeMap<NodeId, String>) {
         for (_, leaf) in leaves.iter().take(self.last) {
-            kept.insert(*leaf, format!("one of the last {}", self.last));
+            let place = self.per.place();
+            let why = match self.last {
+                1 => format!("the youngest {place}"),
+                last => format!("one of the {last} youngest {place}"),
+            };
+            kept.insert(*leaf, why);
         }
         let rules: [Rule; 3] = [
             (self.daily, "day", day),
@@ -109,6 +162,30 @@ impl Retention {
             }
         }
     }
+}
+
+fn machines_above(forest: &Forest) -> MachinesAbove<'_> {
+    let mut above = MachinesAbove::new();
+    for node in forest.nodes() {
+        let uses = forest.uses(node).into_iter();
+        let machines: Vec<MachineKey<'_>> = uses
+            .map(|used| used.machine)
+            .map(|machine| {
+                (
+                    machine.product,
+                    machine.place.as_str(),
+                    machine.name.as_str(),
+                )
+            })
+            .collect();
+        if machines.is_empty() {
+            continue;
+        }
+        for id in forest.chain(node.id) {
+            above.entry(id).or_default().extend(&machines);
+        }
+    }
+    above
 }
 
 /// Of how many periods the youngest leaf is kept, what one is called, and in which one a moment lies.

@@ -70,6 +70,8 @@ pub enum Action {
     Health,
     /// Shows its internal snapshots.
     SnapshotList,
+    /// Shows where the space went.
+    Space,
     /// Into the detail pane.
     Enter,
     /// One step back.
@@ -225,6 +227,7 @@ impl bindings::Action for Action {
         row(Action::Map, Group::Look, "map", &[c('m'), c('5')], "map - where its bytes are").also("where layout"),
         row(Action::Health, Group::Look, "health", &[c('6')], "health - what is wrong with it, and with others").also("problems errors"),
         row(Action::SnapshotList, Group::Look, "snapshot-list", &[c('7')], "snapshot list - its internal snapshots"),
+        row(Action::Space, Group::Look, "space", &[c('8')], "space - where it went, and what frees most").also("disk usage du size free bars"),
         row(Action::Enter, Group::Panes, "detail", &[k(Code::Enter)], "into the detail pane"),
         row(Action::Back, Group::Panes, "back", &[k(Code::Esc)], "one step back; never quits"),
         row(Action::Grow, Group::Panes, "grow", &[c('+')], "a larger images pane"),

@@ -23,6 +23,7 @@ use super::rows::{self, Row, RowKind};
 use super::selection::{LARGE, Tree};
 use super::session::{Session, Toast};
 use super::settings::Settings;
+use super::space::Space;
 use super::tour::Tour;
 
 /// Which pane has the focus.
@@ -54,6 +55,8 @@ pub struct App {
     pub detail: DetailPane,
     /// What happened in this session.
     pub session: Session,
+    /// Where the space went.
+    pub space: Space,
     /// How what is shown is kept in line with the disk.
     pub refresh: Refresh,
     /// The diagram, while it is shown instead of the tree.

@@ -132,6 +132,7 @@ fn when(action: Action) -> When {
         | Action::NewImage
         | Action::Import
         | Action::Prune
+        | Action::Space
         | Action::Trash
         | Action::Redo
         | Action::Recover

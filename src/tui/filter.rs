@@ -8,6 +8,7 @@ use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::resume_unwind;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::SystemTime;
 
@@ -19,17 +20,20 @@ use crate::host::{printable, printable_bytes};
 use crate::units;
 
 use super::places::Places;
+use super::space::{Figure, Figures};
 
 /// A parsed filter line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     terms: Vec<Term>,
+    /// What is known of the space that images take.
+    space: Arc<Figures>,
     /// What is wrong with the first term that makes no sense.
     complaint: Option<String>,
 }
 
 /// Terms that can be asked for, and what each finds.
-pub(crate) const TERMS: [(&str, &str); 17] = [
+pub(crate) const TERMS: [(&str, &str); 19] = [
     (
         "base",
         "a word of the path as it is shown; several words: all of them",
@@ -44,6 +48,14 @@ pub(crate) const TERMS: [(&str, &str); 17] = [
         "not written for so long; s, m, h, d, w, y; also >30d",
     ),
     ("age<12h", "written within that time; also <12h"),
+    (
+        "hidden>1G",
+        "more data than that which no image shows; also own>1G",
+    ),
+    (
+        "frees>1G",
+        "discarding, squashing or the like frees more than that",
+    ),
     (
         "vm:web",
         "disks of machines whose names hold that; vm: those of all",
@@ -75,6 +87,8 @@ enum Term {
     Larger(u64),
     /// On disk less than so many bytes.
     Smaller(u64),
+    /// More than so many bytes are that, or less.
+    Space(Figure, bool, u64),
     /// Not written for so many seconds.
     Older(u64),
     /// Written within so many seconds.
@@ -95,8 +109,22 @@ impl Filter {
     pub fn parse(line: &str) -> Self {
         Self {
             terms: line.split_whitespace().map(term).collect(),
+            space: Arc::default(),
             complaint: line.split_whitespace().find_map(complaint),
         }
+    }
+
+    /// The same with what is known of the space that images take.
+    #[must_use]
+    pub fn knowing(self, space: Arc<Figures>) -> Self {
+        Self { space, ..self }
+    }
+
+    /// Whether it asks for what has to be measured.
+    #[must_use]
+    pub fn asks_for_space(&self) -> bool {
+        let mut terms = self.terms.iter();
+        terms.any(|term| matches!(term, Term::Space(..)))
     }
 
     /// What is wrong with the line, as a sentence: a term that looks like one and is none.
@@ -125,7 +153,7 @@ impl Filter {
         let words: Vec<&str> = self.terms.iter().filter_map(Term::word).collect();
         let others = |node: &Node| {
             let mut terms = self.terms.iter().filter(|term| term.word().is_none());
-            terms.all(|term| holds(term, forest, node, now))
+            terms.all(|term| holds(term, forest, node, (now, &self.space)))
         };
         let as_they_are = || {
             let words = words.clone();
@@ -298,6 +326,7 @@ impl Term {
 /// Terms by what they begin with, which may be followed by less or more than a value.
 enum Asks {
     Size,
+    Space(Figure),
     Age,
     /// One of both, as its unit says.
     Either,
@@ -305,7 +334,13 @@ enum Asks {
 
 /// What a term compares, whether with more than a value, and the value.
 fn compared(word: &str) -> Option<(Asks, bool, &str)> {
-    let (asks, rest) = if let Some(rest) = word.strip_prefix("size") {
+    let figure = Figure::ALL
+        .into_iter()
+        .find_map(|(figure, name)| Some((figure, word.strip_prefix(name)?)));
+    let (asks, rest) = if let Some((figure, rest)) = figure {
+        // A colon, as other terms have it, is understood.
+        (Asks::Space(figure), rest.strip_prefix(':').unwrap_or(rest))
+    } else if let Some(rest) = word.strip_prefix("size") {
         (Asks::Size, rest)
     } else if let Some(rest) = word.strip_prefix("age") {
         (Asks::Age, rest)
@@ -344,8 +379,13 @@ fn term(word: &str) -> Term {
         seconds if is_more => Some(Term::Older(seconds)),
         seconds => Some(Term::Younger(seconds)),
     };
+    let space = |figure| {
+        let bytes = units::parse_size(value).ok()?;
+        Some(Term::Space(figure, is_more, bytes))
+    };
     let term = match asks {
         Asks::Size => size(),
+        Asks::Space(figure) => space(figure),
         Asks::Age => age(),
         Asks::Either => size().or_else(age),
     };
@@ -374,7 +414,7 @@ fn complaint(word: &str) -> Option<String> {
     let (asks, _, value) = compared(&lower)?;
     // A term that is still being typed is not wrong yet.
     let reads = match asks {
-        Asks::Size => units::parse_size(value).map(|_| ()),
+        Asks::Size | Asks::Space(_) => units::parse_size(value).map(|_| ()),
         Asks::Age => units::parse_age(value).map(|_| ()),
         Asks::Either => return None,
     };
@@ -393,7 +433,7 @@ const OTHER_STATES: [(&str, Holds); 3] = [
     }),
 ];
 
-fn holds(term: &Term, forest: &Forest, node: &Node, now: SystemTime) -> bool {
+fn holds(term: &Term, forest: &Forest, node: &Node, (now, space): (SystemTime, &Figures)) -> bool {
     let age = || {
         let modified = node.stat.as_ref()?.modified;
         Some(now.duration_since(modified).unwrap_or_default().as_secs())
@@ -402,6 +442,10 @@ fn holds(term: &Term, forest: &Forest, node: &Node, now: SystemTime) -> bool {
         Term::Word(_) => true,
         Term::Larger(bytes) => node.size_on_disk().is_some_and(|size| size > *bytes),
         Term::Smaller(bytes) => node.size_on_disk().is_some_and(|size| size < *bytes),
+        Term::Space(figure, is_more, bytes) => {
+            let is = space.of(&node.path, *figure);
+            is.is_some_and(|is| if *is_more { is > *bytes } else { is < *bytes })
+        }
         Term::Older(secs) => age().is_some_and(|age| age > *secs),
         Term::Younger(secs) => age().is_some_and(|age| age < *secs),
         Term::Machine(name) => {

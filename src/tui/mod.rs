@@ -65,6 +65,7 @@ mod selection;
 mod session;
 mod session_state;
 mod settings;
+mod space;
 mod status_line;
 mod summary;
 mod terminal;
@@ -98,6 +99,7 @@ pub mod testing {
     pub use super::query::{Completions, Measured};
     pub use super::rows::{RowOptions, Rows};
     pub use super::settings::Settings;
+    pub use super::space::{Figure, Figures};
     pub use super::theme::Theme;
     pub use super::ui::Ui;
     pub use super::update::{start, update};

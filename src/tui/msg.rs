@@ -14,7 +14,10 @@ use crate::image::{Bitmap, Check, Format, Passphrase, Snapshot};
 use crate::machines::Machines;
 use crate::ops::journal::Entry;
 use crate::ops::trash::Entry as TrashEntry;
-use crate::ops::{Candidate, Error, Leftover, Outcome, Plan, Progress, ProgressView, Request};
+use crate::ops::{
+    Candidate, Error, ImageSpace, Leftover, Outcome, Plan, Progress, ProgressView, Request,
+    Retention, Saving, SpaceReport,
+};
 
 use super::config::NoticeBy;
 use super::filter::Hits;
@@ -22,6 +25,7 @@ use super::jobs::Work;
 use super::key::Key;
 use super::map::MapSeen;
 use super::query::{Completions, Measured, QueryId};
+use super::space::Figures;
 
 /// What the mouse did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +101,12 @@ pub enum Msg {
     Mapped(PathBuf, Result<Arc<MapSeen>, String>),
     /// Leaves that could be pruned.
     Candidates(QueryId, Vec<Candidate>),
+    /// Of leaves that could be pruned, why a rule keeps them, if it does.
+    Kept(QueryId, Vec<Option<String>>),
+    /// What some of the images hold, and what would free space there.
+    SpaceSoFar(QueryId, Vec<ImageSpace>, Vec<Saving>),
+    /// Where the space went.
+    Space(QueryId, Box<SpaceReport>),
     /// What is in the trash.
     Trash(QueryId, Vec<TrashEntry>),
     /// Which machines there are.
@@ -211,6 +221,8 @@ pub enum Effect {
         home: Option<PathBuf>,
         /// The time that ages are counted from.
         now: SystemTime,
+        /// What is known of the space that images take.
+        space: Arc<Figures>,
     },
     /// Run what the person agreed to.
     Run {
@@ -237,6 +249,30 @@ pub enum Effect {
     Notify(Notice),
     /// List leaves that could be pruned.
     Candidates(QueryId, Arc<Forest>),
+    /// Find out which of these a rule keeps.
+    Keep {
+        /// The question's number.
+        query_id: QueryId,
+        /// What is known to exist.
+        forest: Arc<Forest>,
+        /// Leaves that could be pruned.
+        candidates: Vec<Candidate>,
+        /// The rule.
+        rule: Retention,
+    },
+    /// Find out where the space went.
+    Space {
+        /// The question's number.
+        query_id: QueryId,
+        /// What is known to exist.
+        forest: Arc<Forest>,
+        /// Whether the images' data is read as well.
+        reads: bool,
+        /// Of leaves that nobody uses, those may go that were not changed for so many days.
+        prune_days: u64,
+    },
+    /// Nobody waits for that any more.
+    StopSpace,
     /// List the trash.
     Trash(QueryId),
     /// Find out which machines there are, around these images.

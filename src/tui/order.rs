@@ -1,5 +1,7 @@
 //! Which images have rows, and in which order.
 
+use super::space::Figure;
+
 /// The order of roots, and of the children of one image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub enum Sort {
@@ -14,6 +16,12 @@ pub enum Sort {
     Newest,
     /// Whatever has problems first.
     Problems,
+    /// Most data of its own first.
+    Own,
+    /// Most data that no image shows any more first.
+    Hidden,
+    /// What would free most first.
+    Frees,
 }
 
 impl Sort {
@@ -26,17 +34,34 @@ impl Sort {
             Self::Oldest => 'o',
             Self::Newest => 'w',
             Self::Problems => 'p',
+            Self::Own => 'd',
+            Self::Hidden => 'h',
+            Self::Frees => 'f',
         }
     }
 
     /// All orders.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 8] = [
         Self::Name,
         Self::Size,
         Self::Oldest,
         Self::Newest,
         Self::Problems,
+        Self::Own,
+        Self::Hidden,
+        Self::Frees,
     ];
+
+    /// What has to be measured for it.
+    #[must_use]
+    pub fn figure(self) -> Option<Figure> {
+        match self {
+            Self::Own => Some(Figure::Own),
+            Self::Hidden => Some(Figure::Hidden),
+            Self::Frees => Some(Figure::Frees),
+            Self::Name | Self::Size | Self::Oldest | Self::Newest | Self::Problems => None,
+        }
+    }
 
     /// Its name for people.
     #[must_use]
@@ -47,6 +72,9 @@ impl Sort {
             Self::Oldest => "oldest",
             Self::Newest => "newest",
             Self::Problems => "problems",
+            Self::Own => "own",
+            Self::Hidden => "hidden",
+            Self::Frees => "frees",
         }
     }
 }

@@ -53,8 +53,8 @@ pub struct Tree {
     pub filter: Input,
     /// What the filter line asks for, where a worker has found that out.
     pub hits: Option<Arc<Hits>>,
-    /// The filter line a worker was asked about last, and the forest's epoch and generation then.
-    pub(super) hits_of: Option<(String, u64, u64)>,
+    /// What a worker was asked about last.
+    pub(super) hits_of: Option<HitsOf>,
     /// The number of that question.
     pub(super) hits_query_id: QueryId,
     /// Whether it is answered.
@@ -68,6 +68,17 @@ pub struct Tree {
     /// Counts changes of whatever the rows are made from, apart from the forest.
     pub version: u64,
     pub(super) built: Option<Built>,
+}
+
+/// What a filter's hits are found by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct HitsOf {
+    /// The filter line.
+    pub(super) line: String,
+    /// The forest's epoch and generation.
+    pub(super) forest: (u64, u64),
+    /// What was measured of the space, by its version.
+    pub(super) space: u64,
 }
 
 /// The image and the snapshot in it that the cursor was on.

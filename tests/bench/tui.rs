@@ -11,8 +11,8 @@ use qanopy::forest::{Backing, BackingState, Content, Forest, ScannedFile};
 use qanopy::host::{FileId, FileKind, Stat};
 use qanopy::image::Format;
 use qanopy::tui::testing::{
-    Filter, Key, Msg, RowOptions, Rows, ScanEnd, Settings, Sort, Ui, View, draw as draw_screen,
-    start, update,
+    Figures, Filter, Key, Msg, RowOptions, Rows, ScanEnd, Settings, Sort, Ui, View,
+    draw as draw_screen, start, update,
 };
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -107,6 +107,7 @@ fn lay_out(forest: &Forest) -> Rows {
             narrowed: false,
             indent_room: 32,
             snapshots: true,
+            space: &Figures::default(),
         },
     )
 }

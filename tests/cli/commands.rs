@@ -1554,7 +1554,7 @@ fn prune_keeps_by_rule_and_says_what_and_why() {
     assert_eq!(told["kept"].as_array().unwrap().len(), 1, "{told}");
     let kept = told["kept"][0]["path"].as_str().unwrap().to_owned();
     let said = place.q("prune --keep-last 1 --per tree").with(0).out;
-    assert!(said.contains("(one of the last 1)"), "{said}");
+    assert!(said.contains("(the youngest in its tree)"), "{said}");
     let said = place
         .q("prune --keep-daily 9 --per base --keep-last 5")
         .with(0)

@@ -134,6 +134,18 @@ fn a_leaf_of_a_machine_is_not_pruned() {
 }
 
 #[test]
+fn leaves_are_kept_by_rule_beside_each_machine() {
+    let place = Place::new();
+    place.q("branch images/base images/older").with(0);
+    let rule = "prune images --keep-last 1 --per machine";
+    let found = place.q(&format!("{rule} --json")).with(0).result();
+    assert_eq!(found["candidates"].as_array().unwrap().len(), 1, "{found}");
+    assert_eq!(found["kept"][0]["why"], "the youngest beside its machine");
+    let said = place.q(rule).with(0).out;
+    assert!(said.contains("(the youngest beside its machine)"), "{said}");
+}
+
+#[test]
 fn what_could_not_be_asked_is_told_beside_the_tree_and_in_it() {
     let place = Place::new();
     let broken = place.path().join("home/.config/libvirt/qemu/broken.xml");

@@ -152,6 +152,7 @@ const LINES: &[&str] = &[
     "discard leaf.qcow2 -y",
     "space .",
     "space --older-than 0 --sort hidden --at-least 1K demo",
+    "space --read --sort equal demo",
     "garbage demo --older-than 0 --bases",
     "garbage demo --older-than 0 --whole-trees",
     "garbage demo --older-than 0 --discard -n",

@@ -15,6 +15,7 @@ use std::time::Duration;
 use planning::{context, execute, execute_request, words};
 use qanopy::host::{Host, RealHost};
 use qanopy::image::{Amendment, Format, Preallocation};
+use qanopy::machines::Machines;
 use qanopy::ops::{
     self, AmendImage, ChangeSnapshot, Commit, Confirm, Consent, Danger, Denied, EmptyTrash, Error,
     Flatten, MoveImages, NeedKind, NoteKind, Outcome, Per, Progress, Rebase, RefusalKind,
@@ -457,6 +458,57 @@ fn leaves_are_kept_by_rule_for_each_base_or_each_tree() {
         let names: Vec<_> = go.iter().map(|one| one.path.file_name().unwrap()).collect();
         assert_eq!(names, [goes]);
     }
+}
+
+#[test]
+fn leaves_beside_the_disk_of_one_machine_are_kept_together() {
+    let Some(qemu) = qemu() else { return };
+    let dir = small_forest(&qemu);
+    let tools = qemu.within(dir.path());
+    let on = |base: &str, name: &str| {
+        tools.img(&[
+            "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, name,
+        ]);
+    };
+    // A disk of a machine on `a`, and a further layer there with a leaf on it.
+    on("a", "web");
+    on("a", "further");
+    on("further", "x");
+    let now = std::time::SystemTime::now();
+    for (name, days) in [("x", 6), ("a1", 5), ("b", 4), ("a2", 3)] {
+        let file = fs::File::open(dir.path().join(name)).unwrap();
+        file.set_modified(now - Duration::from_secs(days * 86_400))
+            .unwrap();
+    }
+    let mut context = real(dir.path());
+    let machine = planning::machine_of(dir.path().join("web"));
+    context.know_machines(Arc::new(Machines::of(vec![machine], Vec::new())));
+    let go = |per: Per| {
+        let rule = Retention {
+            last: 1,
+            per,
+            ..Retention::default()
+        };
+        let (go, stay) = rule.part(&context, ops::candidates(&context, Duration::ZERO));
+        let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+        let go: Vec<String> = go.iter().map(|one| name(&one.path)).collect();
+        let why: Vec<String> = stay.into_iter().map(|(_, why)| why).collect();
+        (go, why)
+    };
+    assert_eq!(go(Per::Base).0, ["a1"]);
+    // All are built on what the machine's disk is built on: `b` on the root alone.
+    let (gone, why) = go(Per::Machine);
+    assert_eq!(gone, ["x", "a1", "b"]);
+    assert_eq!(why, ["the youngest beside its machine"]);
+    // Where no machine is known they are told apart by what they are built on; nobody uses `web` then.
+    let context = real(dir.path());
+    let rule = Retention {
+        last: 1,
+        per: Per::Machine,
+        ..Retention::default()
+    };
+    let (go, _) = rule.part(&context, ops::candidates(&context, Duration::ZERO));
+    assert_eq!(go.len(), 2);
 }
 
 /// After a crash: each image once, at its place or in the trash, with the bytes it had; every image

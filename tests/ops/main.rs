@@ -32,5 +32,7 @@ mod resize;
 mod revert;
 mod snapshot;
 mod space;
+mod space_read;
+mod space_shared;
 mod squash;
 mod ways_out;

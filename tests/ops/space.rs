@@ -4,37 +4,59 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
-use qanopy::host::RealHost;
+use qanopy::host::{Host, RealHost};
 use qanopy::machines::Machines;
-use qanopy::ops::{self, Context, LayerSpace, Saving, SavingKind, SpaceReport};
+use qanopy::ops::{
+    self, Context, LayerSpace, Saving, SavingKind, SpaceCache, SpaceQuery, SpaceReport,
+};
 use serde_json::Value;
 
 use crate::support::chains::{Kind, Shape, Tree, trees};
-use crate::support::{self, Qemu, own_code, planning, qemu};
+use crate::support::{self, Calls, FaultyHost, Qemu, own_code, planning, qemu};
 
 /// Older than the leaves that tests make.
 const ANY_AGE: Duration = Duration::ZERO;
 
-fn report(context: &Context) -> SpaceReport {
-    ops::space(context, ANY_AGE, &|| true).unwrap()
+/// The question whose answer is only waited for.
+pub(crate) fn query(known: &SpaceCache) -> SpaceQuery<'_> {
+    SpaceQuery {
+        older_than: ANY_AGE,
+        reads: false,
+        known,
+        go_on: &|| true,
+        hears: &|_, _| {},
+    }
 }
 
-fn here(dir: &Path) -> SpaceReport {
+pub(crate) fn report(context: &Context) -> SpaceReport {
+    ops::space(context, &query(&SpaceCache::default())).unwrap()
+}
+
+pub(crate) fn here(dir: &Path) -> SpaceReport {
     report(&own_code::context(&own_code::real_host(), dir))
 }
 
-fn of<'r>(report: &'r SpaceReport, path: &Path) -> &'r LayerSpace {
+pub(crate) fn of<'r>(report: &'r SpaceReport, path: &Path) -> &'r LayerSpace {
     let mut images = report.images.iter();
     &images.find(|image| image.path == path).unwrap().space
 }
 
-/// The map that QEMU tells of an image: start, length, layer, data, zeros.
-fn map(path: &Path, format: &str) -> Vec<(u64, u64, u64, bool, bool)> {
+/// A run of the map that QEMU tells of an image.
+struct Run {
+    start: u64,
+    len: u64,
+    depth: u64,
+    present: bool,
+    data: bool,
+    zero: bool,
+}
+
+fn map(path: &Path, format: &str) -> Vec<Run> {
     let mut command = std::process::Command::new("qemu-img");
     command
         .args(["map", "--output=json", "-f", format])
@@ -48,31 +70,46 @@ fn map(path: &Path, format: &str) -> Vec<(u64, u64, u64, bool, bool)> {
         .map(|run| {
             let number = |key: &str| run[key].as_u64().unwrap();
             let is = |key: &str| run[key].as_bool().unwrap();
-            (
-                number("start"),
-                number("length"),
-                number("depth"),
-                is("data"),
-                is("zero"),
-            )
+            Run {
+                start: number("start"),
+                len: number("length"),
+                depth: number("depth"),
+                present: is("present"),
+                data: is("data"),
+                zero: is("zero"),
+            }
         })
         .collect()
 }
 
-/// Per layer: whether each sector holds data, and whether a leaf shows it.
-fn sectors(tree: &Tree, dir: &Path) -> Vec<Vec<(bool, bool)>> {
-    let mut layers: Vec<Vec<(bool, bool)>> = vec![Vec::new(); tree.layers.len()];
+/// What the maps of QEMU tell of a layer.
+#[derive(Debug, Default, Clone)]
+struct Mapped {
+    /// Per sector: whether it holds data, and whether a leaf shows it.
+    sectors: Vec<(bool, bool)>,
+    /// Bytes that it says are zero.
+    zeros: u64,
+}
+
+fn mapped(tree: &Tree, dir: &Path) -> Vec<Mapped> {
+    let mut layers: Vec<Mapped> = vec![Mapped::default(); tree.layers.len()];
     for (index, layer) in tree.layers.iter().enumerate() {
         let mut chain = vec![index];
         while let Some(parent) = tree.layers[*chain.last().unwrap()].parent {
             chain.push(parent);
         }
         let is_leaf = tree.children(index).is_empty();
-        for (start, len, depth, data, zero) in map(&dir.join(tree.name(index)), layer.format()) {
-            if !data || zero {
+        for run in map(&dir.join(tree.name(index)), layer.format()) {
+            if run.depth == 0 && run.present && run.zero {
+                layers[index].zeros += run.len;
+            }
+            let Run {
+                start, len, depth, ..
+            } = run;
+            if !run.data || run.zero {
                 continue;
             }
-            let owner = &mut layers[chain[usize::try_from(depth).unwrap()]];
+            let owner = &mut layers[chain[usize::try_from(depth).unwrap()]].sectors;
             for sector in start / 512..(start + len).div_ceil(512) {
                 let sector = usize::try_from(sector).unwrap();
                 if owner.len() <= sector {
@@ -98,7 +135,8 @@ proptest! {
         tree.build(home.path());
         let report = here(home.path());
         let has_snapshots = tree.layers.iter().any(|layer| layer.snapshots() > 0);
-        for (index, sectors) in sectors(&tree, home.path()).iter().enumerate() {
+        let mut sum = LayerSpace::default();
+        for (index, Mapped { sectors, zeros }) in mapped(&tree, home.path()).iter().enumerate() {
             let path = home.path().join(tree.name(index));
             let space = of(&report, &path);
             prop_assert_eq!(&space.unread, &None);
@@ -108,6 +146,9 @@ proptest! {
             // QEMU tells of a raw file's last sector as a whole.
             let odd = if matches!(tree.layers[index].kind, Kind::Raw) { 511 } else { 0 };
             prop_assert!(data.abs_diff(space.data) <= odd, "{}: {data} {}", index, space.data);
+            prop_assert!(zeros.abs_diff(space.zeros) <= odd, "{}: {zeros} {}", index, space.zeros);
+            prop_assert_eq!(space.parts().iter().map(|(_, bytes)| bytes).sum::<u64>(), space.disk);
+            sum = sum.plus(space);
             // Of what snapshots show no map of QEMU tells.
             if has_snapshots {
                 prop_assert!(space.hidden <= hidden, "{}: {hidden} {}", index, space.hidden);
@@ -115,6 +156,13 @@ proptest! {
                 prop_assert!(hidden.abs_diff(space.hidden) <= odd, "{}: {hidden} {}", index, space.hidden);
             }
         }
+        // Data files are images of their own here.
+        let layers: Vec<PathBuf> = (0..tree.layers.len()).map(|at| home.path().join(tree.name(at))).collect();
+        let of_layers = report.images.iter().filter(|image| layers.contains(&image.path));
+        let all = of_layers.fold(LayerSpace::default(), |all, image| all.plus(&image.space));
+        prop_assert_eq!(&all, &sum);
+        let trees = report.trees();
+        prop_assert_eq!(trees.iter().map(|(_, space)| space.disk).sum::<u64>(), report.total().disk);
     }
 }
 
@@ -266,13 +314,22 @@ fn what_is_said_to_come_free_comes_free() {
     }
 }
 
+fn at_age(context: &Context, older_than: Duration) -> SpaceReport {
+    let known = SpaceCache::default();
+    let query = SpaceQuery {
+        older_than,
+        ..query(&known)
+    };
+    ops::space(context, &query).unwrap()
+}
+
 #[test]
 fn a_young_leaf_and_one_of_a_machine_are_not_proposed() {
     let Some(qemu) = qemu() else { return };
     let dir = chain(&qemu);
     let context = own_code::context(&own_code::real_host(), dir.path());
     let discards = |age: Duration| {
-        let found = ops::space(&context, age, &|| true).unwrap();
+        let found = at_age(&context, age);
         let kinds = found
             .savings
             .iter()
@@ -290,7 +347,7 @@ fn a_young_leaf_and_one_of_a_machine_are_not_proposed() {
         .unwrap();
     file.set_modified(old).unwrap();
     let context = own_code::context(&own_code::real_host(), dir.path());
-    let found = ops::space(&context, Duration::from_secs(3600), &|| true).unwrap();
+    let found = at_age(&context, Duration::from_secs(3600));
     assert!(
         found
             .savings
@@ -305,6 +362,64 @@ fn it_ends_soon_when_nobody_waits_any_more() {
     let dir = chain(&qemu);
     let context = own_code::context(&own_code::real_host(), dir.path());
     let asked = AtomicUsize::new(0);
-    let go_on = || asked.fetch_add(1, Ordering::SeqCst) < 1;
-    assert!(ops::space(&context, ANY_AGE, &go_on).is_none());
+    let known = SpaceCache::default();
+    let query = SpaceQuery {
+        go_on: &|| asked.fetch_add(1, Ordering::SeqCst) < 1,
+        ..query(&known)
+    };
+    assert!(ops::space(&context, &query).is_none());
+}
+
+#[test]
+fn what_is_measured_is_told_piece_by_piece_and_is_what_the_report_says_in_the_end() {
+    let Some(qemu) = qemu() else { return };
+    let dir = chain(&qemu);
+    let context = planning::context(Arc::new(RealHost), dir.path());
+    let (known, heard) = (SpaceCache::default(), Mutex::new((Vec::new(), Vec::new())));
+    let query = SpaceQuery {
+        hears: &|images, savings| {
+            let mut heard = heard.lock().unwrap();
+            heard.0.extend_from_slice(images);
+            heard.1.extend_from_slice(savings);
+        },
+        ..query(&known)
+    };
+    let report = ops::space(&context, &query).unwrap();
+    let (mut images, mut savings) = heard.into_inner().unwrap();
+    images.reverse();
+    assert_eq!(images, report.images);
+    savings.sort_by(Saving::order);
+    let told = |all: &[Saving]| all.iter().map(|one| one.why.clone()).collect::<Vec<_>>();
+    assert_eq!(told(&savings), told(&report.savings));
+    assert!(!savings.is_empty());
+}
+
+#[test]
+fn of_a_file_that_is_what_it_was_no_table_is_read_again() {
+    let Some(qemu) = qemu() else { return };
+    let dir = chain(&qemu);
+    let (dir, tools) = (dir.path(), qemu.within(dir.path()));
+    let old = SystemTime::now() - Duration::from_secs(60);
+    for name in ["base", "layer", "leaf"] {
+        let file = fs::File::options().write(true).open(dir.join(name));
+        file.unwrap().set_modified(old).unwrap();
+    }
+    let known = SpaceCache::default();
+    let calls = Arc::new(FaultyHost::counting(Arc::new(RealHost)));
+    let host: Arc<dyn Host> = Arc::<FaultyHost>::clone(&calls);
+    let measure = || {
+        let context = own_code::context(&host, dir);
+        let before = calls.count(Calls::Reading);
+        let report = ops::space(&context, &query(&known)).unwrap();
+        (report, calls.count(Calls::Reading) - before)
+    };
+    let (first, cold) = measure();
+    let (again, warm) = measure();
+    assert_eq!(again.images, first.images);
+    assert!(warm < cold / 4, "{warm} {cold}");
+    // Written since, by its time.
+    tools.io("leaf", &["write -P 9 3M 1M"]);
+    let (now, _) = measure();
+    assert_eq!(of(&now, &dir.join("leaf")).data, 3 << 20);
+    assert_eq!(of(&now, &dir.join("base")).hidden, 4 << 20);
 }

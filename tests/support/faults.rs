@@ -21,6 +21,7 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io;
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -518,6 +519,13 @@ impl HostFile for FaultyFile {
             self.words("segment_at", offset, 0)
         })?;
         self.inner.segment_at(offset)
+    }
+    fn shared_bytes(&self, range: Range<u64>) -> io::Result<Option<u64>> {
+        let len = range.end.saturating_sub(range.start);
+        self.state.pass(Call::Read, &self.path, || {
+            self.words("shared_bytes", range.start, len)
+        })?;
+        self.inner.shared_bytes(range)
     }
     fn stat(&self) -> io::Result<Stat> {
         self.inner.stat()

@@ -17,6 +17,7 @@
 //! | `chains` | random trees of images |
 //! | `encrypted` | images encrypted with LUKS |
 //! | `devices` | loop devices, and nodes as LVM has them |
+//! | `filesystems` | filesystems of a kind, mounted |
 //! | `checker` | a check of qcow2 files that costs no process and shares no code with the library |
 //! | `known` | a context made by a scan, and shorthands to plan and run |
 //! | `ours` | our own reading and our own operations, called as a face calls them |
@@ -37,6 +38,7 @@ pub mod devices;
 pub mod encrypted;
 pub mod faults;
 pub mod fields;
+pub mod filesystems;
 pub mod folder_crash_suite;
 pub mod forests;
 pub mod holding;

@@ -42,6 +42,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -591,6 +592,9 @@ impl HostFile for RecordingFile {
     }
     fn segment_at(&self, offset: u64) -> io::Result<Segment> {
         self.inner.segment_at(offset)
+    }
+    fn shared_bytes(&self, range: Range<u64>) -> io::Result<Option<u64>> {
+        self.inner.shared_bytes(range)
     }
     fn stat(&self) -> io::Result<Stat> {
         self.inner.stat()

@@ -9,8 +9,9 @@ use qanopy::forest::{Backing, BackingState, Content, Forest, ScannedFile};
 use qanopy::host::{FileId, FileKind, Holder, RealHost, Stat};
 use qanopy::image::{Compression, Encryption, Format, ImageInfo, Keys, Snapshot};
 use qanopy::ops::{
-    self, Commit, Confirm, Context, Danger, Effect as Change, EffectKind, LookedIn, Note, NoteKind,
-    Plan, Refusal, RefusalKind, Request, Siblings, SpaceNeed, Undo, WayOut,
+    self, Commit, Confirm, Context, Danger, Direction, Effect as Change, EffectKind, ImageSpace,
+    LayerSpace, LookedIn, Note, NoteKind, Plan, Refusal, RefusalKind, Request, Saving, SavingKind,
+    Siblings, SpaceNeed, SpaceReport, Squash, Undo, WayOut,
 };
 use qanopy::qcow2::HostOffset;
 use qanopy::tui::testing::{
@@ -184,6 +185,73 @@ pub fn forest() -> Vec<Image> {
         )
         .on("golden-win.qcow2"),
     ]
+}
+
+/// What the images of that forest hold: of each a part of every kind, and some of what would free space.
+pub fn space_report(forest: &Forest) -> SpaceReport {
+    let root = |id| *forest.chain(id).last().unwrap();
+    let mut nodes: Vec<_> = forest.nodes().filter(|node| node.stat.is_some()).collect();
+    nodes.sort_by_key(|node| {
+        (
+            root(node.id),
+            forest.chain(node.id).len(),
+            node.path.clone(),
+        )
+    });
+    let images = nodes.iter().map(|node| {
+        let disk = node.size_on_disk().unwrap();
+        let is_base = !forest.is_leaf(node);
+        let space = LayerSpace {
+            disk,
+            data: disk / 8 * 6,
+            zeros: disk / 8,
+            hidden: if is_base { disk / 4 } else { 0 },
+            leaked: disk / 64,
+            past_end: disk / 64,
+            past_end_on_disk: disk / 64,
+            shared: Some(if is_base { 0 } else { disk / 8 }),
+            ..LayerSpace::default()
+        };
+        ImageSpace {
+            node: node.id,
+            path: node.path.clone(),
+            root: root(node.id),
+            space,
+        }
+    });
+    let images: Vec<ImageSpace> = images.collect();
+    let vm = |name: &str| PathBuf::from("/vm").join(name);
+    let squash = Squash {
+        layer: vm("Overlay-1.qcow2"),
+        direction: Some(Direction::Up),
+    };
+    let saving = |kind, name: &str, frees, why: &str, request| Saving {
+        kind,
+        images: vec![vm(name)],
+        frees,
+        why: why.to_owned(),
+        request,
+    };
+    SpaceReport {
+        savings: vec![
+            saving(
+                SavingKind::Discard,
+                "Overlay-2B.qcow2",
+                960 * MIB,
+                "nothing is built on it, no process uses it, unchanged for 155 days",
+                Request::discard(vec![vm("Overlay-2B.qcow2")]),
+            ),
+            saving(
+                SavingKind::Squash,
+                "Overlay-1.qcow2",
+                300 * MIB,
+                "300 MiB of its 900 MiB of data are hidden by Overlay-1B.qcow2",
+                squash.into(),
+            ),
+        ],
+        trash: 12 * MIB,
+        images,
+    }
 }
 
 /// An interface on a forest in memory.

@@ -129,6 +129,29 @@ fn going_back_tells_no_list_again_that_stayed_as_it_was() {
 }
 
 #[test]
+fn where_the_space_went_is_told_and_planned_by_number() {
+    let dir = demo();
+    let folder = dir.path().join("vm/rootbase");
+    let mut talk = Dialogue::begin(Terminal::open(&folder, &["--plain"], (80, 24)));
+    let told = talk.answer("space");
+    in_order(
+        &told,
+        &[
+            "images, ",
+            " on disk: ",
+            "own ",
+            "RootBase.qcow2",
+            "to go back: ",
+        ],
+    );
+    let read = talk.answer("read");
+    assert!(read.contains("on disk"), "{read}");
+    let back = talk.answer("");
+    assert!(!back.contains("on disk:"), "{back}");
+    talk.leave();
+}
+
+#[test]
 fn the_tour_is_taken_line_by_line() {
     let dir = tempfile::tempdir().unwrap();
     let vm = dir.path().join("vm");

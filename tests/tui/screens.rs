@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::app_harness::{
     AppHarness, DAY, commit_for_good, conversion, discard_of_three, forest, new_branch,
-    possible_commit, refused_commit,
+    possible_commit, refused_commit, space_report,
 };
 
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
@@ -354,6 +354,39 @@ fn the_prune_checklist() {
         ];
         harness.send(Msg::Candidates(query_id.unwrap(), candidates));
     });
+}
+
+/// What the images of the forest hold, as it was measured: answers the question for it.
+fn measured(harness: &mut AppHarness) {
+    let query_id = harness.asked.iter().rev().find_map(|effect| match effect {
+        Effect::Space { query_id, .. } => Some(*query_id),
+        _ => None,
+    });
+    let report = space_report(&harness.ui.app.forest);
+    harness.send(Msg::Space(query_id.unwrap(), Box::new(report)));
+}
+
+#[test]
+fn where_the_space_went() {
+    each("space", |harness| {
+        harness.press("8");
+        measured(harness);
+        harness.press("<down>");
+    });
+    each("space-images", |harness| {
+        harness.press("8<tab>");
+        measured(harness);
+        harness.press("<down>");
+    });
+    let mut harness = AppHarness::with(forest(), (80, 24), |settings| {
+        settings.ascii = true;
+        settings.theme = Theme::plain();
+    });
+    harness.press("8<tab>");
+    measured(&mut harness);
+    snapshot("space-ascii", &harness);
+    // Its own frames are drawn in ASCII as well.
+    assert!(harness.screen().is_ascii());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::app_harness::{AppHarness, discard_of_three, forest, new_branch, refused_commit};
 
 /// The keys that lead to each mode, and the plan that is answered there.
-const MODES: [&str; 32] = [
+const MODES: [&str; 34] = [
     "",
     "0D",
     "<c-o>",
@@ -15,6 +15,8 @@ const MODES: [&str; 32] = [
     "m",
     "6",
     "7",
+    "8",
+    "8<tab><down>",
     "?",
     "x",
     "y",

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
 use super::lock::{Lock, LockProbe, LockSet, LocksSeen};
@@ -101,6 +102,11 @@ pub trait HostFile: Send + Sync + fmt::Debug {
     /// What lies at `offset` (SEEK_DATA / SEEK_HOLE). Filesystems without holes answer `Data(len)`.
     /// At or past the end: `Hole(u64::MAX)`.
     fn segment_at(&self, offset: u64) -> io::Result<Segment>;
+    /// How many bytes of a range lie in blocks that other files have as well (reflinks): giving the file up gives
+    /// these back to nobody. `None` where the filesystem cannot tell.
+    fn shared_bytes(&self, _range: Range<u64>) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
     /// `fstat`.
     fn stat(&self) -> io::Result<Stat>;
     /// Takes QEMU's image locks on this file, or says who stands in the way. They are released

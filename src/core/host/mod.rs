@@ -13,6 +13,7 @@
 //! | `real`, `real_file` | the two traits on Linux |
 //! | `ofd` | open-file-description locks, byte by byte |
 //! | `reflink` | FICLONERANGE, which needs `unsafe` |
+//! | `fiemap` | FS_IOC_FIEMAP, which needs `unsafe` |
 //! | `holders` | which process has a file open |
 //! | `own` | which files this process has locked, and for what |
 //! | `attributes` | owner, mode and extended attributes of a file |
@@ -23,6 +24,7 @@
 
 mod attributes;
 mod device;
+mod fiemap;
 mod file;
 mod holder;
 mod holders;

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::thread;
@@ -14,6 +15,7 @@ use rustix::fs::{
 };
 use rustix::io::{Errno, pread, pwrite};
 
+use super::fiemap;
 use super::file::{Cloned, HostFile, Segment};
 use super::holders::holders_in_the_way;
 use super::lock::{Conflict, Lock, LockGuard, LockProbe, LockSet, LocksSeen};
@@ -299,6 +301,10 @@ impl HostFile for RealFile {
             Err(Errno::INVAL | Errno::NOTSUP | Errno::NOSYS) => no_holes(),
             Err(errno) => Err(errno.into()),
         }
+    }
+
+    fn shared_bytes(&self, range: Range<u64>) -> io::Result<Option<u64>> {
+        Ok(fiemap::shared_bytes(self.descriptor(), range)?)
     }
 
     fn stat(&self) -> io::Result<Stat> {

@@ -30,13 +30,14 @@ pub use crate::qcow2::{CompressionType, LuksHeader, Snapshot, Version};
 pub use change::amend::{Amend, Amendment};
 pub use change::bitmaps::{BitmapChange, NewBitmap};
 pub use change::compare::{Comparison, DifferingRange, compare};
+pub use change::compressible::{Compressible, compressible};
 pub use change::convert::{
     CompressionLevel, ConvertFrom, ConvertTo, Forecast, Lost, SparseSize, convert, convert_into,
 };
 pub use change::measure::{Measure, MeasureAs, bytes_of_bitmaps, measure};
 pub use change::preserve::{
-    BackingChange, BackingSwitch, CompareBy, Loss, Stores, Views, backing_loss, dedupe,
-    dedupe_growth, new_overlay, preserve_views, snapshot_views, view_loss,
+    BackingChange, BackingSwitch, CompareBy, EqualBelow, Loss, Stores, Views, backing_loss, dedupe,
+    dedupe_growth, equal_below, new_overlay, preserve_views, snapshot_views, view_loss,
 };
 pub use change::repair::{LostTable, Repair, RepairExtent, Suspect, UndoFile};
 pub use change::shrink::{Shrink, may_resize, resize_raw, set_virtual_size};
@@ -72,7 +73,7 @@ pub use write::allocation_estimate::{AllocationEstimate, Growth, end_offset, use
 pub use write::carried_bitmaps::CarriedBitmaps;
 pub use write::create::{NewLen, create, new_len};
 pub use write::disk_writer::{RawWriter, Target};
-pub use write::freed::freed_if_emptied;
+pub use write::freed::{freed_if_emptied, on_disk};
 pub use write::header_file::{
     may_relink, may_rename_backing, record_backing, relink, rename_backing, unlink,
 };

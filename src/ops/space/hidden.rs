@@ -4,12 +4,14 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::forest::{Forest, Node, NodeId, Reads};
-use crate::host::Host;
 use crate::machines::Part;
 use crate::system::on_all_processors;
 
+use super::super::Context;
 use super::image_space::ImageSpace;
-use super::layer::measure;
+use super::layer::{measure, read_data};
+use super::measured::Measured;
+use super::query::SpaceQuery;
 use super::ranges::Ranges;
 
 /// Images whose maps are in memory at a time.
@@ -21,53 +23,75 @@ struct Member {
     root: NodeId,
 }
 
-/// Measures all images, each behind what it is built on; none once `go_on` says no.
+/// Measures all images, and gives them, each behind what it is built on; none once the query says to stop. `hears` is
+/// told of some of them at a time, from behind.
 pub(super) fn measure_all(
-    host: &dyn Host,
-    forest: &Forest,
-    go_on: &(dyn Fn() -> bool + Sync),
+    context: &Context,
+    query: &SpaceQuery<'_>,
+    is_here: &(dyn Fn(&Node) -> bool + Sync),
+    hears: &mut dyn FnMut(&[ImageSpace]),
 ) -> Option<Vec<ImageSpace>> {
+    let forest = context.forest.as_ref();
     let members = in_order(forest);
     let mut found = Vec::with_capacity(members.len());
-    // Of each image that others are built on: what all of these hide of it, as far as they were measured.
-    let mut hidden: HashMap<NodeId, Ranges> = HashMap::new();
+    let mut hidden = Hidden::default();
     // From behind: what is built on an image comes before it.
     for members in members.rchunks(AT_ONCE) {
         let measured = on_all_processors(members, |member| {
-            let node = forest.get(member.node).filter(|_| go_on());
-            node.map(|node| measure(host, forest, node))
+            let node = forest.get(member.node).filter(|_| (query.go_on)())?;
+            let measured = measure(context, node, query);
+            let is_read = query.reads && measured.space.unread.is_none() && is_here(node);
+            let read = is_read.then(|| read_data(context, node, query));
+            // What was stopped tells nothing of the image.
+            (query.go_on)().then_some((measured, read))
         })?;
-        for (member, measured) in members.iter().zip(measured).rev() {
+        let first = found.len();
+        for (member, (measured, read)) in members.iter().zip(measured).rev() {
             let Some(node) = forest.get(member.node) else {
                 continue;
             };
-            let by_readers = hidden.remove(&node.id).unwrap_or_default();
-            let above = match is_seen_itself(forest, node) {
-                true => Ranges::default(),
-                false => by_readers,
-            };
-            if let Some(parent) = node.parent {
-                let hides = measured.opaque.union(&above);
-                let hides = hides.intersection(&measured.opaque_to_snapshots);
-                let joined = match hidden.remove(&parent) {
-                    Some(others) => others.intersection(&hides),
-                    None => hides,
-                };
-                hidden.insert(parent, joined);
+            let mut space = measured.space.clone();
+            space.hidden = hidden.of(forest, node, &measured);
+            space.read = read;
+            if is_here(node) {
+                found.push(ImageSpace {
+                    node: node.id,
+                    path: node.path.clone(),
+                    root: member.root,
+                    space,
+                });
             }
-            let unseen = measured.data.intersection(&above);
-            let mut space = measured.space;
-            space.hidden = unseen.difference(&measured.in_snapshots).bytes();
-            found.push(ImageSpace {
-                node: node.id,
-                path: node.path.clone(),
-                root: member.root,
-                space,
-            });
         }
+        hears(found.get(first..).unwrap_or_default());
     }
     found.reverse();
     Some(found)
+}
+
+/// Of each image that others are built on: what all of these hide of it, as far as they were measured.
+#[derive(Debug, Default)]
+struct Hidden(HashMap<NodeId, Ranges>);
+
+impl Hidden {
+    /// Bytes of an image's data that no image shows any more; what it hides itself is noted down.
+    fn of(&mut self, forest: &Forest, node: &Node, measured: &Measured) -> u64 {
+        let by_readers = self.0.remove(&node.id).unwrap_or_default();
+        let above = match is_seen_itself(forest, node) {
+            true => Ranges::default(),
+            false => by_readers,
+        };
+        if let Some(parent) = node.parent {
+            let hides = measured.opaque.union(&above);
+            let hides = hides.intersection(&measured.opaque_to_snapshots);
+            let joined = match self.0.remove(&parent) {
+                Some(others) => others.intersection(&hides),
+                None => hides,
+            };
+            self.0.insert(parent, joined);
+        }
+        let unseen = measured.data.intersection(&above);
+        unseen.difference(&measured.in_snapshots).bytes()
+    }
 }
 
 /// Every image, tree by tree, parents before children.

@@ -1,44 +1,33 @@
-//! What one image holds, from its tables alone.
+//! What one image holds, from its tables alone, or also from what it stores.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::forest::{Forest, Node, Reads};
 use crate::host::{FileKind, Host};
-use crate::image::{self, Chain, Layer, MapState, NoProgress, snapshot_view};
+use crate::image::{
+    self, Chain, Compressible, EqualBelow, Format, ImageFile, Layer, MapState, NoProgress,
+    compressible, equal_below, on_disk, snapshot_view,
+};
 
-use super::image_space::LayerSpace;
+use super::super::Context;
+use super::image_space::{LayerSpace, ReadSpace};
+use super::measured::Measured;
+use super::query::SpaceQuery;
 use super::ranges::Ranges;
 
-/// What an image holds, and where on its disk.
-#[derive(Debug, Default)]
-pub(super) struct Measured {
-    pub(super) space: LayerSpace,
-    /// Where its data is.
-    pub(super) data: Ranges,
-    /// Where what it is built on does not show through it, as it is now.
-    pub(super) opaque: Ranges,
-    /// Where it shows through in none of its internal snapshots; all of it where there are none.
-    pub(super) opaque_to_snapshots: Ranges,
-    /// What its internal snapshots hold.
-    pub(super) in_snapshots: Ranges,
-}
-
-impl Measured {
-    /// What is known of an image whose tables were not read: all that it is built on may show through.
-    fn unread(space: LayerSpace, why: String) -> Self {
-        let space = LayerSpace {
-            unread: Some(why),
-            ..space
-        };
-        Self {
-            space,
-            ..Self::default()
-        }
+/// Measures an image by its tables, unless its file is one that is known. Nothing that it is built on is opened.
+pub(super) fn measure(context: &Context, node: &Node, query: &SpaceQuery<'_>) -> Arc<Measured> {
+    if let Some(known) = query.known.tables(node) {
+        return known;
     }
+    let measured = Arc::new(measure_anew(&*context.host, &context.forest, node));
+    let now = context.host.now();
+    query.known.keep_tables(node, now, &measured);
+    measured
 }
 
-/// Measures an image. Nothing that it is built on is opened.
-pub(super) fn measure(host: &dyn Host, forest: &Forest, node: &Node) -> Measured {
+fn measure_anew(host: &dyn Host, forest: &Forest, node: &Node) -> Measured {
     let space = LayerSpace {
         disk: node.size_on_disk().unwrap_or_default(),
         ..LayerSpace::default()
@@ -46,15 +35,23 @@ pub(super) fn measure(host: &dyn Host, forest: &Forest, node: &Node) -> Measured
     let Some(format) = node.format() else {
         return Measured::unread(space, "it cannot be opened".to_owned());
     };
+    let opened = open_alone(host, forest, node, &format);
+    let read = opened.and_then(|chain| read(&chain, space.clone()));
+    read.unwrap_or_else(|error| Measured::unread(space, error.kind.to_string()))
+}
+
+/// The image without what it is built on.
+fn open_alone(
+    host: &dyn Host,
+    forest: &Forest,
+    node: &Node,
+    format: &Format,
+) -> image::Result<Chain> {
     let edges = forest.also_reads(node.id).iter();
     let data_files: Vec<_> = edges.filter(|edge| edge.how == Reads::DataFile).collect();
-    let is_data_file = |path: &std::path::Path| data_files.iter().any(|edge| *edge.path == *path);
-    let opened = Chain::open_partly(host, &node.path, Some(&format), &is_data_file);
-    let read = opened.and_then(|(chain, _)| {
-        let top = chain.layers().iter().take(1).cloned().collect();
-        read(&Chain::new(top), space.clone())
-    });
-    read.unwrap_or_else(|error| Measured::unread(space, error.kind.to_string()))
+    let is_data_file = |path: &Path| data_files.iter().any(|edge| *edge.path == *path);
+    let layer = Layer::open_within(host, &node.path, format, &is_data_file)?;
+    Ok(Chain::new(vec![Arc::new(layer)]))
 }
 
 fn read(chain: &Chain, space: LayerSpace) -> image::Result<Measured> {
@@ -79,11 +76,39 @@ fn read(chain: &Chain, space: LayerSpace) -> image::Result<Measured> {
     // Past its end it shows nothing of what lies below.
     found.opaque.push(chain.virtual_size()..u64::MAX);
     found.opaque_to_snapshots.push(0..u64::MAX);
-    let Some(Layer::Qcow2(qcow2)) = chain.layers().first().map(Arc::as_ref) else {
-        return Ok(found);
+    let file = match chain.layers().first().map(Arc::as_ref) {
+        Some(Layer::Qcow2(qcow2)) => qcow2.file(),
+        Some(Layer::Raw(raw)) => {
+            found.space.shared = shared(raw.file(), found.space.disk);
+            return Ok(found);
+        }
+        None => return Ok(found),
     };
-    let file = qcow2.file();
-    for snapshot in image::snapshots(file, qcow2.header())? {
+    space.shared = shared(file, space.disk);
+    look_at_snapshots(chain, &mut found)?;
+    let checked = image::require_sound(file, &NoProgress)?;
+    let space = &mut found.space;
+    space.leaked = checked.leaked_bytes;
+    if file.stat("ask the length")?.kind == FileKind::Regular {
+        space.past_end = checked.trailing_bytes();
+        let tail = checked.image_end..checked.file_len;
+        space.past_end_on_disk = on_disk(file, std::iter::once(tail));
+    }
+    Ok(found)
+}
+
+/// What of its bytes on disk others have as well. A compressing filesystem tells of more bytes than it keeps.
+fn shared(file: &ImageFile, disk: u64) -> Option<u64> {
+    let bytes = file.host_file().shared_bytes(0..u64::MAX).ok().flatten();
+    bytes.map(|bytes| bytes.min(disk))
+}
+
+/// What its internal snapshots hold, and hide of what it is built on.
+fn look_at_snapshots(chain: &Chain, found: &mut Measured) -> image::Result<()> {
+    let Some(Layer::Qcow2(qcow2)) = chain.layers().first().map(Arc::as_ref) else {
+        return Ok(());
+    };
+    for snapshot in image::snapshots(qcow2.file(), qcow2.header())? {
         let view = snapshot_view(chain, &snapshot)?;
         let mut opaque = Ranges::default();
         for run in view.map(0, u64::MAX) {
@@ -96,11 +121,51 @@ fn read(chain: &Chain, space: LayerSpace) -> image::Result<Measured> {
         opaque.push(view.virtual_size()..u64::MAX);
         found.opaque_to_snapshots = found.opaque_to_snapshots.intersection(&opaque);
     }
-    let checked = image::require_sound(file, &NoProgress)?;
-    space.leaked = checked.leaked_bytes;
-    let is_file = file.stat("ask the length")?.kind == FileKind::Regular;
-    if is_file {
-        space.past_end = checked.trailing_bytes();
+    Ok(())
+}
+
+/// Reads what an image holds, and what it is built on where it has something itself; what was told of the same files
+/// before is told again. A sentence where that cannot be read.
+pub(super) fn read_data(
+    context: &Context,
+    node: &Node,
+    query: &SpaceQuery<'_>,
+) -> Result<ReadSpace, String> {
+    let forest = context.forest.as_ref();
+    if let Some(known) = query.known.data(forest, node) {
+        return Ok(known);
     }
+    let found = read_anew(context, node, query).map_err(|error| error.to_string())?;
+    let now = context.host.now();
+    query.known.keep_data(forest, node, now, found);
     Ok(found)
+}
+
+fn read_anew(context: &Context, node: &Node, query: &SpaceQuery<'_>) -> image::Result<ReadSpace> {
+    let forest = context.forest.as_ref();
+    // What the scan met; a header that changed meanwhile leads nowhere else.
+    let chain = forest.chain(node.id);
+    let edges = chain.iter().flat_map(|id| forest.also_reads(*id));
+    let data_files: Vec<_> = edges.filter(|edge| edge.how == Reads::DataFile).collect();
+    let may_follow = |path: &Path| {
+        let node = forest.by_path(path);
+        node.is_some_and(|node| node.location.is_met())
+            || data_files.iter().any(|edge| *edge.path == *path)
+    };
+    let format = node.format();
+    let chain = Chain::open(&*context.host, &node.path, format.as_ref(), &may_follow)?;
+    chain.unlock(&context.keys, query)?;
+    let equal = match node.backing {
+        Some(_) => equal_below(&chain, query)?,
+        None => EqualBelow::default(),
+    };
+    // What is encrypted is noise, and is not stored compressed.
+    let compressible = match node.is_encrypted() {
+        true => Compressible::default(),
+        false => compressible(&chain, query)?,
+    };
+    Ok(ReadSpace {
+        equal,
+        compressible,
+    })
 }

@@ -19,6 +19,11 @@ impl Ranges {
         }
     }
 
+    /// How many ranges these are.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// How many bytes these are.
     pub(super) fn bytes(&self) -> u64 {
         self.0.iter().fold(0, |sum, range| {

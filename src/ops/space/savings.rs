@@ -1,11 +1,11 @@
 //! What would free space, the most first: each an operation, whose plan tells more.
 
-use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::cmp::{Ordering, Reverse};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::forest::NodeId;
+use crate::forest::Node;
+use crate::host::{Access, Host};
 use crate::units::{count, size};
 
 use super::super::framework::format::name;
@@ -23,7 +23,7 @@ pub struct Saving {
     pub kind: SavingKind,
     /// To which images; none for the trash.
     pub images: Vec<PathBuf>,
-    /// Bytes that come free, the trash emptied behind it.
+    /// Bytes that come free, the trash emptied behind it. Blocks that files elsewhere share do not count.
     pub frees: u64,
     /// Why that is: half a sentence.
     pub why: String,
@@ -40,6 +40,10 @@ pub enum SavingKind {
     Discard,
     /// Taking a layer out of its chain, whose data is hidden by the one image that is built on it.
     Squash,
+    /// Giving up what an image holds and what it is built on shows as well.
+    Dedupe,
+    /// Cutting off what lies behind the last cluster in use.
+    CutTail,
     /// Freeing clusters that nothing refers to.
     FreeLeaks,
 }
@@ -52,33 +56,65 @@ impl SavingKind {
             Self::EmptyTrash => "empty-trash",
             Self::Discard => "discard",
             Self::Squash => "squash",
+            Self::Dedupe => "dedupe",
+            Self::CutTail => "cut-tail",
             Self::FreeLeaks => "free-leaks",
         }
     }
+
+    /// Whether the filesystem gets the room back. Freed clusters stay in the image's file: what is written to it next
+    /// goes there.
+    #[must_use]
+    pub fn shrinks(self) -> bool {
+        self != Self::FreeLeaks
+    }
 }
 
-pub(super) fn of(
+impl Saving {
+    /// What gives back most comes first; what gives the filesystem nothing comes last.
+    #[must_use]
+    pub fn order(&self, other: &Self) -> Ordering {
+        let key = |one: &Self| (!one.kind.shrinks(), Reverse(one.frees));
+        let by_images = || self.images.cmp(&other.images);
+        key(self).cmp(&key(other)).then_with(by_images)
+    }
+
+    fn is_worth_it(&self) -> bool {
+        self.frees >= LEAST
+    }
+}
+
+/// What can be told before any image is measured.
+pub(super) fn of_forest(
     context: &Context,
-    images: &[ImageSpace],
     trash: &[Entry],
     older_than: Duration,
+    is_here: &dyn Fn(&Node) -> bool,
 ) -> Vec<Saving> {
-    let mut savings = Vec::new();
-    savings.extend(emptying(trash));
-    savings.extend(discarding(context, images, older_than));
-    for image in images {
-        savings.extend(squashing(context, image));
-        savings.extend(freeing_leaks(image));
-    }
-    savings.retain(|saving| saving.frees >= LEAST);
-    savings.sort_by(|a, b| (Reverse(a.frees), &a.images).cmp(&(Reverse(b.frees), &b.images)));
+    let mut savings: Vec<Saving> = emptying(context, trash).into_iter().collect();
+    savings.extend(discarding(context, older_than, is_here));
+    savings.retain(Saving::is_worth_it);
     savings
 }
 
-fn emptying(trash: &[Entry]) -> Option<Saving> {
-    let frees = trash
-        .iter()
-        .fold(0_u64, |sum, entry| sum.saturating_add(entry.bytes()));
+/// What would free space in these images.
+pub(super) fn of_images(context: &Context, images: &[ImageSpace]) -> Vec<Saving> {
+    let mut savings = Vec::new();
+    for image in images {
+        savings.extend(squashing(context, image));
+        savings.extend(deduping(context, image));
+        savings.extend(cutting_tail(image));
+        savings.extend(freeing_leaks(image));
+    }
+    savings.retain(Saving::is_worth_it);
+    savings
+}
+
+fn emptying(context: &Context, trash: &[Entry]) -> Option<Saving> {
+    let host = &*context.host;
+    let frees = trash.iter().fold(0_u64, |sum, entry| {
+        sum.saturating_add(exclusive(host, entry))
+    });
     let entries = trash.iter().map(|entry| entry.name.clone()).collect();
     let number = u64::try_from(trash.len()).unwrap_or(u64::MAX);
     (number > 0).then(|| Saving {
@@ -90,22 +126,32 @@ fn emptying(trash: &[Entry]) -> Option<Saving> {
     })
 }
 
-fn discarding<'a>(
-    context: &'a Context,
-    images: &'a [ImageSpace],
+/// Bytes on disk of an entry's files that no file elsewhere has as well.
+fn exclusive(host: &dyn Host, entry: &Entry) -> u64 {
+    let files = entry.files.iter().map(|file| {
+        let opened = host.open(&file.kept_at, Access::Read);
+        let shared = opened.and_then(|opened| opened.shared_bytes(0..u64::MAX));
+        file.bytes
+            .saturating_sub(shared.ok().flatten().unwrap_or_default())
+    });
+    files.fold(0, u64::saturating_add)
+}
+
+fn discarding(
+    context: &Context,
     older_than: Duration,
-) -> impl Iterator<Item = Saving> + 'a {
-    let here: HashSet<NodeId> = images.iter().map(|image| image.node).collect();
-    let spare = candidates(context, older_than).into_iter();
-    spare
-        .filter(move |one| here.contains(&one.node))
-        .map(|one| Saving {
-            kind: SavingKind::Discard,
-            frees: one.frees,
-            why: one.why,
-            request: Request::discard(vec![one.path.clone()]),
-            images: vec![one.path],
-        })
+    is_here: &dyn Fn(&Node) -> bool,
+) -> Vec<Saving> {
+    let mut spare = candidates(context, older_than);
+    spare.retain(|one| context.forest.get(one.node).is_some_and(is_here));
+    let savings = spare.into_iter().map(|one| Saving {
+        kind: SavingKind::Discard,
+        frees: one.frees,
+        why: one.why,
+        request: Request::discard(vec![one.path.clone()]),
+        images: vec![one.path],
+    });
+    savings.collect()
 }
 
 /// Merged up, what the image above has itself is not copied.
@@ -126,7 +172,7 @@ fn squashing(context: &Context, image: &ImageSpace) -> Option<Saving> {
         kind: SavingKind::Squash,
         images: vec![image.path.clone()],
         // Holes and compression make a file smaller than what it holds.
-        frees: space.hidden.min(space.disk),
+        frees: space.hidden.min(space.exclusive()),
         why: format!(
             "{} of its {} of data are hidden by {}",
             size(space.hidden),
@@ -141,6 +187,41 @@ fn squashing(context: &Context, image: &ImageSpace) -> Option<Saving> {
     })
 }
 
+/// What an internal snapshot holds as well stays where it is.
+fn deduping(context: &Context, image: &ImageSpace) -> Option<Saving> {
+    let forest = &context.forest;
+    let node = forest.get(image.node)?;
+    let below = forest.get(node.parent?)?;
+    let equal = image.space.read.as_ref()?.as_ref().ok()?.equal;
+    if equal.data == 0 || node.info()?.snapshots > 0 {
+        return None;
+    }
+    Some(Saving {
+        kind: SavingKind::Dedupe,
+        images: vec![image.path.clone()],
+        frees: equal.data.min(image.space.exclusive()),
+        why: format!(
+            "{} of its {} of data are what {} shows as well",
+            size(equal.data),
+            size(image.space.data),
+            name(&below.path)
+        ),
+        request: Request::rebase_back(forest, node)?,
+    })
+}
+
+fn cutting_tail(image: &ImageSpace) -> Option<Saving> {
+    let space = &image.space;
+    let frees = space.past_end_on_disk.min(space.exclusive());
+    (frees > 0).then(|| Saving {
+        kind: SavingKind::CutTail,
+        images: vec![image.path.clone()],
+        frees,
+        why: format!("{} lie behind its last cluster", size(space.past_end)),
+        request: Request::repair(&image.path),
+    })
+}
+
 fn freeing_leaks(image: &ImageSpace) -> Option<Saving> {
     let space = &image.space;
     let frees = space.leaked.min(space.disk);
@@ -148,7 +229,10 @@ fn freeing_leaks(image: &ImageSpace) -> Option<Saving> {
         kind: SavingKind::FreeLeaks,
         images: vec![image.path.clone()],
         frees,
-        why: format!("{} are counted as used and are not", size(space.leaked)),
+        why: format!(
+            "{} are counted as used and are not: freed, they are written next, and the file stays as long",
+            size(space.leaked)
+        ),
         request: Request::free_leaks(&image.path),
     })
 }

@@ -21,6 +21,7 @@ mod next;
 mod plan;
 mod prune;
 mod secret;
+pub(crate) mod space;
 mod trash;
 mod typing;
 mod window;
@@ -86,6 +87,8 @@ dialogs! {
     pub(crate) use plan::PlanDialog; as Plan,
     /// The prune checklist.
     pub(crate) use prune::PruneDialog; as Prune,
+    /// Where the space went.
+    pub(crate) use space::SpaceDialog; as Space,
     /// The trash.
     pub(crate) use trash::TrashDialog; as Trash,
     /// Jobs run, and the person wants to leave.
@@ -135,6 +138,15 @@ impl Dialogs {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.open.is_empty()
+    }
+
+    /// The space pane, if it is open, be it below others.
+    #[must_use]
+    pub fn space(&self) -> Option<&SpaceDialog> {
+        self.open.iter().find_map(|dialog| match dialog {
+            Dialog::Space(pane) => Some(pane.as_ref()),
+            _ => None,
+        })
     }
 
     /// Who has the keyboard.

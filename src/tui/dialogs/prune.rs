@@ -1,13 +1,17 @@
 //! The prune checklist: leaves that nothing uses, to be ticked and discarded.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
-use crate::ops::{Candidate, Request};
+use crate::ops::{Candidate, Per, Request, Retention};
 use crate::tui::app::App;
 use crate::tui::bindings::{self, Row, dialog};
 use crate::tui::key::{Code, Key};
+use crate::tui::msg::Effect;
 use crate::tui::query::QueryId;
 use crate::tui::text;
 use crate::tui::theme::Role;
@@ -25,6 +29,16 @@ pub enum Action {
     Tick,
     /// Ticks all or none.
     TickAll,
+    /// Keeps more of the youngest, or none again.
+    KeepLast,
+    /// The same of the youngest of each day.
+    KeepDaily,
+    /// Of each week.
+    KeepWeekly,
+    /// Of each month.
+    KeepMonthly,
+    /// What the youngest are counted by.
+    Per,
     /// Goes on with what is ticked.
     Proceed,
     /// Leaves a dialog.
@@ -45,6 +59,11 @@ impl bindings::Action for Action {
         dialog(Self::Tick, "prune-tick", &[Key::char(' ')], "tick or untick", "tick"),
         dialog(Self::TickAll, "prune-all", &[Key::char('a')], "tick all or none", "all/none"),
         dialog(Self::Proceed, "prune-plan", &[Key::of(Code::Enter)], "plan the discard of what is ticked", "discard: the plan"),
+        dialog(Self::KeepLast, "prune-keep-last", &[Key::char('l')], "keep the youngest few: 1, 2, 3, 5, 10, none", "keep last"),
+        dialog(Self::KeepDaily, "prune-keep-daily", &[Key::char('d')], "keep the youngest of each day: 7, 14, 30, none", ""),
+        dialog(Self::KeepWeekly, "prune-keep-weekly", &[Key::char('w')], "keep the youngest of each week: 4, 8, 12, none", ""),
+        dialog(Self::KeepMonthly, "prune-keep-monthly", &[Key::char('m')], "keep the youngest of each month: 3, 6, 12, none", ""),
+        dialog(Self::Per, "prune-per", &[Key::char('p')], "count them per base, per tree or per machine", ""),
         dialog(Self::Close, "prune-close", &[Key::of(Code::Esc), Key::char('q'), Key::ctrl('c')], "nothing happens", "close"),
         dialog(Self::Down, "prune-down", &[Key::of(Code::Down), Key::char('j')], "next entry", ""),
         dialog(Self::Up, "prune-up", &[Key::of(Code::Up), Key::char('k')], "entry before", ""),
@@ -66,6 +85,12 @@ pub struct PruneDialog {
     pub candidates: Option<Vec<Candidate>>,
     /// Which of them are ticked.
     pub ticked: Vec<bool>,
+    /// What is kept by rule.
+    pub rule: Retention,
+    /// Of each, why the rule keeps it, if it does.
+    pub kept: Vec<Option<String>>,
+    /// Whether that is being found out.
+    pub waits: bool,
     /// The entry under the cursor.
     pub cursor: ListCursor,
 }
@@ -78,6 +103,61 @@ impl PruneDialog {
             .filter(|(_, ticked)| **ticked)
             .map(|(c, _)| c)
     }
+}
+
+impl PruneDialog {
+    /// Another rule: what it keeps is found out by a worker, since only that knows the time zone.
+    fn change_rule(&mut self, context: &mut Context<'_>, change: impl FnOnce(&mut Retention)) {
+        let Some(candidates) = &self.candidates else {
+            return;
+        };
+        change(&mut self.rule);
+        self.query_id = context.app.query_id();
+        self.waits = true;
+        context.effects.push(Effect::Keep {
+            query_id: self.query_id,
+            forest: Arc::clone(&context.app.forest),
+            candidates: candidates.clone(),
+            rule: self.rule.clone(),
+        });
+    }
+
+    /// Takes in what the rule keeps. Without a rule those are ticked that are older than `old`.
+    pub fn take_kept(&mut self, kept: Vec<Option<String>>, old: Duration) {
+        let candidates = self.candidates.iter().flatten();
+        let has_rule = !self.rule.keeps_nothing();
+        self.ticked = candidates
+            .zip(&kept)
+            .map(|(candidate, kept)| match has_rule {
+                true => kept.is_none(),
+                false => candidate.age >= old,
+            })
+            .collect();
+        self.kept = kept;
+        self.waits = false;
+    }
+
+    /// The rule in words.
+    #[must_use]
+    pub fn rule_words(&self) -> String {
+        let Retention {
+            last,
+            daily,
+            weekly,
+            monthly,
+            per,
+        } = &self.rule;
+        let name = Per::ALL.iter().find(|(one, _)| one == per);
+        format!(
+            "keep: last {last}, daily {daily}, weekly {weekly}, monthly {monthly}, per {}",
+            name.map_or("", |(_, name)| name)
+        )
+    }
+}
+
+/// The number after this one in turn, and none after the last.
+fn next_of(steps: &[usize], now: usize) -> usize {
+    steps.iter().copied().find(|step| *step > now).unwrap_or(0)
 }
 
 impl Window for PruneDialog {
@@ -100,6 +180,23 @@ impl Window for PruneDialog {
                 let all = self.ticked.iter().all(|tick| *tick);
                 self.ticked.fill(!all);
             }
+            Action::KeepLast => self.change_rule(context, |rule| {
+                rule.last = next_of(&[1, 2, 3, 5, 10], rule.last);
+            }),
+            Action::KeepDaily => self.change_rule(context, |rule| {
+                rule.daily = next_of(&[7, 14, 30], rule.daily);
+            }),
+            Action::KeepWeekly => self.change_rule(context, |rule| {
+                rule.weekly = next_of(&[4, 8, 12], rule.weekly);
+            }),
+            Action::KeepMonthly => self.change_rule(context, |rule| {
+                rule.monthly = next_of(&[3, 6, 12], rule.monthly);
+            }),
+            Action::Per => self.change_rule(context, |rule| {
+                let all = Per::ALL.map(|(per, _)| per);
+                let at = all.iter().position(|per| *per == rule.per).unwrap_or(0);
+                rule.per = all.into_iter().cycle().nth(at + 1).unwrap_or_default();
+            }),
             Action::Proceed => {
                 let images: Vec<_> = self.chosen().map(|c| c.path.clone()).collect();
                 if images.is_empty() {
@@ -126,6 +223,18 @@ impl Window for PruneDialog {
     }
 }
 
+/// The keys that change the rule.
+fn rule_keys(app: &App) -> String {
+    let keys = [
+        Action::KeepLast,
+        Action::KeepDaily,
+        Action::KeepWeekly,
+        Action::KeepMonthly,
+        Action::Per,
+    ];
+    keys.map(|action| app.settings.keymap.key(action)).join(" ")
+}
+
 fn draw(screen: &mut Frame<'_>, app: &App, dialog: &PruneDialog, area: Rect) {
     let theme = app.settings.theme;
     let ascii = app.settings.ascii;
@@ -150,17 +259,25 @@ fn draw(screen: &mut Frame<'_>, app: &App, dialog: &PruneDialog, area: Rect) {
         .map(|c| c.frees)
         .fold(0, u64::saturating_add);
     let chosen = u64::try_from(dialog.chosen().count()).unwrap_or(0);
-    let mut lines = vec![Line::raw(text::cut_end(
-        &format!(
-            " {} ticked, {} to be freed; ticked at first: unchanged for {}",
-            units::count(chosen, "leaf"),
-            units::size(frees),
+    let ticked = match dialog.rule.keeps_nothing() {
+        true => format!(
+            "ticked at first: unchanged for {}",
             units::count(app.settings.prune_days, "day")
         ),
-        width,
-        ascii,
-    ))];
-    let height = usize::from(inside.height).saturating_sub(1);
+        false => "ticked: what no rule keeps".to_owned(),
+    };
+    let first = format!(
+        " {} ticked, {} to be freed; {ticked}",
+        units::count(chosen, "leaf"),
+        units::size(frees),
+    );
+    let rule = format!(" {} ({})", dialog.rule_words(), rule_keys(app));
+    let quiet = theme.style(Role::Quiet);
+    let mut lines = vec![
+        Line::raw(text::cut_end(&first, width, ascii)),
+        Line::styled(text::cut_end(&rule, width, ascii), quiet),
+    ];
+    let height = usize::from(inside.height).saturating_sub(lines.len());
     let from = dialog.cursor.first_seen(height);
     let entries = candidates.iter().zip(&dialog.ticked).enumerate();
     for (i, (candidate, ticked)) in entries.skip(from).take(height) {
@@ -174,7 +291,10 @@ fn draw(screen: &mut Frame<'_>, app: &App, dialog: &PruneDialog, area: Rect) {
             .by_path(&candidate.path)
             .map_or_else(|| app.shown(&candidate.path), |node| app.label(node));
         let days = candidate.age.as_secs() / 86_400;
-        let age = if days > 0 {
+        let is_kept = dialog.kept.get(i).is_some_and(Option::is_some);
+        let age = if is_kept {
+            "kept".to_owned()
+        } else if days > 0 {
             units::count(days, "day")
         } else {
             format!("{} h", candidate.age.as_secs() / 3600)

@@ -90,7 +90,11 @@ pub(in crate::tui) fn framed(
     if app.tree.rows.filtered && app.tree.view != Default::default() {
         parts.push(app.tree.view.name().to_owned());
     }
-    parts.push(format!("sort: {}", app.tree.sort.name()));
+    let instead = match app.tree.sort.figure() {
+        Some(_) => ", shown in place of the size",
+        None => "",
+    };
+    parts.push(format!("sort: {}{instead}", app.tree.sort.name()));
     let bottom = format!("{line} {} ", parts.join(&format!(" {dot} ")));
     let room = usize::from(area.width).saturating_sub(2);
     let bottom = text::cut_end(&bottom, room, app.settings.ascii);
@@ -233,7 +237,7 @@ fn line(app: &App, i: usize, row: &Row, columns: &Columns) -> Line<'static> {
     let bar = frame::bar(app, is_at);
     let snapshot = app.snapshot_on(row);
     let bytes = match row.kind {
-        RowKind::Image(_) => node.and_then(Node::size_on_disk),
+        RowKind::Image(_) => node.and_then(|node| ordered_by(app, node)),
         RowKind::Folded { hidden, .. } | RowKind::Run { hidden, .. } => {
             Some(app.tree.rows.hidden(hidden).bytes)
         }
@@ -315,6 +319,14 @@ fn with_tags(app: &App, node: Option<&Node>, name: String, room: usize) -> Strin
 
 /// In fewer cells a tag says nothing.
 const LEAST_TAG: usize = 5;
+
+/// Bytes that tell why a row is where it is: those that rows are ordered by, or else those on disk.
+fn ordered_by(app: &App, node: &Node) -> Option<u64> {
+    match app.tree.sort.figure() {
+        Some(figure) => app.space.found.figures.of(&node.path, figure),
+        None => node.size_on_disk(),
+    }
+}
 
 fn row_style(app: &App, row: &Row, node: Option<&Node>) -> Style {
     let theme = app.settings.theme;

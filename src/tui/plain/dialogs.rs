@@ -75,7 +75,7 @@ pub(super) fn list(talk: &mut Talk) -> io::Result<()> {
 }
 
 /// Goes back where nothing was typed, or says that this is no answer.
-fn back_or_again(talk: &mut Talk, typed: &str) -> io::Result<()> {
+pub(super) fn back_or_again(talk: &mut Talk, typed: &str) -> io::Result<()> {
     match typed {
         "" | "no" | "n" | "0" => talk.back(),
         other => talk.say(format_args!("{other} is none of these.")),
@@ -189,21 +189,35 @@ pub(super) fn prune(talk: &mut Talk) -> io::Result<()> {
     };
     let candidates = dialog.candidates.iter().flatten().zip(&dialog.ticked);
     let rows: Vec<String> = candidates
-        .map(|(one, ticked)| {
+        .zip(&dialog.kept)
+        .map(|((one, ticked), kept)| {
             let (name, size) = (units::file_name(&one.path), units::size(one.frees));
             let goes = if *ticked { "goes" } else { "stays" };
-            format!("{goes}: {name}, frees {size}, {}", one.why)
+            let why = kept.as_ref().unwrap_or(&one.why);
+            format!("{goes}: {name}, frees {size}, {why}")
         })
         .collect();
-    talk.say("Leaves that nothing uses:")?;
+    let rule = dialog.rule_words();
+    talk.say(format_args!("Leaves that nothing uses ({rule}):"))?;
     tell_rows(talk, &rows)?;
     if rows.is_empty() {
         talk.say("There is none.")?;
         return talk.back();
     }
-    let typed = talk.ask("Number to change one, yes to plan what goes, or Enter to go back:")?;
-    if typed == "yes" {
-        return talk.press(ENTER);
+    let typed = talk.ask(
+        "Number to change one, last, daily, weekly, monthly or per to change what is kept, yes to plan what goes, or \
+         Enter to go back:",
+    )?;
+    match typed.as_str() {
+        "yes" => return talk.press(ENTER),
+        // What its first letter does on the screen.
+        "last" | "daily" | "weekly" | "monthly" | "per" => {
+            return typed
+                .chars()
+                .next()
+                .map_or(Ok(()), |key| talk.press(Key::char(key)));
+        }
+        _ => {}
     }
     let Some(at) = place(&typed, rows.len()) else {
         return back_or_again(talk, &typed);
@@ -286,13 +300,13 @@ pub(super) fn folders(talk: &mut Talk) -> io::Result<()> {
     talk.press(key)
 }
 
-fn tell_rows(talk: &Talk, rows: &[String]) -> io::Result<()> {
+pub(super) fn tell_rows(talk: &Talk, rows: &[String]) -> io::Result<()> {
     let mut rows = rows.iter().enumerate();
     rows.try_for_each(|(at, row)| talk.say(format_args!("{}  {row}", at + 1)))
 }
 
 /// Which of so many a number means, from 0.
-fn place(typed: &str, of: usize) -> Option<usize> {
+pub(super) fn place(typed: &str, of: usize) -> Option<usize> {
     let number: usize = typed.parse().ok()?;
     number.checked_sub(1).filter(|at| *at < of)
 }

@@ -19,6 +19,7 @@ const WITHOUT_IMAGE: &[Action] = &[
     Action::NewImage,
     Action::Import,
     Action::CheckAll,
+    Action::Space,
     Action::Prune,
     Action::Trash,
     Action::Undo,

@@ -7,11 +7,13 @@
 //! | `talk` | what is printed and typed, and waiting for what is asked of the disk |
 //! | `images` | the images by number, and what is done without one |
 //! | `dialogs` | lists, plans and the small dialogs |
+//! | `space` | where the space went |
 //! | `form` | forms, field by field |
 
 mod dialogs;
 mod form;
 mod images;
+mod space;
 mod talk;
 
 use std::io;
@@ -50,6 +52,7 @@ fn turn(talk: &mut Talk) -> io::Result<()> {
         Some(Dialog::Secret(_)) => dialogs::secret(talk),
         Some(Dialog::Prune(_)) => dialogs::prune(talk),
         Some(Dialog::Trash(_)) => dialogs::trash(talk),
+        Some(Dialog::Space(_)) => space::turn(talk),
         Some(Dialog::Folders(_)) => dialogs::folders(talk),
         Some(
             Dialog::Jobs(_)

@@ -308,8 +308,9 @@ fn waits(ui: &Ui) -> bool {
         Some(Dialog::Form(form)) => {
             form.creates && form.plans.is_empty() && form.requests().is_ok()
         }
-        Some(Dialog::Prune(dialog)) => dialog.candidates.is_none(),
+        Some(Dialog::Prune(dialog)) => dialog.candidates.is_none() || dialog.waits,
         Some(Dialog::Trash(dialog)) => dialog.entries.is_none(),
+        Some(Dialog::Space(_)) => app.space.is_asked(),
         Some(Dialog::Measure(dialog)) => dialog.found.is_none(),
         Some(Dialog::List(menu)) => menu.query_id.is_some(),
         _ => false,

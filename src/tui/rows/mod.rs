@@ -10,6 +10,7 @@ use crate::forest::{Forest, Node, NodeId};
 use super::filter::{self, Hits};
 use super::order::{Sort, View};
 use super::plan_preview::PlanPreview;
+use super::space::{Figure, Figures};
 
 /// What is on a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +111,8 @@ pub struct RowOptions<'a> {
     pub indent_room: usize,
     /// Whether internal snapshots have rows.
     pub snapshots: bool,
+    /// What is known of the space that images take.
+    pub space: &'a Figures,
 }
 
 /// All lines, and where each image is.
@@ -533,7 +536,19 @@ impl Builder<'_> {
             Sort::Problems => ids.sort_by_cached_key(|id| {
                 !node(id).is_some_and(|n| filter::is_problem(self.forest, n))
             }),
+            Sort::Own => self.order_by(Figure::Own, ids),
+            Sort::Hidden => self.order_by(Figure::Hidden, ids),
+            Sort::Frees => self.order_by(Figure::Frees, ids),
         }
+    }
+
+    /// The most first; what was not measured comes last.
+    fn order_by(&self, figure: Figure, ids: &mut [NodeId]) {
+        let bytes = |id: &NodeId| {
+            let node = self.forest.get(*id)?;
+            self.options.space.of(&node.path, figure)
+        };
+        ids.sort_by_cached_key(|id| std::cmp::Reverse(bytes(id)));
     }
 
     fn push(

@@ -7,7 +7,7 @@
 //! | `panes`, `cursor`, `operations`, `menus` | what keys do in the panes |
 //! | `open`, `dialogs` | opening dialogs, and doing what they ask for |
 //! | `jobs`, `scan`, `machines` | what is begun, and what comes of it |
-//! | `responses` | answers of the workers |
+//! | `responses`, `space` | answers of the workers |
 //! | `settle`, `tour` | what follows from every change |
 
 mod cursor;
@@ -24,6 +24,7 @@ mod panes;
 mod responses;
 mod scan;
 mod settle;
+mod space;
 mod tour;
 
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use super::dialogs::Dialog;
 use super::jobs::{Job, Task};
 use super::msg::{Effect, Msg};
 use super::query::AT_START;
+use super::selection::HitsOf;
 use super::ui::Ui;
 use settle::settle;
 
@@ -61,6 +63,7 @@ pub fn update(ui: &mut Ui, msg: Msg) -> Vec<Effect> {
     }
     settle(ui);
     tour::follow(&mut ui.app);
+    space::ask(ui, &mut effects);
     ask_for_hits(&mut ui.app, &mut effects);
     let asked = asked_about(ui).map(|node| node.path.clone());
     if asked.is_some() && asked != ui.app.detail.asked {
@@ -107,18 +110,23 @@ fn ask_for_hits(app: &mut App, effects: &mut Vec<Effect>) {
     if !app.asks_worker_for_hits() {
         return;
     }
-    let wanted = (line.to_owned(), app.epoch, app.forest.generation());
+    let wanted = HitsOf {
+        line: line.to_owned(),
+        forest: (app.epoch, app.forest.generation()),
+        space: app.space.version,
+    };
     if app.tree.hits_of.as_ref() != Some(&wanted) {
         let query_id = app.query_id();
         app.tree.hits_query_id = query_id;
         app.tree.hits_known = false;
         effects.push(Effect::Filter {
             query_id,
-            line: wanted.0.clone(),
+            line: wanted.line.clone(),
             forest: Arc::clone(&app.forest),
             roots: app.settings.roots.clone(),
             home: app.settings.home.clone(),
             now: app.now(),
+            space: Arc::clone(&app.space.found.figures),
         });
         app.tree.hits_of = Some(wanted);
     }

@@ -11,7 +11,8 @@ use crate::tui::app::{App, Pane};
 use crate::tui::detail_pane::Tab;
 use crate::tui::diagram::DiagramPane;
 use crate::tui::dialogs::{
-    FilterLine, FoldersDialog, JobsPane, LogView, MeasureDialog, PruneDialog, TrashDialog,
+    FilterLine, FoldersDialog, JobsPane, LogView, MeasureDialog, PruneDialog, SpaceDialog,
+    TrashDialog,
 };
 use crate::tui::disabled_reason::{can_be_checked, two, why_not};
 use crate::tui::forms::FormKind;
@@ -56,6 +57,7 @@ pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
             cursor::show(&mut ui.app, tab.map_or(Tab::Info, |(tab, ..)| *tab));
         }
         Action::Log => ui.dialogs.open_alone(LogView::default()),
+        Action::Space => ui.dialogs.open_alone(SpaceDialog::default()),
         Action::Enter if ui.app.pane == Pane::Detail && ui.app.detail.tab == Tab::Health => {
             operations::heal_selected(ui, effects);
         }

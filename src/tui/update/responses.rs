@@ -21,7 +21,7 @@ use crate::tui::ui::Ui;
 use crate::units;
 
 use super::settle::{refresh_preview, replace_forest};
-use super::{dialogs, doctor, jobs, keys, machines, menus, scan};
+use super::{dialogs, doctor, jobs, keys, machines, menus, scan, space};
 
 /// The forest that a scan's finds go to: the one that is shown, or, where that is scanned anew, the next.
 fn scanned(app: &mut App) -> &mut Forest {
@@ -139,17 +139,27 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
             }
         }
         Msg::Candidates(query_id, candidates) => {
-            let old = Duration::from_secs(app.settings.prune_days.saturating_mul(86_400));
+            let old = old(app);
             if let Some(Dialog::Prune(dialog)) = ui.dialogs.top_mut()
                 && dialog.query_id == query_id
             {
-                dialog.ticked = candidates
-                    .iter()
-                    .map(|candidate| candidate.age >= old)
-                    .collect();
+                let none = vec![None; candidates.len()];
                 dialog.candidates = Some(candidates);
+                dialog.take_kept(none, old);
             }
         }
+        Msg::Kept(query_id, kept) => {
+            let old = old(app);
+            if let Some(Dialog::Prune(dialog)) = ui.dialogs.top_mut()
+                && dialog.query_id == query_id
+            {
+                dialog.take_kept(kept, old);
+            }
+        }
+        Msg::SpaceSoFar(query_id, images, savings) => {
+            space::take_some(app, query_id, images, savings);
+        }
+        Msg::Space(query_id, report) => space::take_all(app, query_id, &report),
         Msg::Trash(query_id, entries) => {
             if let Some(Dialog::Trash(dialog)) = ui.dialogs.top_mut()
                 && dialog.query_id == query_id
@@ -185,6 +195,11 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
         | Msg::Resize(..)
         | Msg::Clock(_) => {}
     }
+}
+
+/// Leaves that are older than this may go.
+fn old(app: &App) -> Duration {
+    Duration::from_secs(app.settings.prune_days.saturating_mul(86_400))
 }
 
 /// A plan is there: into the dialog that asked for it.

@@ -69,6 +69,7 @@ pub(super) fn settle(ui: &mut Ui) {
 /// whole, there are rows of nothing else.
 fn build(app: &mut App, built: Built) {
     let filter = Filter::parse(app.tree.filter.value());
+    let filter = filter.knowing(Arc::clone(&app.space.found.figures));
     if filter.is_empty() {
         app.tree.hits = None;
     } else if app.forest.len() <= LARGE {
@@ -107,6 +108,7 @@ fn lay_out(app: &mut App, indent: usize, narrowed: bool) {
             indent_room: indent,
             // The picture is of files.
             snapshots: app.diagram.is_none(),
+            space: &app.space.found.figures,
         },
     );
     if let Some(picture) = &mut app.diagram {

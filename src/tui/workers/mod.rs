@@ -7,7 +7,7 @@
 //! | `plan` | plans for requests |
 //! | `run`, `check`, `compare`, `command` | jobs |
 //! | `selected` | what the disk tells of the selected image |
-//! | `complete`, `interrupted`, `measure` | answers to dialogs |
+//! | `complete`, `interrupted`, `measure`, `space` | answers to dialogs |
 //! | `session_log` | the log on the disk |
 
 mod check;
@@ -21,6 +21,7 @@ mod run;
 mod scan;
 mod selected;
 mod session_log;
+mod space;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -37,7 +38,7 @@ use crate::forest::{Forest, ScanOptions, refreshed};
 use crate::host::{Host, io_text, printable};
 use crate::image::{Format, Keys, Passphrases};
 use crate::machines::{self, Machines};
-use crate::ops::{self, Context, LookedIn, Outcome, ReadOptions, SnapshotName};
+use crate::ops::{self, Context, LookedIn, Outcome, ReadOptions, SnapshotName, SpaceCache};
 use crate::system::give_back_memory;
 
 use super::filter::Filter;
@@ -66,6 +67,8 @@ pub(super) struct Workers {
     log: Sender<ToLog>,
     secrets: Arc<Secrets>,
     keys: Keys,
+    /// What images were found to hold.
+    measured: Arc<SpaceCache>,
     /// Changes on the disk are watched for until the sender is gone, which never sends.
     alive: (Sender<()>, Receiver<()>),
 }
@@ -76,6 +79,7 @@ struct Newest {
     scan: AtomicU64,
     plan: AtomicU64,
     filter: AtomicU64,
+    space: AtomicU64,
 }
 
 impl Workers {
@@ -111,6 +115,7 @@ impl Workers {
             state_dir,
             answers,
             newest: Arc::default(),
+            measured: Arc::default(),
             selected,
             mapped,
             log,
@@ -212,6 +217,7 @@ impl Workers {
                 roots,
                 home,
                 now,
+                space,
             } => {
                 me.newest.filter.store(query_id, Ordering::SeqCst);
                 self.spawn(move || {
@@ -221,7 +227,8 @@ impl Workers {
                             roots: &roots,
                             home: home.as_deref(),
                         };
-                        let hits = Filter::parse(&line).hits(&forest, places, now);
+                        let filter = Filter::parse(&line).knowing(space);
+                        let hits = filter.hits(&forest, places, now);
                         me.answer(Msg::Filtered(query_id, Arc::new(hits)));
                     }
                 });
@@ -277,6 +284,28 @@ impl Workers {
                     me.answer(Msg::Candidates(query_id, found));
                 });
             }
+            Effect::Keep {
+                query_id,
+                forest,
+                candidates,
+                rule,
+            } => self.spawn(move || {
+                let context = me.context(forest, LookedIn::default());
+                let mut kept = rule.reasons(&context, &candidates);
+                let kept = candidates.iter().map(|one| kept.remove(&one.node));
+                me.answer(Msg::Kept(query_id, kept.collect()));
+            }),
+            Effect::Space {
+                query_id,
+                forest,
+                reads,
+                prune_days,
+            } => {
+                me.newest.space.store(query_id, Ordering::SeqCst);
+                let older_than = Duration::from_secs(prune_days.saturating_mul(86_400));
+                self.spawn(move || me.space(query_id, forest, reads, older_than));
+            }
+            Effect::StopSpace => me.newest.space.store(0, Ordering::SeqCst),
             Effect::Trash(query_id) => {
                 self.spawn(move || {
                     let dirs = &me.scan.roots;

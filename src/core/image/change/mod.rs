@@ -4,6 +4,7 @@
 pub(crate) mod amend;
 pub(crate) mod bitmaps;
 pub(crate) mod compare;
+pub(crate) mod compressible;
 pub(crate) mod convert;
 pub(crate) mod measure;
 pub(crate) mod preserve;

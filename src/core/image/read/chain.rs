@@ -42,7 +42,10 @@ impl Layer {
     }
 
     /// As [`Layer::open`]; before a data file is opened, `may_follow` is asked.
-    fn open_within(
+    ///
+    /// # Errors
+    /// As there, and when the data file may not be followed.
+    pub fn open_within(
         host: &dyn Host,
         path: &Path,
         format: &Format,

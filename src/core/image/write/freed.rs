@@ -12,7 +12,8 @@ use crate::qcow2::HostClusters;
 
 /// Bytes of these ranges of a file that are data on disk. A filesystem that cannot tell has no holes to
 /// tell of.
-pub(crate) fn on_disk(file: &ImageFile, ranges: impl Iterator<Item = Range<u64>>) -> u64 {
+#[must_use]
+pub fn on_disk(file: &ImageFile, ranges: impl Iterator<Item = Range<u64>>) -> u64 {
     let mut bytes = 0_u64;
     for range in ranges {
         let mut at = range.start;

@@ -37,7 +37,7 @@ use preserver::preserve_view;
 use units::{absent, unit_of};
 
 pub use backing_change::{BackingChange, BackingSwitch, CompareBy, Stores, Views};
-pub use dedupe::{dedupe, dedupe_growth};
+pub use dedupe::{EqualBelow, dedupe, dedupe_growth, equal_below};
 pub use loss::Loss;
 
 /// The internal snapshots of an opened image: printable name, root, and the view through it.
