@@ -334,6 +334,18 @@ const EXAMPLES: &[Example] = &[
         "it is an image like others again",
     ),
     (
+        "qanopy redefine web --disk vda --source /srv/images/web.qcow2",
+        "the machine web has that file as its disk from now on",
+    ),
+    (
+        "qanopy redefine web --unpin",
+        "the headers say again what its disk is built on",
+    ),
+    (
+        "qanopy move web.qcow2 /srv/images --redefine",
+        "it moves, and the machine that has it as its disk finds it there",
+    ),
+    (
         "qanopy prune /srv/images",
         "old leaves that nothing uses; you choose",
     ),

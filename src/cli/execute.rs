@@ -23,10 +23,8 @@ pub(super) fn execute(
     request: &Request,
 ) -> anyhow::Result<()> {
     mistakes::no_folder_as_new(request)?;
-    let request = &match consent.despite_machines {
-        true => Request::despite_machines(request.clone()),
-        false => request.clone(),
-    };
+    let asked = with_machines(consent, request.clone())?;
+    let request = &asked;
     let plan = ops::plan(context, request);
     if !matches!(request, Request::Recover(_)) {
         tell_interrupted();
@@ -37,6 +35,25 @@ pub(super) fn execute(
     }
     out.flush()?;
     executed.stop.map_or(Ok(()), |stop| Err(stop.into()))
+}
+
+/// The same with what the person agrees to for machines; refused where no machine can be concerned.
+fn with_machines(consent: ConsentArgs, request: Request) -> anyhow::Result<Request> {
+    if consent.despite_machines && request.only_adds() {
+        let text = format!(
+            "{} only adds files, which harms no machine: leave --despite-machines out",
+            request.name()
+        );
+        return Err(Stop::Usage(text).into());
+    }
+    let request = match consent.redefine {
+        true => Request::redefining(request),
+        false => request,
+    };
+    Ok(match consent.despite_machines {
+        true => Request::despite_machines(request),
+        false => request,
+    })
 }
 
 /// How far a plan was carried out.

@@ -6,7 +6,9 @@ use serde_json::{Map, Value, json};
 
 use crate::image::Lost;
 use crate::json_text::json_name;
-use crate::ops::{Confirm, Danger, Note, Outcome, Plan, Remedy, Undo, WayOut};
+use crate::ops::{
+    Confirm, Danger, DefinitionChange, Note, Outcome, Plan, Remedy, Step, Undo, WayOut,
+};
 
 use super::remedies;
 
@@ -82,6 +84,8 @@ pub(super) fn plan(plan: &Plan) -> Value {
             })
         })
         .collect();
+    let left = plan.redefinitions.iter().filter(|one| !one.is_done());
+    let redefines: Vec<Value> = left.map(|one| redefinition(&one.change)).collect();
     let notes: Vec<Value> = plan.notes.iter().map(note).collect();
     let refusals: Vec<Value> = plan
         .refusals
@@ -130,6 +134,7 @@ pub(super) fn plan(plan: &Plan) -> Value {
     json!({
         "title": plan.title,
         "effects": effects,
+        "redefines": redefines,
         "keeps": plan.keeps,
         "notes": notes,
         "refusals": refusals,
@@ -142,6 +147,23 @@ pub(super) fn plan(plan: &Plan) -> Value {
         "undo": { "possible": undo_possible, "text": undo_text },
         "commands": plan.commands,
         "looked-in": { "dirs": dirs, "remembered": plan.looked_in.remembered },
+    })
+}
+
+/// What changes in the definition of a machine.
+fn redefinition(change: &DefinitionChange) -> Value {
+    let (step, from, to) = match &change.step {
+        Step::Unpin => ("unpin", None, None),
+        Step::Pin => ("pin", None, None),
+        Step::Source { from, to } => ("source", Some(path(from)), Some(path(to))),
+    };
+    json!({
+        "machine": change.disk.machine,
+        "connection": change.disk.connection,
+        "disk": change.disk.target,
+        "step": step,
+        "from": from,
+        "to": to,
     })
 }
 

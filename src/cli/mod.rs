@@ -48,6 +48,7 @@ mod qemu_img;
 mod reading;
 mod rebase;
 mod recover;
+mod redefine;
 mod redo;
 mod relink;
 mod remedies;
@@ -150,6 +151,8 @@ enum Command {
     /// Print or change the note and the tags of an image
     #[command(visible_alias = "tag")]
     Note(note::NoteArgs),
+    /// Change what the definition of a machine says of one of its disks, through libvirt
+    Redefine(redefine::RedefineArgs),
     /// List, add, change or erase the key slots of an image that is encrypted with LUKS
     #[command(subcommand)]
     Keyslot(keyslot::KeySlotCommand),
@@ -322,6 +325,7 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Amend(args) => amend::run(out, globals, &args)?,
         Command::Protect(args) => protect::run(out, globals, &args)?,
         Command::Note(args) => note::run(out, globals, &args)?,
+        Command::Redefine(args) => redefine::run(out, globals, &args)?,
         Command::Keyslot(command) => keyslot::run(out, globals, &command)?,
         Command::Bitmap(command) => bitmap::run(out, globals, &command)?,
         Command::Resize(args) => resize::run(out, globals, &args)?,

@@ -117,6 +117,9 @@ pub(super) struct ConsentArgs {
     /// Agree to a plan that asks for a number, by that number
     #[arg(long, value_name = "N", value_parser = number::<u64>)]
     pub(super) confirm: Option<u64>,
+    /// Where a defined machine would lose a disk or see another one, change its definition too, through libvirt
+    #[arg(long)]
+    pub(super) redefine: bool,
     /// Go on although a defined machine would lose a disk or no longer match it; needs --confirm with a number
     #[arg(long)]
     pub(super) despite_machines: bool,

@@ -1,10 +1,12 @@
 //! A machine whose definition names a file that is not there.
 
 use std::io::ErrorKind;
+use std::path::PathBuf;
 
+use crate::forest::Node;
 use crate::host::printable;
 use crate::machines::{Disk, Machine};
-use crate::ops::{Remedy, Restore, trash};
+use crate::ops::{Redefine, Remedy, Restore, trash};
 
 use super::finder::{Finder, Found, Subject};
 
@@ -47,9 +49,29 @@ fn look(subject: &Subject<'_>) -> Vec<Found> {
                 entries: vec![entry.name.clone()],
             })
         });
-        all.push(Found::at(&file.path, text).helped_by(restores.collect()));
+        let mut helps: Vec<Remedy> = restores.collect();
+        if file.path == disk.file.path {
+            let found = candidates(subject, disk).into_iter();
+            let redefines = found.filter_map(|path| Redefine::source(machine, disk, &path));
+            helps.extend(redefines.map(Remedy::ask));
+        }
+        all.push(Found::at(&file.path, text).helped_by(helps));
     }
     all
+}
+
+/// The images that the disk may be: of its name and its format, which nothing is built on and no machine has.
+fn candidates(subject: &Subject<'_>, disk: &Disk) -> Vec<PathBuf> {
+    let forest = &subject.context.forest;
+    let format = |node: &Node| node.format().map(|format| format.name().to_owned());
+    let may_be_it = |node: &&Node| {
+        node.path.file_name() == disk.file.path.file_name()
+            && (disk.format.is_none() || format(node) == disk.format)
+            && forest.is_leaf(node)
+            && forest.uses(node).is_empty()
+    };
+    let found = subject.images().filter(may_be_it);
+    found.map(|node| node.path.clone()).collect()
 }
 
 /// Every file that is a disk of a machine, or a layer of one by its definition.

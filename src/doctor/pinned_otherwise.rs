@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use crate::forest::{Forest, Node, NodeId};
 use crate::host::{printable, shell_quoted};
-use crate::machines::{Disk, Machine, NamedFile};
+use crate::machines::{Disk, Machine};
+use crate::ops::{Redefine, Remedy};
 
 use super::finder::{Finder, Found, Subject};
 
@@ -16,61 +16,35 @@ pub(super) const FINDER: Finder = Finder {
 };
 
 fn look(subject: &Subject<'_>) -> Vec<Found> {
-    let forest = &subject.context.forest;
-    let machines = forest.machines().list().iter();
+    let machines = subject.context.forest.machines().list().iter();
     let disks = machines.flat_map(|machine| machine.disks.iter().map(move |disk| (machine, disk)));
-    let pinned = disks.filter(|(_, disk)| disk.is_pinned());
-    pinned
-        .filter_map(|(machine, disk)| differs(subject, forest, machine, disk))
+    disks
+        .filter_map(|(machine, disk)| differs(subject, machine, disk))
         .collect()
 }
 
-fn differs(
-    subject: &Subject<'_>,
-    forest: &Forest,
-    machine: &Machine,
-    disk: &Disk,
-) -> Option<Found> {
-    let top = of(forest, &disk.file).filter(|top| subject.covers(&top.path))?;
-    let chain = forest.chain(top.id);
-    let mut above = top;
-    for at in 0..=disk.pinned.len() {
-        let below = chain.get(at + 1).and_then(|id| forest.get(*id));
-        let said = disk.pinned.get(at);
-        let (is_so, said) = match (said, below) {
-            (Some(said), Some(below)) => (is(forest, said, below.id), named(&said.path)),
-            (Some(said), None) => (false, named(&said.path)),
-            (None, Some(_)) => (!disk.pin_ends, "nothing".to_owned()),
-            (None, None) => (true, String::new()),
-        };
-        if !is_so {
-            let header = below.map_or_else(|| "nothing".to_owned(), |below| named(&below.path));
-            let name = shell_quoted(Path::new(&machine.name));
-            let text = format!(
-                "The machine {} ({}) has {} built on {said} for its disk {}; its header names {header}. Take the \
-                 backingStore elements out of the definition (`virsh edit {name}`) if the header is right.",
-                printable(&machine.name),
-                machine.product,
-                printable(&above.path),
-                printable(&disk.target),
-            );
-            return Some(Found::of(top, text));
-        }
-        above = below?;
-    }
-    None
-}
-
-/// The image that a machine means.
-fn of<'f>(forest: &'f Forest, named: &NamedFile) -> Option<&'f Node> {
-    let by_file = named.file.and_then(|file| forest.by_file(file));
-    by_file.or_else(|| forest.by_path(&named.path))
-}
-
-fn is(forest: &Forest, named: &NamedFile, id: NodeId) -> bool {
-    of(forest, named).is_some_and(|node| node.id == id)
-}
-
-fn named(path: &Path) -> String {
-    printable(path)
+fn differs(subject: &Subject<'_>, machine: &Machine, disk: &Disk) -> Option<Found> {
+    let forest = &subject.context.forest;
+    let top = forest
+        .meant(&disk.file)
+        .filter(|top| subject.covers(&top.path))?;
+    let mismatch = forest.pin_mismatch(disk)?;
+    let named = |path: Option<&Path>| path.map_or_else(|| "nothing".to_owned(), printable);
+    let unpin = Redefine::unpin(machine, disk).map(Remedy::ask);
+    // Where the service was not asked, the person is the one who asks it.
+    let how = match &unpin {
+        Some(_) => String::new(),
+        None => format!(" (`virsh edit {}`)", shell_quoted(Path::new(&machine.name))),
+    };
+    let text = format!(
+        "The machine {} ({}) has {} built on {} for its disk {}; its header names {}. Take the backingStore elements \
+         out of the definition{how} if the header is right.",
+        printable(&machine.name),
+        machine.product,
+        printable(&mismatch.image),
+        named(mismatch.defined.as_deref()),
+        printable(&disk.target),
+        named(mismatch.recorded.as_deref()),
+    );
+    Some(Found::of(top, text).helped_by(unpin.into_iter().collect()))
 }

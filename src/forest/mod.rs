@@ -16,6 +16,7 @@ mod insert;
 mod machines;
 mod names;
 mod node;
+mod pins;
 mod problem;
 mod problem_text;
 mod readers;
@@ -40,6 +41,7 @@ pub use machines::machine_words;
 pub use node::{
     Backing, BackingState, Content, Flags, Location, Node, NodeId, Recorded, ScannedFile,
 };
+pub use pins::PinMismatch;
 pub use problem::{Problem, ProblemKind};
 pub use readers::Reader;
 pub use refresh::{changed_since, news, refreshed};

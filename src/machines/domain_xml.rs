@@ -73,7 +73,8 @@ pub(super) fn document(text: &str, allow_dtd: bool) -> Result<Document<'_>, XmlE
         .map_err(|error| XmlError::Malformed(printable(error.to_string())))
 }
 
-fn child<'a, 'i>(node: Node<'a, 'i>, name: &str) -> Option<Node<'a, 'i>> {
+/// The first element of that name in another one.
+pub(super) fn child<'a, 'i>(node: Node<'a, 'i>, name: &str) -> Option<Node<'a, 'i>> {
     node.children().find(|child| child.has_tag_name(name))
 }
 

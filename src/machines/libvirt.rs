@@ -13,7 +13,7 @@ use super::found::Found;
 use super::machine::{Machine, MachineState};
 use super::places::{Home, Places};
 use super::text_file;
-use super::virsh::{Answer, Virsh, word};
+use super::virsh::{Answer, Program, Rights, Virsh, word};
 
 /// What the services listen on: first those for reading only.
 const SOCKETS: [&str; 4] = [
@@ -101,10 +101,9 @@ impl Connection {
     /// Asks the service.
     fn ask(&self, product: &'static str, places: &Places, found: &mut Found) -> Result<(), String> {
         let uri = self.uri.unwrap_or_default();
-        let program = places
-            .program("virsh")
+        let program = Program::at(places)
             .ok_or_else(|| "its service runs, and virsh is not installed".to_owned())?;
-        let mut virsh = Virsh::start(&program, uri, places.patience)?;
+        let mut virsh = Virsh::start(&program, uri, Rights::Read, places.patience)?;
         let known = Known::ask(&mut virsh)?;
         let domains = known.domains(&mut virsh)?;
         // Those that were undefined meanwhile are no machines any more.

@@ -9,9 +9,12 @@
 //! | `uses` | which machine uses a file, and how |
 //! | `text_file` | files read within bounds |
 //! | `libvirt`, `virsh`, `domain_xml` | libvirt: its service where it answers, its files where not |
+//! | `definition`, `defining` | changing a disk in the definition of a domain: its text, and by the service |
 //! | `processes`, `qemu_line` | QEMU as it runs, by its command lines |
 //! | the others | a product each |
 
+mod defining;
+mod definition;
 mod domain_xml;
 mod found;
 mod incus;
@@ -35,6 +38,8 @@ mod utm;
 mod vagrant;
 mod virsh;
 
+pub use defining::{DefineError, Defined, Defines};
+pub use definition::{DiskEdit, EditedDisk, disk_element, edit_disk, say_the_same, with_disk};
 pub use found::Unasked;
 pub use machine::{Disk, Machine, MachineSnapshot, MachineState, NamedFile};
 pub use places::{Home, Places};

@@ -168,6 +168,11 @@ impl Machines {
         self.asked.is_some()
     }
 
+    /// Where was asked for them, if anywhere.
+    pub(super) fn places(&self) -> Option<&Places> {
+        self.asked.as_ref().map(|(places, _)| places)
+    }
+
     /// All of them.
     pub fn list(&self) -> &[Machine] {
         &self.list

@@ -1,9 +1,9 @@
 //! One `virsh` as a process, fed by its standard input and asked as often as there is something to ask: a process
-//! for each question would take fifty times as long. It reads only (`--readonly`), so that no right to change
-//! machines is needed, and starts no service.
+//! for each question would take fifty times as long. It starts no service, and where it only has to read
+//! (`--readonly`) no right to change machines is needed.
 
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,13 +12,61 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use crate::host::printable;
 
+use super::places::Places;
+
 /// What all answers together may take.
 const MAX_BYTES: usize = 64 << 20;
+/// How many characters of a command are echoed in one line.
+const LINE: &str = "65536";
 /// What a line begins with that tells of a failure.
 const ERROR: &str = "error: ";
 
 /// What a command printed, or why it failed.
 pub(super) type Answer = Result<String, String>;
+
+/// What it may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rights {
+    /// Tell of machines.
+    Read,
+    /// Change definitions, and tell what is secret in them.
+    Define,
+}
+
+/// Where `virsh` is, and what starts it away from the terminal.
+#[derive(Debug, Clone)]
+pub(super) struct Program {
+    virsh: PathBuf,
+    setsid: Option<PathBuf>,
+}
+
+impl Program {
+    /// The one that these places have.
+    pub(super) fn at(places: &Places) -> Option<Self> {
+        Some(Self {
+            virsh: places.program("virsh")?,
+            setsid: places.program("setsid"),
+        })
+    }
+
+    /// Where it may change something, it asks for the right to with an agent of its own (`pkttyagent`), if it has a
+    /// terminal: on a screen that somebody else draws. In a session of its own it has none.
+    fn command(&self, rights: Rights) -> Command {
+        let mut command = match (rights, &self.setsid) {
+            (Rights::Define, Some(setsid)) => {
+                let mut command = Command::new(setsid);
+                command.arg(&self.virsh);
+                command
+            }
+            _ => Command::new(&self.virsh),
+        };
+        command.arg("--quiet");
+        if rights == Rights::Read {
+            command.arg("--readonly");
+        }
+        command
+    }
+}
 
 /// A conversation with `virsh`. It ends when this is dropped.
 #[derive(Debug)]
@@ -40,22 +88,33 @@ impl Virsh {
     ///
     /// # Errors
     /// Why it cannot be started, as the rest of a sentence.
-    pub(super) fn start(program: &Path, uri: &str, patience: Duration) -> Result<Self, String> {
-        let unable = |error| format!("{} cannot be run: {error}", printable(program));
+    pub(super) fn start(
+        program: &Program,
+        uri: &str,
+        rights: Rights,
+        patience: Duration,
+    ) -> Result<Self, String> {
+        let mut command = program.command(rights);
+        let called = printable(command.get_program());
+        let unable = |error| format!("{called} cannot be run: {error}");
         // Both outputs are one, so that an error stands where the answer would; `virsh` keeps them in order.
         let (mut output, into) = io::pipe().map_err(unable)?;
         let complaints = into.try_clone().map_err(unable)?;
-        let mut child = Command::new(program)
-            .args(["--quiet", "--readonly", "--connect", uri])
+        let mut child = command
+            .args(["--connect", uri])
             .env("LC_ALL", "C")
             .env("LIBVIRT_AUTOSTART", "0")
             .env("TERM", "dumb")
+            // A build with readline echoes what it reads, and breaks what is longer than a line of the terminal.
+            .env("COLUMNS", LINE)
             .env_remove("VIRSH_DEBUG")
             .stdin(Stdio::piped())
             .stdout(into)
             .stderr(complaints)
             .spawn()
             .map_err(unable)?;
+        // It holds the ends of the pipe, and an answer has an end only where nobody else does.
+        drop(command);
         let (questions, to_write) = unbounded::<String>();
         let (heard, answers) = unbounded();
         if let Some(mut stdin) = child.stdin.take() {
@@ -221,6 +280,7 @@ pub(super) fn word(text: &str) -> Option<String> {
 mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
 
     use super::*;
 
@@ -234,8 +294,11 @@ mod tests {
 
     fn start(script: &str, patience: Duration) -> (tempfile::TempDir, Virsh) {
         let dir = tempfile::tempdir().unwrap();
-        let program = program(dir.path(), script);
-        let virsh = Virsh::start(&program, "qemu:///system", patience).unwrap();
+        let program = Program {
+            virsh: program(dir.path(), script),
+            setsid: None,
+        };
+        let virsh = Virsh::start(&program, "qemu:///system", Rights::Read, patience).unwrap();
         (dir, virsh)
     }
 

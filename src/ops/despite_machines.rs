@@ -32,11 +32,12 @@ impl Request {
         }
     }
 
-    /// What is asked for, be it despite machines or not.
+    /// What is asked for, be it despite machines, with their definitions changed, or neither.
     #[must_use]
     pub fn itself(&self) -> &Self {
         match self {
             Self::DespiteMachines(it) => it.request.itself(),
+            Self::Redefining(it) => it.request.itself(),
             other => other,
         }
     }

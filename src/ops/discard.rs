@@ -552,6 +552,10 @@ impl Job for DiscardJob {
         let batch = Batch::prepare(host, state_dir, plan.reason("discard"), self.items.clone())?;
         let (entry, remarks) = (batch.name().to_owned(), batch.remarks().to_vec());
         progress.enter(Phase::Switch, 0);
+        if let Err(error) = plan.redefine_sources() {
+            batch.give_up();
+            return Err(error);
+        }
         let touched = batch.execute(progress)?;
         let what = match self.items.as_slice() {
             [one] => shown(&one.path),

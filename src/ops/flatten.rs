@@ -16,6 +16,7 @@ use crate::image::{
 use crate::units::size;
 
 use super::branch::not_created;
+use super::framework::definition_change::successor;
 use super::framework::eligibility::{chain_below, format_of, is_readable, refuse_foreign_data};
 use super::framework::files_to_lock::FilesToLock;
 use super::framework::format::{command, listed, name, shown};
@@ -389,6 +390,7 @@ fn into_new(
     }
     plan.copies = job.bytes;
     plan.undo = Undo::Possible(format!("discard {}", name(new)));
+    plan.succeeds(successor(&node.path, new, Some("qcow2".to_owned())));
     if job.base.is_none() {
         let mut words: Vec<OsString> = vec!["qemu-img".into(), "convert".into()];
         words.extend(["-O".into(), "qcow2".into()]);

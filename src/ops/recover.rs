@@ -304,6 +304,7 @@ fn each(plan: &mut Plan, plans: Vec<Plan>) {
             plan.machines.clone_from(&one.machines);
         }
         plan.preconditions.join(&one.preconditions);
+        plan.redefinitions.extend(one.redefinitions.iter().cloned());
     }
     plan.undo = Undo::Impossible("it is the way back itself".to_owned());
     plan.job = Some(Arc::new(Each { plans }));

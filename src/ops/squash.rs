@@ -248,6 +248,7 @@ fn plan_squash(plan: &mut Plan, layer: &Path, direction: Option<Direction>) {
     if direction != Some(Direction::Up) {
         let mut down = planned(&context, &down(&node.path));
         down.request = squash(Direction::Down);
+        down.asked = down.request.clone();
         downward = Some(down.judged_within(plan));
     }
     let mut upward = None;

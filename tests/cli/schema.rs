@@ -122,6 +122,7 @@ const LINES: &[&str] = &[
     "relink three.qcow2 --to two.qcow2 -y",
     "relink three.qcow2 --to two.qcow2 -y",
     "amend three.qcow2 --lazy-refcounts on -y",
+    "redefine no-machine --unpin -n",
     "protect three.qcow2 -y",
     "protect three.qcow2 --mode 644 -y",
     "note three.qcow2",

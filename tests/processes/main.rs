@@ -11,3 +11,4 @@ mod killed;
 mod libvirt;
 mod locks;
 mod locks_commit;
+mod redefine;

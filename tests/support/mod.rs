@@ -11,6 +11,7 @@
 //! | `holding` | a QEMU process that keeps an image open, for lock tests |
 //! | `recorder` | crash tests: record an operation, then look at every state a crash may leave |
 //! | `faults` | the n-th call fails with ENOSPC, EIO, a short read, ... |
+//! | `libvirt` | a real libvirt in a session of its own |
 //! | `script` | steps of the real tools that build images, printable as shell lines |
 //! | `fields` | small images of every kind, and values to forge in each of their fields |
 //! | `forests` | the sample forests, and what a scan has to say of every file in them |
@@ -43,6 +44,7 @@ pub mod folder_crash_suite;
 pub mod forests;
 pub mod holding;
 pub mod image_crash_suite;
+pub mod libvirt;
 pub mod oracle;
 pub mod own_code;
 pub mod planning;

@@ -123,6 +123,8 @@ impl CommitJob {
             progress.enter(Phase::CleanUp, 0);
             remarks.extend(batch.remarks().iter().cloned());
             entry = Some(batch.name().to_owned());
+            // Whoever had a layer as its disk has the base, which shows the same.
+            plan.redefine_sources()?;
             // The merge is done: the layers go whatever was asked meanwhile.
             touched.extend(batch.execute(&Progress::new())?);
         }

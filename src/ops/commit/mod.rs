@@ -19,6 +19,7 @@ use crate::image::{self, CreateOptions, Format, Views};
 use crate::units::{count, size};
 
 use super::Relinked;
+use super::framework::definition_change::successor;
 use super::framework::eligibility::{
     format_of, is_readable, refuse_as_data_file, refuse_foreign_data, refuse_unfit, warn_of_unread,
 };
@@ -286,7 +287,7 @@ fn plan_sparing(plan: &mut Plan, request: &Commit, spared: &HashSet<NodeId>) -> 
     };
     let kept = judge_dependants(plan, &run, &analysis, request);
     let children = plan_children(plan, &run, &analysis);
-    say_what_goes(plan, &run, &analysis, request.layer);
+    say_what_goes(plan, &run, &analysis, request);
     plan.frees = match stays {
         true => analysis.freed,
         false => run.layers.iter().map(|layer| on_disk(layer)).sum(),
@@ -494,14 +495,9 @@ fn plan_keep_old(
 }
 
 /// What becomes of the merged layers.
-fn say_what_goes(
-    plan: &mut Plan,
-    run: &CommitRange<'_>,
-    analysis: &Analysis,
-    layer: CommittedLayer,
-) {
+fn say_what_goes(plan: &mut Plan, run: &CommitRange<'_>, analysis: &Analysis, request: &Commit) {
     let base = name(&run.base.path);
-    if layer == CommittedLayer::Trash {
+    if request.layer == CommittedLayer::Trash {
         for layer in &run.layers {
             trash::refuse_foreign(plan, &layer.path);
             plan.effect(
@@ -510,6 +506,19 @@ fn say_what_goes(
                 layer.size_on_disk(),
                 format!("{}, its content is in {base} then", size(on_disk(layer))),
             );
+        }
+        let forest = Arc::clone(&plan.context().forest);
+        let goes = |id: &NodeId| run.layers.iter().any(|layer| layer.id == *id);
+        // A machine would write it under whatever else is built on it.
+        let is_free = run.top().children.is_empty()
+            && run
+                .base
+                .children
+                .iter()
+                .all(|child| goes(child) || forest.get(*child).is_some_and(Node::is_in_trash));
+        if is_free && request.keep_old.is_none() {
+            let format = run.base_format.name().to_owned();
+            plan.succeeds(successor(&run.top().path, &run.base.path, Some(format)));
         }
         return;
     }

@@ -238,6 +238,8 @@ impl Job for UncommitJob {
                 )
             })?;
         }
+        // Back to the layers before the base shows its old content.
+        plan.redefine_sources()?;
         let mut done = self.commit.execute(plan, &locks, progress)?;
         for entry in &self.entries {
             entry.clear(host, plan.context().state_dir.as_deref());

@@ -21,6 +21,7 @@ use crate::qcow2::Version;
 use crate::units::size;
 
 use super::branch::not_created;
+use super::framework::definition_change::successor;
 use super::framework::format::{listed, name, shown};
 use super::framework::locked_host::{LockedHost, files_of, has_secrets};
 use super::framework::locks::Locking;
@@ -194,6 +195,7 @@ fn plan_conversion(plan: &mut Plan, request: &Convert) {
         new_image::say_of_compression(plan, new, forecast.bytes);
     }
     plan.undo = Undo::Possible(format!("discard {}", name(new)));
+    tell_successor(plan, request);
     let made = options.as_ref().map(|made| &made.options);
     if let Some(line) = qemu_line(
         request,
@@ -487,6 +489,18 @@ fn say_of_bitmaps(plan: &mut Plan, request: &Convert, from: &ConvertFrom) -> boo
         );
     }
     true
+}
+
+/// A machine may have the new image in the place of the one that it shows, unless it needs a passphrase then.
+fn tell_successor(plan: &mut Plan, request: &Convert) {
+    let format = match &request.form {
+        ConvertForm::Raw { .. } => "raw",
+        ConvertForm::Qcow2 { image, .. } if image.encryption.is_none() => "qcow2",
+        ConvertForm::Qcow2 { .. } | ConvertForm::Existing => return,
+    };
+    if let ([source], None) = (request.sources.as_slice(), &request.snapshot) {
+        plan.succeeds(successor(source, &request.new, Some(format.to_owned())));
+    }
 }
 
 #[derive(Debug)]

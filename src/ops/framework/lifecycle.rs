@@ -7,6 +7,7 @@ use crate::host::{during_one_scan, io_text};
 
 use super::annotations::Carried;
 use super::context::Context;
+use super::definition_change::{Redefines, reversed};
 use super::error::Error;
 use super::journal::Journal;
 use super::nature::Nature;
@@ -32,6 +33,7 @@ fn plan_anew(context: &Context, request: &Request) -> Plan {
     let mut plan = planned(context, request);
     machines::judge(&mut plan);
     tagged::judge(&mut plan);
+    plan.note_definitions();
     plan.settle();
     plan
 }
@@ -74,17 +76,23 @@ pub fn run(ready: Ready, progress: &Progress) -> Result<Outcome, Error> {
     let begun = journal.as_ref().map(|journal| journal.begin(plan));
     let before = journal::before(plan);
     let carried = Carried::by(plan);
-    let mut ended = job.run(plan, progress);
+    let defined = plan.definitions_done();
+    let mut ended = job
+        .run(plan, progress)
+        .and_then(|outcome| with_definitions(plan, outcome));
     if let Ok(outcome) = &mut ended {
         outcome.remarks.extend(carried.put(plan.host()));
     }
     let mut unwritten = None;
+    let half = match &ended {
+        // Where no file has changed, no definition has either.
+        Err(error) => {
+            half_done(plan, &before, error, progress) || !plan.put_definitions_back(&defined)
+        }
+        Ok(_) => false,
+    };
     match (&journal, begun) {
         (Some(journal), Some(Ok(id))) => {
-            let half = match &ended {
-                Err(error) => half_done(plan, &before, error, progress),
-                Ok(_) => false,
-            };
             if half {
                 ended = ended.map_err(|error| {
                     unwritten = journal.stop(id, &error).err();
@@ -98,13 +106,7 @@ pub fn run(ready: Ready, progress: &Progress) -> Result<Outcome, Error> {
         _ => {}
     }
     if let (Some(error), Ok(outcome)) = (unwritten, &mut ended) {
-        outcome.remarks.push(Note::new(
-            NoteKind::NotRecorded,
-            format!(
-                "it could not be written down in the log, so that `undo` does not know it: {error}",
-                error = io_text(&error)
-            ),
-        ));
+        outcome.remarks.push(not_recorded(&error));
     }
     if let Ok(outcome) = &ended {
         trash::record_again(plan, &outcome.touched);
@@ -117,6 +119,14 @@ pub fn run(ready: Ready, progress: &Progress) -> Result<Outcome, Error> {
     ended
 }
 
+fn not_recorded(error: &std::io::Error) -> Note {
+    let text = format!(
+        "it could not be written down in the log, so that `undo` does not know it: {error}",
+        error = io_text(error)
+    );
+    Note::new(NoteKind::NotRecorded, text)
+}
+
 /// What was changed here keeps what is built on it as it was, or the person was told. Nothing fails for it: a base that
 /// is not noted anew is told of as changed.
 fn renew_bases(plan: &Plan, touched: &[PathBuf]) {
@@ -124,6 +134,17 @@ fn renew_bases(plan: &Plan, touched: &[PathBuf]) {
         let files = touched.iter().map(PathBuf::as_path);
         drop(Fingerprints::at(dir).renew(plan.host(), files));
     }
+}
+
+/// What is left to change in definitions once the files are as they are to be, and what takes it all back.
+fn with_definitions(plan: &Plan, mut outcome: Outcome) -> Result<Outcome, Error> {
+    plan.redefine_last()?;
+    let changes = plan.definition_changes();
+    outcome.undo = outcome
+        .undo
+        .take()
+        .map(|undo| undo.changing_definitions(reversed(&changes)));
+    Ok(outcome)
 }
 
 /// Whether an operation that did not end well has changed something: it is interrupted then, whoever
@@ -158,6 +179,9 @@ impl Plan {
     /// The same of one that is planned.
     pub(in crate::ops) fn judged_within(mut self, whole: &Self) -> Self {
         self.on_machines = whole.on_machines;
+        if self.redefines == Redefines::Nothing {
+            self.redefines.clone_from(&whole.redefines);
+        }
         machines::judge(&mut self);
         tagged::judge(&mut self);
         self.settle();
@@ -171,6 +195,7 @@ impl Plan {
         if on_machines == OnMachines::Warn || self.on_machines == OnMachines::Refuse {
             self.on_machines = on_machines;
         }
+        self.asked.clone_from(&asked);
         self.request = asked;
     }
 }

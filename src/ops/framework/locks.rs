@@ -190,7 +190,7 @@ impl Locking {
     }
 
     /// With all locks held: the plan's files are what they were, and nothing depends on those it touches that
-    /// it did not know, be it an image or a machine. Whatever has changed nothing yet gets its [`Locks`] here, so
+    /// it did not know, be it an image or a machine; what has to change first in definitions does. Whatever has changed nothing yet gets its [`Locks`] here, so
     /// that no operation begins without asking.
     ///
     /// # Errors
@@ -201,6 +201,7 @@ impl Locking {
         dependants::look_again(plan, now.as_ref())?;
         now.map_or(Ok(()), |now| machines::look_again(plan, &now))?;
         tagged::look_again(plan)?;
+        plan.redefine_first()?;
         Ok(Locks { held: self.held })
     }
 }

@@ -9,12 +9,15 @@ use std::time::Duration;
 
 use crate::forest::Node;
 use crate::host::printable;
-use crate::machines::{Machine, MachineState, Machines, Part, Places, Use};
+use crate::machines::{Disk, Machine, MachineState, Machines, Part, Places, Use};
 use crate::units::count;
 
+use super::absolute;
+use super::backing_name::real_place;
 use super::context::Context;
+use super::definition_change::{Cure, DomainDisk, Redefines, Step, Successor, domain_disk, label};
 use super::error::Error;
-use super::format::{name, shown};
+use super::format::{listed, name, shown};
 use super::note::NoteKind;
 use super::on_machines::OnMachines;
 use super::plan::{Effect, EffectKind, Plan};
@@ -32,6 +35,10 @@ struct Harm {
     path: PathBuf,
     /// A sentence.
     text: String,
+    /// The disk that the file is to it, where libvirt's service defines that.
+    disk: Option<DomainDisk>,
+    /// What its definition needs, so that it is none.
+    cure: Option<Cure>,
 }
 
 impl Context {
@@ -83,6 +90,7 @@ pub(in crate::ops) fn judge(plan: &mut Plan) {
         harms = harms_by(plan, &now);
         machines = Arc::new(now);
     }
+    let harms = redefine(plan, &machines, harms);
     let files: BTreeSet<&Path> = harms.iter().map(|harm| harm.path.as_path()).collect();
     let number = u64::try_from(files.len()).unwrap_or(u64::MAX);
     match plan.on_machines {
@@ -99,21 +107,157 @@ pub(in crate::ops) fn judge(plan: &mut Plan) {
 
 fn is_judged(plan: &Plan) -> bool {
     !plan.request.only_adds() && plan.effects.iter().any(|effect| is_done_to(effect.kind))
+        || plan.redefines != Redefines::Nothing
+}
+
+/// Plans the changes of definitions that were asked for; gives the harms that are left.
+fn redefine(plan: &mut Plan, machines: &Machines, mut harms: Vec<Harm>) -> Vec<Harm> {
+    match plan.redefines.clone() {
+        Redefines::Nothing => {}
+        Redefines::AsNeeded => {
+            harms.extend(left_behind(plan, machines, &harms));
+            let (cured, left): (Vec<Harm>, Vec<Harm>) =
+                harms.into_iter().partition(|harm| harm.cure.is_some());
+            harms = left;
+            // A plan that is refused is no reason to ask for rights.
+            if plan.refusals.is_empty()
+                && (harms.is_empty() || plan.on_machines != OnMachines::Refuse)
+            {
+                plan.redefine_for(cures(&cured));
+            }
+        }
+        Redefines::These(changes) => {
+            let is_seen_to = |harm: &Harm| {
+                let of_disk = changes.iter();
+                let mut of_disk = of_disk.filter(|it| harm.disk.as_ref() == Some(&it.disk));
+                of_disk.any(|change| match &change.step {
+                    Step::Source { from, .. } if absolute::path(&harm.path) == *from => true,
+                    _ => harm.cure.is_some(),
+                })
+            };
+            harms.retain(|harm| !is_seen_to(harm));
+            if plan.refusals.is_empty() {
+                plan.redefine_so(&changes);
+            }
+        }
+    }
+    harms
+}
+
+/// The machines whose disk gets a successor, and stays at its place all the same.
+fn left_behind(plan: &Plan, machines: &Machines, known: &[Harm]) -> Vec<Harm> {
+    let mut found = Vec::new();
+    for successor in &plan.successors {
+        for Use { machine, part } in uses(plan, machines, &successor.from) {
+            let Part::Disk(disk) = part else { continue };
+            if disk.read_only || is_at(plan, disk, &successor.to) {
+                continue;
+            }
+            let cure = cure(machine, disk, || to_successor(successor));
+            let harm = Harm {
+                path: successor.from.clone(),
+                disk: domain_disk(machine, disk),
+                text: format!(
+                    "the definition of {} is only changed while it is off, and nothing of it is saved or marked by \
+                     checkpoints",
+                    called(machine)
+                ),
+                cure,
+            };
+            if known
+                .iter()
+                .all(|known| known.cure.is_none() || known.cure != harm.cure)
+            {
+                found.push(harm);
+            }
+        }
+    }
+    found
+}
+
+/// Each once, and of one disk first what takes its pin out.
+fn cures(harms: &[Harm]) -> Vec<Cure> {
+    let all = harms.iter().filter_map(|harm| harm.cure.clone());
+    let mut cures: Vec<Cure> = Vec::new();
+    for cure in all {
+        if !cures.contains(&cure) {
+            cures.push(cure);
+        }
+    }
+    cures.sort_by_key(|cure| match cure.step {
+        Step::Unpin => 0,
+        Step::Source { .. } => 1,
+        Step::Pin => 2,
+    });
+    cures
 }
 
 fn refuse(plan: &mut Plan, harms: Vec<Harm>) {
     let is_alone = plan.refusals.is_empty();
-    for (number, harm) in harms.into_iter().enumerate() {
-        let ways_out = if is_alone && number == 0 {
-            vec![WayOut {
-                label: "go on all the same: it asks for a number".to_owned(),
-                request: Request::despite_machines(plan.request.clone()),
-            }]
-        } else {
-            Vec::new()
+    let mut ways_out = ways_out(plan, &harms);
+    for harm in harms {
+        let ways_out = match is_alone {
+            true => std::mem::take(&mut ways_out),
+            false => Vec::new(),
         };
         plan.refuse_but(RefusalKind::Machine, harm.text, ways_out);
     }
+}
+
+/// Where each machine goes on with another definition, that is the first way out.
+fn ways_out(plan: &Plan, harms: &[Harm]) -> Vec<WayOut> {
+    let mut ways = Vec::new();
+    if plan.redefines == Redefines::Nothing && harms.iter().all(|harm| harm.cure.is_some()) {
+        let labels: Vec<String> = cures(harms).iter().map(label).collect();
+        ways.push(WayOut {
+            label: format!("change the definition too: {}", listed(&labels, 3)),
+            request: Request::redefining(plan.asked.clone()),
+        });
+    }
+    ways.push(WayOut {
+        label: "go on all the same: it asks for a number".to_owned(),
+        request: Request::despite_machines(plan.asked.clone()),
+    });
+    ways
+}
+
+/// What the definition of a disk needs, where it may be changed.
+fn cure(
+    machine: &Machine,
+    disk: &Disk,
+    step: impl FnOnce() -> (Step, Option<String>, bool),
+) -> Option<Cure> {
+    let may_change = machine.state == MachineState::Off && machine.checkpoints.is_empty();
+    let domain = domain_disk(machine, disk).filter(|_| may_change)?;
+    let (step, format, keeps_pin) = step();
+    Some(Cure {
+        disk: domain,
+        file: disk.file.path.clone(),
+        step,
+        format,
+        keeps_pin,
+    })
+}
+
+fn to_successor(successor: &Successor) -> (Step, Option<String>, bool) {
+    let step = Step::Source {
+        from: successor.from.clone(),
+        to: successor.to.clone(),
+    };
+    (step, successor.format.clone(), successor.keeps_layers)
+}
+
+/// Taking the pin out, where the headers say the same.
+fn without_pin(plan: &Plan, machine: &Machine, disk: &Disk) -> Option<Cure> {
+    let agrees = plan.context().forest.pin_mismatch(disk).is_none();
+    let step = || (Step::Unpin, None, false);
+    agrees.then(|| cure(machine, disk, step)).flatten()
+}
+
+/// Whether the definition names that place.
+fn is_at(plan: &Plan, disk: &Disk, place: &Path) -> bool {
+    let real = |path: &Path| real_place(plan.host(), path).ok();
+    disk.file.path == place || real(&disk.file.path).is_some_and(|it| Some(it) == real(place))
 }
 
 fn warn(plan: &mut Plan, harms: Vec<Harm>) {
@@ -205,12 +349,15 @@ fn harms_by(plan: &Plan, machines: &Machines) -> Vec<Harm> {
     let mut found: Vec<Harm> = Vec::new();
     for effect in plan.effects.iter().filter(|effect| is_done_to(effect.kind)) {
         for used in uses(plan, machines, &effect.path) {
-            let Some(text) = harm(plan, effect, used) else {
+            let disk = disk_of(used.part).and_then(|disk| domain_disk(used.machine, disk));
+            let Some((text, cure)) = harm(plan, effect, used) else {
                 continue;
             };
             let harm = Harm {
                 path: effect.path.clone(),
                 text,
+                disk,
+                cure,
             };
             if !found.contains(&harm) {
                 found.push(harm);
@@ -231,7 +378,12 @@ fn uses<'m>(plan: &Plan, machines: &'m Machines, path: &Path) -> Vec<Use<'m>> {
 }
 
 /// What happens to a machine by what is done to a file that it uses, if that is no good.
-fn harm(plan: &Plan, effect: &Effect, Use { machine, part }: Use<'_>) -> Option<String> {
+fn harm(
+    plan: &Plan,
+    effect: &Effect,
+    Use { machine, part }: Use<'_>,
+) -> Option<(String, Option<Cure>)> {
+    let plain = |text: String| Some((text, None));
     let kind = effect.kind;
     let path = shown(&effect.path);
     let who = called(machine);
@@ -240,17 +392,14 @@ fn harm(plan: &Plan, effect: &Effect, Use { machine, part }: Use<'_>) -> Option<
         return None;
     }
     if kind.leaves() && !plan.puts_another_at(&effect.path) {
-        let what = printable(part.to_string());
-        return Some(format!(
-            "{path} is {what} of {who}, which needs it at its place: take it out of the machine first"
-        ));
+        return leaves(plan, effect, Use { machine, part });
     }
     let (is_disk, is_pinned) = match part {
         Part::Disk(disk) => (!disk.read_only, disk.is_pinned()),
         // The last layer that is pinned is read by its own header, unless the pin ends there.
         Part::Pinned(disk, at) => (true, disk.pin_ends || at + 1 < disk.pinned.len()),
         Part::NeededBy(snapshot) if shows_other(kind) => {
-            return Some(format!(
+            return plain(format!(
                 "going back to the snapshot {} of {who} starts from {path}, which would show something else",
                 printable(&snapshot.name)
             ));
@@ -261,17 +410,19 @@ fn harm(plan: &Plan, effect: &Effect, Use { machine, part }: Use<'_>) -> Option<
         return None;
     }
     if machine.state == MachineState::Running {
-        return Some(format!("{path} is used by {who}: shut it down first"));
+        return plain(format!("{path} is used by {who}: shut it down first"));
     }
     if kind == EffectKind::Relinks && is_pinned {
-        return Some(format!(
+        let text = format!(
             "the definition of {who} says itself what {path} is built on (`<backingStore>`), whatever is recorded \
              in the image: it would go on with the old layers and see other bytes. Take that out of the \
              definition first"
-        ));
+        );
+        let cure = disk_of(part).and_then(|disk| without_pin(plan, machine, disk));
+        return Some((text, cure));
     }
     if machine.state == MachineState::Saved && kind.changes() {
-        return Some(format!(
+        return plain(format!(
             "{who} is saved with its memory, which only fits {path} as it is now: start it and shut it down first"
         ));
     }
@@ -280,14 +431,51 @@ fn harm(plan: &Plan, effect: &Effect, Use { machine, part }: Use<'_>) -> Option<
         .first()
         .filter(|_| kind != EffectKind::Updates)
     {
-        return Some(format!(
+        return plain(format!(
             "{who} has the checkpoint {}, from which its backups go on, and which would no longer fit {path}: \
              delete its checkpoints first",
             printable(checkpoint)
         ));
     }
-    (kind == EffectKind::Breaks)
-        .then(|| format!("{who} has {path} as its disk, and would see other bytes"))
+    (kind == EffectKind::Breaks).then(|| {
+        let text = format!("{who} has {path} as its disk, and would see other bytes");
+        (text, None)
+    })
+}
+
+/// What happens to a machine where a file that it uses leaves its place.
+fn leaves(
+    plan: &Plan,
+    effect: &Effect,
+    Use { machine, part }: Use<'_>,
+) -> Option<(String, Option<Cure>)> {
+    let place = absolute::path(&effect.path);
+    let successor = plan.successors.iter().find(|one| one.from == place);
+    let cure = match part {
+        Part::Disk(disk) => {
+            // It names the new place already, by which the same file goes.
+            if successor.is_some_and(|one| is_at(plan, disk, &one.to)) {
+                return None;
+            }
+            successor.and_then(|one| cure(machine, disk, || to_successor(one)))
+        }
+        Part::Pinned(disk, _) => without_pin(plan, machine, disk),
+        Part::OwnedBy(_) | Part::NeededBy(_) => None,
+    };
+    let text = format!(
+        "{} is {} of {}, which needs it at its place: take it out of the machine first",
+        shown(&effect.path),
+        printable(part.to_string()),
+        called(machine)
+    );
+    Some((text, cure))
+}
+
+fn disk_of(part: Part<'_>) -> Option<&Disk> {
+    match part {
+        Part::Disk(disk) | Part::Pinned(disk, _) => Some(disk),
+        Part::OwnedBy(_) | Part::NeededBy(_) => None,
+    }
 }
 
 /// `the machine web (libvirt, off)`

@@ -10,6 +10,7 @@
 //! | what must not change meanwhile | `preconditions`, `locks`, `files_to_lock`, `locked_host`, `built_on` |
 //! | carrying it out | `lifecycle`, `progress`, `error`, `verify` |
 //! | what was done, and what was cut off | `journal`, `recovery`, `resumed`, `leaks`, `trash` |
+//! | definitions of machines that change along | `definition_change`, `redefine` |
 //! | paths, and names that an image records | `absolute`, `backing_name`, `backing_format`, `backing_style`, `data_files` |
 //! | new images, folders and copies | `new_image`, `new_folder`, `copy_file`, `chain_files`, `device`, `cut_short` |
 //! | what people have noted of images | `annotations` |
@@ -27,6 +28,7 @@ pub(super) mod context;
 pub(super) mod copy_file;
 pub(super) mod cut_short;
 pub(super) mod data_files;
+pub(super) mod definition_change;
 pub(super) mod dependants;
 pub(super) mod device;
 pub(super) mod eligibility;
@@ -54,6 +56,7 @@ pub(super) mod preconditions;
 pub(super) mod progress;
 pub(super) mod readers;
 pub(super) mod recovery;
+pub(super) mod redefine;
 pub(super) mod refusal;
 pub(super) mod remedy;
 pub(super) mod request;

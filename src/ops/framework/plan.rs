@@ -11,6 +11,7 @@ use crate::image;
 use crate::machines::Machines;
 
 use super::context::{Context, LookedIn};
+use super::definition_change::{Redefines, Redefinition, Successor};
 use super::error::Error;
 use super::nature::Nature;
 use super::note::{Note, NoteKind};
@@ -242,8 +243,10 @@ pub enum Undo {
 /// Everything a person needs to know before they say yes.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// What was asked.
+    /// What was asked; of some also what was found out.
     pub request: Request,
+    /// What was asked, word for word.
+    pub(in crate::ops) asked: Request,
     /// `Commit Overlay-1 into RootBase`.
     pub title: String,
     /// What happens to which file, in the order shown.
@@ -290,6 +293,12 @@ pub struct Plan {
     pub(in crate::ops) golden: u64,
     /// How many files it harms machines by, where that was agreed to.
     pub(in crate::ops) machines_harmed: u64,
+    /// Which definitions of machines it may change.
+    pub(in crate::ops) redefines: Redefines,
+    /// Which files take the place of which.
+    pub(in crate::ops) successors: Vec<Successor>,
+    /// What changes in the definitions of machines, in this order.
+    pub redefinitions: Vec<Redefinition>,
     /// The machines it knows of, where it may harm any.
     pub(in crate::ops) machines: Option<Arc<Machines>>,
     context: Context,
@@ -306,6 +315,7 @@ impl Plan {
     /// A plan that does nothing yet.
     pub(in crate::ops) fn empty(request: Request, context: &Context) -> Self {
         Self {
+            asked: request.clone(),
             request,
             title: String::new(),
             effects: Vec::new(),
@@ -330,6 +340,9 @@ impl Plan {
             on_machines: OnMachines::default(),
             golden: 0,
             machines_harmed: 0,
+            redefines: Redefines::default(),
+            successors: Vec::new(),
+            redefinitions: Vec::new(),
             machines: None,
             context: context.clone(),
         }
@@ -565,7 +578,7 @@ impl Plan {
         (self.danger, self.confirm) = match self.lost() {
             _ if !self.refusals.is_empty() => (Danger::Refused, Confirm::Impossible),
             Some((number, _)) => (Danger::Loses, Confirm::Count(number)),
-            None if self.effects.iter().all(only_adds) => {
+            None if self.effects.iter().all(only_adds) && self.redefinitions.is_empty() => {
                 let warns = self.notes.iter().any(|note| note.warning);
                 let confirm = if warns {
                     Confirm::Yes

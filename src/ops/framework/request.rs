@@ -122,6 +122,10 @@ requests! {
     RemoveLeftovers(RemoveLeftovers),
     /// Unlink entries of the trash for good.
     EmptyTrash(EmptyTrash),
+    /// Change what the definition of a machine says of one of its disks.
+    Redefine(Redefine),
+    /// One of the others with the definitions of machines changed along.
+    Redefining(Redefining),
     /// One of the others although it harms machines that are defined.
     DespiteMachines(DespiteMachines),
 }

@@ -208,6 +208,9 @@ impl Plan {
     pub fn lines(&self) -> Vec<Line> {
         let mut said = Said::default();
         said.say_effects(&self.effects.iter().collect::<Vec<_>>());
+        for change in self.redefinitions.iter().filter(|one| !one.is_done()) {
+            said.say(Part::Effect, "redefines", &change.to_string(), Tone::Plain);
+        }
         for kept in &self.keeps {
             said.say(Part::Keeps, "keeps", kept, Tone::Good);
         }

@@ -20,6 +20,7 @@ use crate::image::{self, ImageFile};
 use crate::units::{count, size};
 
 use super::framework::copy_file::{folder, same_but_header};
+use super::framework::definition_change::{Successor, successor};
 use super::framework::eligibility::{refuse_as_data_file, refuse_missing_base};
 use super::framework::format::{command, name, shown};
 use super::framework::locks::claim;
@@ -156,6 +157,12 @@ fn plan_moves(plan: &mut Plan, moves: &[Relocation], subtree: bool) {
             style: Some(step.style),
         })
         .collect();
+    for step in &steps {
+        plan.succeeds(Successor {
+            keeps_layers: true,
+            ..successor(&step.from, &step.to, None)
+        });
+    }
     let back = explicit
         .iter()
         .map(|one| Relocation {

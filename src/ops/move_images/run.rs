@@ -87,7 +87,7 @@ impl Job for Move {
         let mut remarks = Vec::new();
         for step in &self.steps {
             let copy = copies.remove(&step.from);
-            if let Err(error) = step.switch(host, copy, &mut files, &mut remarks) {
+            if let Err(error) = step.switch(plan, copy, &mut files, &mut remarks) {
                 batch.into_iter().for_each(Batch::give_up);
                 return Err(match error {
                     Error::Failed(_) => {
@@ -152,11 +152,12 @@ impl Step {
     /// Gives the image its new name, lets all that refer to it follow, and takes the old name away.
     fn switch(
         &self,
-        host: &dyn Host,
+        plan: &Plan,
         copy: Option<Copy<'_>>,
         files: &mut Files,
         remarks: &mut Vec<Note>,
     ) -> Result<(), Error> {
+        let host = plan.host();
         let is_there = host.stat_link(&self.from).is_ok();
         if let Some(own) = self.own.as_ref().filter(|own| own.bridge && is_there) {
             link(
@@ -210,6 +211,7 @@ impl Step {
         for child in &self.children {
             link(host, files, &child.path, &child.path, &self.to, child.style)?;
         }
+        plan.redefine_before_leaving(&self.from)?;
         if is_there && !self.copied {
             if is_one_place(host, &self.from, &self.to) {
                 return Err(Error::stale(format!(

@@ -56,6 +56,8 @@ pub(super) fn variants(forest: &Forest, request: &Request) -> Vec<Variant> {
         | Request::Recover(_)
         | Request::RemoveLeftovers(_)
         | Request::EmptyTrash(_)
+        | Request::Redefine(_)
+        | Request::Redefining(_)
         | Request::DespiteMachines(_) => Vec::new(),
     }
 }
