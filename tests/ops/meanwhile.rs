@@ -535,6 +535,8 @@ fn a_plan_opens_no_image_that_is_remembered_and_built_on_something_else() {
         let context = looked.unwrap().context;
         (host.count(Calls::Reading), context.looked_in.remembered)
     };
+    // What bases hold is noted when they are seen first.
+    around(&near.join("mid"));
     let (alone, _) = around(&near.join("mid"));
     // Now hundreds are remembered that have nothing to do with it.
     around(&far.join("base"));
