@@ -117,6 +117,32 @@ fn a_disk_is_taken_from_a_machine_only_where_that_is_said_and_counted() {
 }
 
 #[test]
+fn harm_to_machines_is_not_agreed_to_where_there_can_be_none() {
+    let place = Place::new();
+    let ended = place.q("branch images/base images/new --despite-machines");
+    assert!(ended.with(2).err.contains("only adds files"));
+    assert!(!place.path().join("images/new").exists());
+}
+
+#[test]
+fn no_definition_is_changed_but_by_a_service() {
+    let place = Place::new();
+    let before = fs::read(place.path().join("home/.config/libvirt/qemu/web.xml")).unwrap();
+    let said = place.q("move images/disk images/there --dry-run").out;
+    assert!(said.contains("--despite-machines"), "{said}");
+    assert!(!said.contains("--redefine"), "{said}");
+    place
+        .q("move images/disk images/there --redefine --yes")
+        .with(4);
+    let id = "8c34a151-90f6-4e2c-8572-a4dc793693a8";
+    let ended = place.q(&format!("redefine {id} --source images/other --yes"));
+    assert!(ended.with(4).err.contains("only libvirt's service"));
+    assert!(place.path().join("images/disk").exists());
+    let after = fs::read(place.path().join("home/.config/libvirt/qemu/web.xml")).unwrap();
+    assert_eq!(after, before);
+}
+
+#[test]
 fn a_leaf_of_a_machine_is_not_pruned() {
     let place = Place::new();
     let found = place
