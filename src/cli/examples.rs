@@ -342,10 +342,6 @@ const EXAMPLES: &[Example] = &[
         "the headers say again what its disk is built on",
     ),
     (
-        "qanopy move web.qcow2 /srv/images --redefine",
-        "it moves, and the machine that has it as its disk finds it there",
-    ),
-    (
         "qanopy prune /srv/images",
         "old leaves that nothing uses; you choose",
     ),
