@@ -475,6 +475,9 @@ pub struct L2Buf {
     context: L2Context,
 }
 
+/// Bytes of a table that are looked at together.
+const BLOCK: usize = 64;
+
 impl L2Buf {
     /// A table that maps nothing.
     #[must_use]
@@ -534,6 +537,24 @@ impl L2Buf {
             let table = <[RawStandard]>::ref_from_bytes(&self.bytes).ok()?;
             table.get(index).map(|raw| (raw.entry.get(), 0))
         }
+    }
+
+    /// The first entry from `index` on that is not all zero, or the number of entries where all are. Tables are mostly
+    /// empty: this looks at many bytes at a time.
+    #[must_use]
+    pub fn next_used(&self, index: usize) -> usize {
+        let size = if self.context.geometry.extended_l2() {
+            16
+        } else {
+            8
+        };
+        let Some(rest) = self.bytes.get(index.saturating_mul(size)..) else {
+            return self.len();
+        };
+        let is_zero = |block: &&[u8]| block.iter().fold(0, |sum, byte| sum | byte) == 0;
+        let skipped = rest.chunks_exact(BLOCK).take_while(is_zero).count() * BLOCK;
+        let found = rest.iter().skip(skipped).position(|byte| *byte != 0);
+        found.map_or(self.len(), |at| index + (skipped + at) / size)
     }
 
     fn missing(&self, index: usize) -> FormatError {
@@ -608,6 +629,24 @@ mod tests {
             geometry: Geometry::new(16, 4, extended).unwrap(),
             version: Version::V3,
             data_file,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_next_entry_in_use_is_the_first_that_is_not_zero(
+            extended: bool,
+            used in prop::collection::btree_map(0_usize..4096, 0_usize..8, 0..6),
+            from in 0_usize..4200,
+        ) {
+            let context = context(extended, false);
+            let mut table = L2Buf::zeroed(context);
+            let size = if extended { 16 } else { 8 };
+            for (at, byte) in &used {
+                table.bytes[at * size + byte] = 1;
+            }
+            let next = used.keys().copied().find(|at| *at >= from);
+            prop_assert_eq!(table.next_used(from), next.unwrap_or(table.len()));
         }
     }
 

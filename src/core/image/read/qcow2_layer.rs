@@ -371,7 +371,7 @@ impl Qcow2 {
         join: impl Fn(&Placed, &Placed) -> Option<Placed>,
     ) -> Result<Placed> {
         let geometry = self.geometry();
-        let coverage = geometry.l2_coverage();
+        let (cluster, coverage) = (geometry.cluster_size(), geometry.l2_coverage());
         let index = geometry.l1_index(GuestOffset(start));
         let Some(table) = self.table(index, start)? else {
             let mut next = index + 1;
@@ -390,6 +390,19 @@ impl Qcow2 {
         let end = end.min(index.saturating_add(1).saturating_mul(coverage));
         let mut run = self.piece(&table, start, end)?;
         while run.extent.end() < end {
+            let at = run.extent.end();
+            if run.place.is_none() && run.extent.state == State::Unallocated && at % cluster == 0 {
+                // Entries that are all zero go on with what nothing is stored for.
+                let used = table.next_used(geometry.l2_index(GuestOffset(at))) as u64;
+                let to = index
+                    .saturating_mul(coverage)
+                    .saturating_add(used.saturating_mul(cluster))
+                    .min(end);
+                if to > at {
+                    run.extent.len = to - start;
+                    continue;
+                }
+            }
             let next = self.piece(&table, run.extent.end(), end)?;
             let Some(joined) = join(&run, &next) else {
                 break;
