@@ -62,7 +62,7 @@ impl From<XmlError> for DefinitionError {
 /// The element of a disk, by the name that the machine has for it.
 ///
 /// # Errors
-/// [`DefinitionError`] where the definition has not exactly one.
+/// `DefinitionError` where the definition has not exactly one.
 pub fn disk_element<'t>(definition: &'t str, target: &str) -> Result<&'t str, DefinitionError> {
     let range = disk_range(definition, target)?;
     definition.get(range).ok_or(DefinitionError::Differs)
@@ -71,7 +71,7 @@ pub fn disk_element<'t>(definition: &'t str, target: &str) -> Result<&'t str, De
 /// Changes a disk in a definition.
 ///
 /// # Errors
-/// [`DefinitionError`]; a definition is never changed in part.
+/// `DefinitionError`; a definition is never changed in part.
 pub fn edit_disk(
     definition: &str,
     target: &str,
@@ -99,7 +99,7 @@ pub fn edit_disk(
 /// The definition with this element in the place of the disk's.
 ///
 /// # Errors
-/// [`DefinitionError`] where the result does not read as it should.
+/// `DefinitionError` where the result does not read as it should.
 pub fn with_disk(definition: &str, target: &str, element: &str) -> Result<String, DefinitionError> {
     let range = disk_range(definition, target)?;
     let mut changed = definition.to_owned();
