@@ -39,14 +39,15 @@ fn look(subject: &Subject<'_>) -> Vec<Found> {
                 by_samples.entry(samples).or_default().push(node);
             }
         }
-        for same in by_samples.into_values() {
+        for mut same in by_samples.into_values() {
+            same.sort_by_key(|node| (node.stat.as_ref().map(|stat| stat.modified), &node.path));
             found.extend(copies(&same));
         }
     }
     found
 }
 
-/// Every image but the first, which the others are copies of.
+/// Every image but the first, the oldest, which the others are copies of.
 fn copies(same: &[&Node]) -> Vec<Found> {
     let Some((first, others)) = same.split_first() else {
         return Vec::new();
