@@ -2,7 +2,7 @@
 //! base was when it was made: a base that is another one since then is told by its time and length, and by samples of
 //! its bytes. What this program itself changes keeps the overlays as they are, and is noted anew.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::host::{Access, FileKind, Host, Stat};
 
+use super::absolute_names::AbsoluteNames;
 use super::state_file::{Name, StateFile, write_line};
 use super::{Forest, Node, NodeId};
 
@@ -96,10 +97,11 @@ impl Fingerprints {
     /// The system's own; `WouldBlock` if another run holds the file for seconds.
     pub fn merge(&self, host: &dyn Host, forest: &Forest) -> io::Result<()> {
         let known = self.all()?;
-        let mut names = Names::new(host);
+        let mut names = AbsoluteNames::new(host);
         let (mut new, mut gone) = (Entries::new(), HashSet::new());
         for node in forest.nodes().filter(|node| node.location.is_met()) {
-            let Some((stat, path)) = regular(node).and_then(|stat| Some((stat, names.of(node)?)))
+            let Some((stat, path)) =
+                regular(node).and_then(|stat| Some((stat, place(host, &mut names, node)?)))
             else {
                 continue;
             };
@@ -154,10 +156,11 @@ impl Fingerprints {
     /// The system's own, if the file is there and cannot be read.
     pub fn changed(&self, host: &dyn Host, forest: &Forest) -> io::Result<Vec<ChangedBase>> {
         let known = self.all()?;
-        let mut names = Names::new(host);
+        let mut names = AbsoluteNames::new(host);
         let mut changed = Vec::new();
         for node in forest.nodes().filter(|node| has_overlays(forest, node)) {
-            let Some((stat, path)) = regular(node).and_then(|stat| Some((stat, names.of(node)?)))
+            let Some((stat, path)) =
+                regular(node).and_then(|stat| Some((stat, place(host, &mut names, node)?)))
             else {
                 continue;
             };
@@ -303,30 +306,11 @@ pub fn sampled(host: &dyn Host, path: &Path, length: u64) -> io::Result<String> 
     Ok(digest.iter().take(16).map(|b| format!("{b:02x}")).collect())
 }
 
-/// Absolute names of images, with the links in their folders resolved.
-struct Names<'h> {
-    host: &'h dyn Host,
-    folders: HashMap<PathBuf, Option<PathBuf>>,
-}
-
-impl<'h> Names<'h> {
-    fn new(host: &'h dyn Host) -> Self {
-        let folders = HashMap::new();
-        Self { host, folders }
-    }
-
-    fn of(&mut self, node: &Node) -> Option<PathBuf> {
-        if node.symlink {
-            return self.host.canonical(&node.path).ok();
-        }
-        let (folder, name) = (node.path.parent()?, node.path.file_name()?);
-        let folder = match folder.as_os_str().is_empty() {
-            true => Path::new("."),
-            false => folder,
-        };
-        let known = self.folders.entry(folder.to_path_buf());
-        let canonical = known.or_insert_with(|| self.host.canonical(folder).ok());
-        Some(canonical.as_ref()?.join(name))
+/// The name by which an image is remembered: it is the file itself that counts, links followed.
+fn place(host: &dyn Host, names: &mut AbsoluteNames<'_>, node: &Node) -> Option<PathBuf> {
+    match node.symlink {
+        true => host.canonical(&node.path).ok(),
+        false => names.of(&node.path),
     }
 }
 

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::{FileKind, Host};
 use crate::image::{TRASH_FOLDER, foreign_trash, is_trashed};
 
+use super::absolute_names::AbsoluteNames;
 use super::scan::{Looker, ScanOptions, Visit, Why};
 use super::state_file::{Name, StateFile, write_line};
 use super::trash_folder::trash_folder_of;
@@ -166,21 +167,8 @@ impl Index {
     /// # Errors
     /// The system's own; `WouldBlock` if another run holds the index for seconds.
     pub fn merge(&self, host: &dyn Host, forest: &Forest) -> io::Result<()> {
-        let mut directories = HashMap::new();
-        let mut absolute = |path: &Path| {
-            let (directory, name) = (path.parent()?, path.file_name()?);
-            let directory = match directory.as_os_str().is_empty() {
-                true => Path::new("."),
-                false => directory,
-            };
-            let canonical = directories
-                .entry(directory.to_path_buf())
-                .or_insert_with(|| host.canonical(directory).ok());
-            match canonical {
-                Some(canonical) => Some(canonical.join(name)),
-                None => std::path::absolute(path).ok(),
-            }
-        };
+        let mut names = AbsoluteNames::new(host);
+        let mut absolute = |path: &Path| names.of(path);
         let now = host.now().duration_since(UNIX_EPOCH);
         let now = now.map_or(0, |since| since.as_secs());
         let mut seen = Vec::new();

@@ -1,6 +1,7 @@
 //! What exists: files found by a scan, as nodes of a graph whose arrows point from each overlay to
 //! the image it is built on. Nothing here changes a file, and nothing here decides what may be done.
 
+mod absolute_names;
 mod annotation;
 mod broken_below;
 mod checked;

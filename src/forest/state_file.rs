@@ -6,10 +6,11 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
+
+use crate::system::wait_for_lock;
 
 /// How long another run that holds the file is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
@@ -54,13 +55,7 @@ impl StateFile {
             .write(true)
             .mode(0o600)
             .open(self.beside(".lock"))?;
-        let deadline = Instant::now() + LOCK_PATIENCE;
-        while let Err(error) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            if error != rustix::io::Errno::WOULDBLOCK || Instant::now() > deadline {
-                return Err(error.into());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_for_lock(&lock, LOCK_PATIENCE)?;
         Ok(lock)
     }
 

@@ -1,7 +1,10 @@
 //! What the readers find: machines, and what could not be asked.
 
 use std::fmt;
+use std::io;
 use std::path::Path;
+
+use serde_json::Value;
 
 use crate::host::{io_text, printable};
 
@@ -30,8 +33,26 @@ impl Found {
     }
 
     /// The same of a file or a folder.
-    pub(super) fn unread(&mut self, product: &'static str, path: &Path, error: &std::io::Error) {
+    pub(super) fn unread(&mut self, product: &'static str, path: &Path, error: &io::Error) {
         self.unasked(product, printable(path), io_text(error));
+    }
+}
+
+impl Found {
+    /// What a file says that holds JSON; where it could not be read, or holds something else, that is noted.
+    pub(super) fn json(
+        &mut self,
+        product: &'static str,
+        path: &Path,
+        text: io::Result<String>,
+    ) -> Option<Value> {
+        let parsed = text.map(|text| serde_json::from_str(&text));
+        match parsed {
+            Ok(Ok(value)) => return Some(value),
+            Ok(Err(error)) => self.unasked(product, printable(path), error.to_string()),
+            Err(error) => self.unread(product, path, &error),
+        }
+        None
     }
 }
 

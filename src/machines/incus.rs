@@ -8,7 +8,7 @@ use crate::host::printable;
 use super::found::Found;
 use super::machine::{Disk, Machine, MachineSnapshot, MachineState, NamedFile};
 use super::places::Places;
-use super::text_file;
+use super::text_file::{self, name};
 
 /// Where pools are: of Incus, of LXD, and of LXD as a snap.
 const POOLS: [&str; 3] = [
@@ -37,11 +37,6 @@ fn folders(product: &'static str, places: &Places, dir: &Path, found: &mut Found
             Vec::new()
         }
     }
-}
-
-fn name(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default();
-    name.to_string_lossy().into_owned()
 }
 
 fn machine(

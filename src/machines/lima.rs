@@ -8,7 +8,7 @@ use crate::host::printable;
 use super::found::Found;
 use super::machine::{Disk, Machine, MachineState};
 use super::places::Places;
-use super::text_file;
+use super::text_file::{self, name};
 
 /// Files of an instance that are its disks, and whether it only reads them.
 const DISKS: [(&str, bool); 4] = [
@@ -40,11 +40,6 @@ pub(super) fn read(product: &'static str, places: &Places, found: &mut Found) {
             Err(error) => found.unread(product, &kept, &error),
         }
     }
-}
-
-fn name(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default();
-    name.to_string_lossy().into_owned()
 }
 
 fn instance(product: &'static str, places: &Places, dir: &Path) -> Option<Machine> {

@@ -1,5 +1,7 @@
 //! minikube: a folder for each machine, whose `config.json` names the disk (`libmachine`'s `host.Host`).
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use crate::host::printable;
@@ -22,42 +24,26 @@ pub(super) fn read(product: &'static str, places: &Places, found: &mut Found) {
             }
         };
         for path in folders.into_iter().map(|dir| dir.join("config.json")) {
-            match text_file::read(host, &path) {
-                Ok(text) => match machine(product, &printable(&path), &text) {
-                    Ok(machine) => found.machines.extend(machine),
-                    Err(error) => found.unasked(product, printable(&path), error.to_string()),
-                },
-                Err(error) if text_file::is_absent(&error) => {}
-                Err(error) => found.unread(product, &path, &error),
-            }
+            let text = text_file::read_if_there(host, &path);
+            let settings = text.and_then(|text| found.json(product, &path, text));
+            let machine = settings.and_then(|it| machine(product, &printable(&path), &it));
+            found.machines.extend(machine);
         }
     }
 }
 
-fn machine(
-    product: &'static str,
-    place: &str,
-    text: &str,
-) -> Result<Option<Machine>, serde_json::Error> {
-    let settings: Value = serde_json::from_str(text)?;
-    let named = || {
-        let driver = settings.get("Driver")?;
-        let name = driver.get("MachineName")?.as_str()?;
-        let image = driver.get("DiskPath")?.as_str()?;
-        let mut machine = Machine::new(product, place, name, MachineState::Off);
-        let disk = Disk::new("disk", image);
-        machine
-            .disks
-            .extend(disk.file.path.is_absolute().then_some(disk));
-        Some(machine)
-    };
-    Ok(named().filter(|machine| !machine.disks.is_empty()))
+fn machine(product: &'static str, place: &str, settings: &Value) -> Option<Machine> {
+    let driver = settings.get("Driver")?;
+    let name = driver.get("MachineName")?.as_str()?;
+    let image = driver.get("DiskPath")?.as_str()?;
+    let mut machine = Machine::new(product, place, name, MachineState::Off);
+    machine.disks.push(Disk::new("disk", image));
+    Path::new(image).is_absolute().then_some(machine)
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::Path;
 
     use super::*;
     use crate::machines::places::tests::system;

@@ -24,32 +24,20 @@ pub(super) fn read(product: &'static str, places: &Places, found: &mut Found) {
         };
         for provider in providers {
             for path in text_file::list_if_there(host, &provider, ".json").unwrap_or_default() {
-                match text_file::read(host, &path) {
-                    Ok(text) => match machine(product, &printable(&path), &text) {
-                        Ok(machine) => found.machines.extend(machine),
-                        Err(error) => found.unasked(product, printable(&path), error.to_string()),
-                    },
-                    Err(error) => found.unread(product, &path, &error),
-                }
+                let settings = found.json(product, &path, text_file::read(host, &path));
+                let machine = settings.and_then(|it| machine(product, &printable(&path), &it));
+                found.machines.extend(machine);
             }
         }
     }
 }
 
-fn machine(
-    product: &'static str,
-    place: &str,
-    text: &str,
-) -> Result<Option<Machine>, serde_json::Error> {
-    let settings: Value = serde_json::from_str(text)?;
-    let named = || {
-        let name = settings.get("Name")?.as_str()?;
-        let image = settings.get("ImagePath")?.get("Path")?.as_str()?;
-        let mut machine = Machine::new(product, place, name, MachineState::Off);
-        machine.disks.push(Disk::new("disk", image));
-        Some(machine)
-    };
-    Ok(named())
+fn machine(product: &'static str, place: &str, settings: &Value) -> Option<Machine> {
+    let name = settings.get("Name")?.as_str()?;
+    let image = settings.get("ImagePath")?.get("Path")?.as_str()?;
+    let mut machine = Machine::new(product, place, name, MachineState::Off);
+    machine.disks.push(Disk::new("disk", image));
+    Some(machine)
 }
 
 #[cfg(test)]

@@ -68,6 +68,20 @@ pub(super) fn list_if_there(host: &dyn Host, dir: &Path, ends: &str) -> io::Resu
     }
 }
 
+/// The text of a file that need not be there.
+pub(super) fn read_if_there(host: &dyn Host, path: &Path) -> Option<io::Result<String>> {
+    match read(host, path) {
+        Err(error) if is_absent(&error) => None,
+        read => Some(read),
+    }
+}
+
+/// The last component of a path, what is no UTF-8 replaced.
+pub(super) fn name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
 /// Whether there is no such file or folder.
 pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(

@@ -17,20 +17,9 @@ pub(super) fn read(product: &'static str, places: &Places, found: &mut Found) {
     let host = places.host.as_ref();
     for home in &places.homes {
         let path = home.dir.join(".vagrant.d/data/machine-index/index");
-        let text = match text_file::read(host, &path) {
-            Ok(text) => text,
-            Err(error) if text_file::is_absent(&error) => continue,
-            Err(error) => {
-                found.unread(product, &path, &error);
-                continue;
-            }
-        };
-        let index: Value = match serde_json::from_str(&text) {
-            Ok(index) => index,
-            Err(error) => {
-                found.unasked(product, printable(&path), error.to_string());
-                continue;
-            }
+        let text = text_file::read_if_there(host, &path);
+        let Some(index) = text.and_then(|text| found.json(product, &path, text)) else {
+            continue;
         };
         let entries = index.get("machines").and_then(Value::as_object);
         let entries = entries.into_iter().flat_map(|entries| entries.values());

@@ -3,11 +3,9 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
+use super::wait_lock::wait_for_lock;
 
 /// How long another process may hold the folder.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -27,15 +25,9 @@ impl FolderLock {
         let Ok(folder) = File::open(folder) else {
             return Ok(Self { _folder: None });
         };
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
-                Err(Errno::WOULDBLOCK) if Instant::now() < deadline => {
-                    thread::sleep(Duration::from_millis(20));
-                }
-                Err(error @ Errno::WOULDBLOCK) => return Err(error.into()),
-                _ => break,
-            }
+        match wait_for_lock(&folder, PATIENCE) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+            Ok(()) | Err(_) => {}
         }
         Ok(Self {
             _folder: Some(folder),

@@ -5,10 +5,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
+use super::wait_lock::wait_for_lock;
 
 /// How long another process may hold the file before appending fails.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -69,13 +68,7 @@ impl LogFile {
             .append(true)
             .mode(0o600)
             .open(&self.path)?;
-        let deadline = Instant::now() + PATIENCE;
-        while let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            if error != rustix::io::Errno::WOULDBLOCK || Instant::now() > deadline {
-                return Err(error.into());
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
+        wait_for_lock(&file, PATIENCE)?;
         let lines = lines_of(&mut file)?;
         let (line, result) = make(&lines)?;
         let mut bytes = Vec::with_capacity(line.len() + 2);
@@ -149,7 +142,7 @@ mod tests {
     fn writers_at_the_same_time_lose_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let log = LogFile::at(dir.path().join("log"));
-        thread::scope(|scope| {
+        std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..25 {

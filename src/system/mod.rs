@@ -7,6 +7,7 @@ mod local_time;
 mod log_file;
 mod network;
 mod parallel;
+mod wait_lock;
 
 pub use allocator::{give_back_memory, share_memory};
 pub use date::Utc;
@@ -15,3 +16,4 @@ pub use local_time::local_offset;
 pub use log_file::LogFile;
 pub use network::network_filesystem;
 pub use parallel::on_all_processors;
+pub use wait_lock::wait_for_lock;

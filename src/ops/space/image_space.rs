@@ -73,15 +73,28 @@ pub enum SpacePart {
 }
 
 impl SpacePart {
-    /// All parts with their names, in the order they are drawn.
-    pub const ALL: [(Self, &'static str); 6] = [
-        (Self::Own, "own"),
-        (Self::Hidden, "hidden"),
-        (Self::Zeros, "zeros"),
-        (Self::Leaked, "leaked"),
-        (Self::PastEnd, "past the end"),
-        (Self::Shared, "shared"),
+    /// All parts, in the order they are drawn.
+    pub const ALL: [Self; 6] = [
+        Self::Own,
+        Self::Hidden,
+        Self::Zeros,
+        Self::Leaked,
+        Self::PastEnd,
+        Self::Shared,
     ];
+
+    /// Its name for people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Hidden => "hidden",
+            Self::Zeros => "zeros",
+            Self::Leaked => "leaked",
+            Self::PastEnd => "past the end",
+            Self::Shared => "shared",
+        }
+    }
 }
 
 impl LayerSpace {

@@ -228,11 +228,10 @@ fn summary(app: &App, width: usize) -> Vec<Line<'static>> {
     let mut legend = vec![Span::raw(" ")];
     let mut used = 1;
     for (part, bytes) in found.total.parts() {
-        let name = SpacePart::ALL.iter().find(|(one, _)| *one == part);
         let (sign, role) = sign(part, app.settings.ascii);
         let words = format!(
             " {} {}  ",
-            name.map_or("", |(_, name)| name),
+            part.name(),
             if bytes == 0 {
                 "-".to_owned()
             } else {
@@ -298,7 +297,7 @@ fn bar(app: &App, space: &LayerSpace, of: u64, cells: usize) -> Vec<Span<'static
     let length = |part| lengths.iter().find(|(one, ..)| *one == part);
     SpacePart::ALL
         .into_iter()
-        .filter_map(|(part, _)| {
+        .filter_map(|part| {
             let (.., cells) = length(part)?;
             let (sign, role) = sign(part, app.settings.ascii);
             let style = app.settings.theme.style(role);
@@ -428,14 +427,7 @@ fn foot(app: &App, pane: &SpaceDialog, width: usize) -> Vec<Line<'static>> {
 /// What an image's bytes on disk are, in words.
 pub(crate) fn told(space: &LayerSpace) -> String {
     let parts = space.parts().into_iter().filter(|(_, bytes)| *bytes > 0);
-    let parts = parts.map(|(part, bytes)| {
-        let name = SpacePart::ALL.iter().find(|(one, _)| *one == part);
-        format!(
-            "{} {}",
-            name.map_or("", |(_, name)| name),
-            units::size(bytes)
-        )
-    });
+    let parts = parts.map(|(part, bytes)| format!("{} {}", part.name(), units::size(bytes)));
     let mut words: Vec<String> = parts.collect();
     match &space.read {
         Some(Ok(read)) if read.equal.bytes > 0 => {
