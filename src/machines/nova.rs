@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::host::printable;
 
@@ -21,10 +21,8 @@ pub(super) fn read(product: &'static str, places: &Places, found: &mut Found) {
         Err(error) => return found.unread(product, &all, &error),
     };
     for dir in folders.iter().filter(|dir| is_uuid(dir)) {
-        match instance(product, places, dir) {
-            Ok(machine) => found.machines.extend(machine),
-            Err(why) => found.unasked(product, printable(dir), why),
-        }
+        let machine = instance(product, places, dir, found);
+        found.machines.extend(machine);
     }
 }
 
@@ -39,42 +37,52 @@ fn is_uuid(dir: &Path) -> bool {
     })
 }
 
-fn instance(product: &'static str, places: &Places, dir: &Path) -> Result<Option<Machine>, String> {
+/// An instance whose `disk.info` cannot be read has its disks all the same.
+fn instance(
+    product: &'static str,
+    places: &Places,
+    dir: &Path,
+    found: &mut Found,
+) -> Option<Machine> {
     let host = places.host.as_ref();
-    let named = match text_file::read(host, &dir.join("disk.info")) {
-        Ok(text) => {
-            let formats: Map<String, Value> =
-                serde_json::from_str(&text).map_err(|error| format!("disk.info: {error}"))?;
-            let formats = formats.into_iter();
-            let formats = formats
-                .map(|(path, format)| (PathBuf::from(path), format.as_str().map(str::to_owned)));
-            formats.filter(|(path, _)| path.is_absolute()).collect()
+    let info = dir.join("disk.info");
+    let text = text_file::read_if_there(host, &info);
+    let formats = text.and_then(|text| found.json(product, &info, text));
+    let formats = formats.as_ref().and_then(Value::as_object);
+    let mut files: Vec<(PathBuf, Option<String>)> = formats
+        .into_iter()
+        .flatten()
+        .map(|(path, format)| (PathBuf::from(path), format.as_str().map(str::to_owned)))
+        .filter(|(path, _)| path.is_absolute())
+        .collect();
+    match text_file::list_if_there(host, dir, "") {
+        Ok(there) => {
+            for path in there.into_iter().filter(|path| is_disk(path)) {
+                if files.iter().all(|(known, _)| *known != path) {
+                    files.push((path, None));
+                }
+            }
         }
-        Err(error) if text_file::is_absent(&error) => Vec::new(),
-        Err(error) => return Err(crate::host::io_text(&error)),
-    };
-    let mut files: Vec<(PathBuf, Option<String>)> = named;
-    let there = text_file::list_if_there(host, dir, "").map_err(|e| crate::host::io_text(&e))?;
-    for path in there {
-        let is_disk = path.file_name().is_some_and(|name| {
-            let name = name.as_encoded_bytes();
-            name == b"disk" || name.starts_with(b"disk.") && name != b"disk.info"
-        });
-        if is_disk && files.iter().all(|(known, _)| *known != path) {
-            files.push((path, None));
-        }
+        Err(error) => found.unread(product, dir, &error),
     }
-    let id = dir.file_name().unwrap_or_default().to_string_lossy();
+    let id = text_file::name(dir);
     let mut machine = Machine::new(product, printable(dir), &*id, MachineState::Off);
-    machine.id = Some(id.to_string());
+    machine.id = Some(id);
     for (path, format) in files {
-        let target = path.file_name().unwrap_or_default().to_string_lossy();
-        let mut disk = Disk::new(&*target, &path);
+        let target = text_file::name(&path);
+        let mut disk = Disk::new(&*target, path);
         disk.read_only = target == "disk.config";
         disk.format = format;
         machine.disks.push(disk);
     }
-    Ok((!machine.disks.is_empty()).then_some(machine))
+    (!machine.disks.is_empty()).then_some(machine)
+}
+
+fn is_disk(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| {
+        let name = name.as_encoded_bytes();
+        name == b"disk" || name.starts_with(b"disk.") && name != b"disk.info"
+    })
 }
 
 #[cfg(test)]
@@ -102,11 +110,13 @@ mod tests {
         fs::write(one.join("disk.info"), info.to_string()).unwrap();
         fs::write(all.join("_base/0a1b"), "").unwrap();
         fs::write(all.join(broken).join("disk.info"), "[").unwrap();
+        fs::write(all.join(broken).join("disk"), "").unwrap();
         let found = read_with(read, "Nova", &places);
         assert_eq!(found.unasked.len(), 1, "{:?}", found.unasked);
-        let [machine] = &found.machines[..] else {
+        let [machine, other] = &found.machines[..] else {
             panic!("{:?}", found.machines)
         };
+        assert_eq!(other.disks[0].file.path, all.join(broken).join("disk"));
         assert_eq!(machine.id.as_deref(), Some(id));
         let disks: Vec<_> = machine
             .disks
