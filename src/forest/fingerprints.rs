@@ -2,7 +2,7 @@
 //! base was when it was made: a base that is another one since then is told by its time and length, and by samples of
 //! its bytes. What this program itself changes keeps the overlays as they are, and is noted anew.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::host::{Access, FileKind, Host, Stat};
 
 use super::absolute_names::AbsoluteNames;
+use super::index::Index;
 use super::state_file::{Name, StateFile, write_line};
 use super::{Forest, Node, NodeId};
 
@@ -30,6 +31,8 @@ const SAMPLE: u64 = 4 << 10;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fingerprints {
     file: StateFile,
+    /// What is built on a base in folders that nobody looks into now.
+    index: Index,
 }
 
 /// What a base looked like.
@@ -78,7 +81,9 @@ impl Fingerprints {
     /// Those kept in the directory `dir`, which need not exist yet.
     #[must_use]
     pub fn at(dir: impl Into<PathBuf>) -> Self {
+        let dir = dir.into();
         Self {
+            index: Index::at(&dir),
             file: StateFile::at(dir, "bases"),
         }
     }
@@ -90,7 +95,7 @@ impl Fingerprints {
     }
 
     /// Notes the bases of a forest that are met for the first time, and forgets those that nothing is built on any
-    /// more: they may be changed. What is noted stays where a base is another one now, as long as an overlay is there
+    /// more, as far as the index knows of other folders: they may be changed. What is noted stays where a base is another one now, as long as an overlay is there
     /// that was made before.
     ///
     /// # Errors
@@ -98,7 +103,7 @@ impl Fingerprints {
     pub fn merge(&self, host: &dyn Host, forest: &Forest) -> io::Result<()> {
         let known = self.all()?;
         let mut names = AbsoluteNames::new(host);
-        let (mut new, mut gone) = (Entries::new(), HashSet::new());
+        let (mut new, mut gone) = (Entries::new(), BTreeSet::new());
         for node in forest.nodes().filter(|node| node.location.is_met()) {
             let Some((stat, path)) =
                 regular(node).and_then(|stat| Some((stat, place(host, &mut names, node)?)))
@@ -118,7 +123,32 @@ impl Fingerprints {
                 new.insert(path, Fingerprint::of(host, &node.path, stat));
             }
         }
+        if !gone.is_empty() {
+            for overlay in self.index.known_overlays_of(&gone)? {
+                gone.remove(&overlay.backing);
+            }
+        }
         self.change(new, &gone)
+    }
+
+    /// Those of these files, links followed, that are noted and are no longer what they were.
+    ///
+    /// # Errors
+    /// The system's own, if what is noted is there and cannot be read.
+    pub fn differing<'p>(
+        &self,
+        host: &dyn Host,
+        files: impl IntoIterator<Item = &'p Path>,
+    ) -> io::Result<BTreeSet<PathBuf>> {
+        let known = self.all()?;
+        let places = files
+            .into_iter()
+            .filter_map(|file| host.canonical(file).ok());
+        let differs = |path: &PathBuf| {
+            let noted = known.get(path);
+            noted.is_some_and(|noted| host.stat(path).is_ok_and(|stat| !noted.is_of(&stat)))
+        };
+        Ok(places.filter(differs).collect())
     }
 
     /// Notes these files as they are now, those of them that are noted already: overlays fit them.
@@ -146,7 +176,7 @@ impl Fingerprints {
             }
         }
         let renewed = new.keys().cloned().collect();
-        self.change(new, &HashSet::new())?;
+        self.change(new, &BTreeSet::new())?;
         Ok(renewed)
     }
 
@@ -199,7 +229,7 @@ impl Fingerprints {
         Ok(entries)
     }
 
-    fn change(&self, new: Entries, gone: &HashSet<PathBuf>) -> io::Result<()> {
+    fn change(&self, new: Entries, gone: &BTreeSet<PathBuf>) -> io::Result<()> {
         if new.is_empty() && gone.is_empty() {
             return Ok(());
         }
@@ -451,5 +481,26 @@ mod tests {
             .unwrap();
         let now = fs::read_to_string(state.file()).unwrap();
         assert_eq!(now.lines().count(), good.lines().count());
+    }
+
+    #[test]
+    fn a_base_whose_overlays_lie_elsewhere_is_not_forgotten() {
+        let (dir, state) = noted();
+        let far = dir.path().join("far/over");
+        image(&far, Some(("../vm/base", Some("qcow2"))));
+        fs::remove_file(dir.path().join("vm/over")).unwrap();
+        let both = ScanOptions {
+            roots: vec![dir.path().join("vm"), dir.path().join("far")],
+            ..ScanOptions::default()
+        };
+        let scan = || scan_all(Arc::new(RealHost), both.clone()).0;
+        let index = Index::at(dir.path().join("state"));
+        index.merge(&RealHost, &scan()).unwrap();
+        merge(&state, dir.path());
+        later();
+        write(&dir.path().join("vm/base"), 0x5a);
+        merge(&state, dir.path());
+        let told = state.changed(&RealHost, &scan()).unwrap();
+        assert_eq!(told[0].affected.len(), 1);
     }
 }

@@ -118,7 +118,10 @@ impl Index {
     ///
     /// # Errors
     /// As [`Index::all`].
-    fn known_overlays_of(&self, bases: &BTreeSet<PathBuf>) -> io::Result<Vec<Remembered>> {
+    pub(super) fn known_overlays_of(
+        &self,
+        bases: &BTreeSet<PathBuf>,
+    ) -> io::Result<Vec<Remembered>> {
         if bases.len() <= FEW
             && let Some(found) = self.search(bases)?
         {

@@ -810,6 +810,11 @@ fn a_base_that_is_changed_under_its_overlays_is_told_with_each_of_them() {
     let ended = place.q("doctor");
     assert!(ended.out.contains("2 images built on it"), "{}", ended.out);
 
+    // An operation on it takes nothing of that back.
+    place.q("protect base --yes").with(0);
+    place.q("protect base --mode 644 --yes").with(0);
+    assert_eq!(place.about("db"), ["base-changed"]);
+
     // Put back from a backup: only its time is another one.
     fs::copy(place.dir.path().join("backup"), place.at("base")).unwrap();
     let found = place.findings();

@@ -1,6 +1,7 @@
 //! The life of a change: a request is planned, and a plan that was agreed to is run.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use crate::forest::Fingerprints;
 use crate::host::{during_one_scan, io_text};
@@ -75,6 +76,7 @@ pub fn run(ready: Ready, progress: &Progress) -> Result<Outcome, Error> {
     let journal = plan.context().state_dir.as_deref().map(Journal::at);
     let begun = journal.as_ref().map(|journal| journal.begin(plan));
     let before = journal::before(plan);
+    let told_of = changed_bases(plan);
     let carried = Carried::by(plan);
     let defined = plan.definitions_done();
     let mut ended = job
@@ -110,7 +112,7 @@ pub fn run(ready: Ready, progress: &Progress) -> Result<Outcome, Error> {
     }
     if let Ok(outcome) = &ended {
         trash::record_again(plan, &outcome.touched);
-        renew_bases(plan, &outcome.touched);
+        renew_bases(plan, &outcome.touched, &told_of);
     }
     if let (Some(proof), Ok(outcome)) = (proof, &mut ended) {
         let text = proof.compare(plan, progress)?;
@@ -127,12 +129,25 @@ fn not_recorded(error: &std::io::Error) -> Note {
     Note::new(NoteKind::NotRecorded, text)
 }
 
+fn fingerprints(plan: &Plan) -> Option<Fingerprints> {
+    plan.context().state_dir.as_deref().map(Fingerprints::at)
+}
+
+/// Bases that somebody else has changed already: they are told of until they are accepted.
+fn changed_bases(plan: &Plan) -> BTreeSet<PathBuf> {
+    let files = plan.effects.iter().map(|effect| effect.path.as_path());
+    let differing = fingerprints(plan).map(|noted| noted.differing(plan.host(), files));
+    differing.and_then(Result::ok).unwrap_or_default()
+}
+
 /// What was changed here keeps what is built on it as it was, or the person was told. Nothing fails for it: a base that
 /// is not noted anew is told of as changed.
-fn renew_bases(plan: &Plan, touched: &[PathBuf]) {
-    if let Some(dir) = plan.context().state_dir.as_deref() {
-        let files = touched.iter().map(PathBuf::as_path);
-        drop(Fingerprints::at(dir).renew(plan.host(), files));
+fn renew_bases(plan: &Plan, touched: &[PathBuf], but: &BTreeSet<PathBuf>) {
+    let host = plan.host();
+    let fitted = |file: &&Path| host.canonical(file).is_ok_and(|file| !but.contains(&file));
+    let files = touched.iter().map(PathBuf::as_path).filter(fitted);
+    if let Some(noted) = fingerprints(plan) {
+        drop(noted.renew(host, files));
     }
 }
 
