@@ -176,6 +176,7 @@ fn the_view_by_machine_has_all_disks_of_a_machine_together() {
         harness.press("j");
     }
     assert!(screen.contains("known from"), "{screen}");
+    assert!(screen.contains("db\\u{1b}[31m · [2 Info]"), "{screen}");
     harness.press("/Overlay-1A<enter>");
     let screen = harness.screen();
     assert!(!screen.contains("db\\u{1b}"), "{screen}");

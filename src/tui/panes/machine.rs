@@ -91,12 +91,23 @@ pub(super) fn disk_of<'a>(app: &'a App, row: &Row, node: &Node) -> Option<&'a Di
     })
 }
 
-/// What is known of the machine under the cursor.
+/// The place of the machine under the cursor, which is on it or on a disk of it that is no image here.
+fn under_cursor(app: &App) -> Option<u32> {
+    match app.tree.rows.list.get(app.tree.cursor)?.kind {
+        RowKind::Machine(place) | RowKind::Disk { machine: place, .. } => Some(place),
+        _ => None,
+    }
+}
+
+/// Its name.
+pub(super) fn name_under_cursor(app: &App) -> Option<String> {
+    let machine = machine(app, under_cursor(app)?)?;
+    Some(text::safe(&machine.name))
+}
+
+/// What is known of it.
 pub(super) fn lines(app: &App) -> Option<Vec<Line<'static>>> {
-    let row = app.tree.rows.list.get(app.tree.cursor)?;
-    let (RowKind::Machine(place) | RowKind::Disk { machine: place, .. }) = row.kind else {
-        return None;
-    };
+    let place = under_cursor(app)?;
     let machine = machine(app, place)?;
     let mut told = vec![heading(app, place)];
     told.push(format!("known from {}", machine.place));

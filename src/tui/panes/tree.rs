@@ -108,8 +108,11 @@ pub(in crate::tui) fn nothing(app: &App, area: Rect) -> Vec<Line<'static>> {
     let room = usize::from(area.width).saturating_sub(2);
     let mut texts = Vec::new();
     if app.tree.rows.filtered && !app.forest.is_empty() {
-        texts.push("No image matches. Esc shows all again.".to_owned());
-        let is_by_machine = app.tree.view == View::Machines;
+        let is_by_machine = app.tree.view == View::Machines && app.tree.filter.value().is_empty();
+        texts.push(match is_by_machine {
+            true => "Esc shows all images again.".to_owned(),
+            false => "No image matches. Esc shows all again.".to_owned(),
+        });
         if is_by_machine || Filter::parse(app.tree.filter.value()).asks_for_machines() {
             texts.push(machine::known(app));
         }

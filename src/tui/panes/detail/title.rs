@@ -4,6 +4,7 @@
 use crate::tui::actions::Action;
 use crate::tui::app::App;
 use crate::tui::detail_pane::Tab;
+use crate::tui::panes::machine;
 use crate::tui::text;
 use crate::tui::views::frame;
 
@@ -28,9 +29,9 @@ impl Title {
     pub(super) fn of(app: &App, width: usize, shown: Tab, beside: bool, focus: bool) -> Self {
         let ascii = app.settings.ascii;
         let dot = if ascii { "-" } else { "·" };
-        let name = app
-            .selected()
-            .map_or_else(String::new, |node| app.label(node));
+        let image = app.selected().map(|node| app.label(node));
+        let name = image.or_else(|| machine::name_under_cursor(app));
+        let name = name.unwrap_or_default();
         let room = width.saturating_sub(2);
         // What has a pane of its own is no tab of this one.
         let has_own = |of: Tab| beside && (shown == Tab::Chain) != (of == Tab::Chain);
