@@ -7,9 +7,7 @@ use std::sync::Arc;
 
 use anyhow::anyhow;
 
-use crate::forest::{
-    Fingerprints, Forest, Index, NodeId, ScanOptions, ScanSummary, look_at, scan_all,
-};
+use crate::forest::{self, Forest, Index, NodeId, ScanOptions, ScanSummary, look_at, scan_all};
 use crate::host::{Host, RealHost, io_text, printable};
 use crate::machines::{Machines, Places};
 use crate::ops::journal::Journal;
@@ -157,11 +155,8 @@ fn remember(forest: &Forest) {
     let Some(dir) = Index::default_dir() else {
         return;
     };
-    let index = Index::at(&dir);
-    let bases = Fingerprints::at(&dir);
-    let merged = index.merge(&RealHost, forest);
-    if let Err(error) = merged.and_then(|()| bases.merge(&RealHost, forest)) {
-        let file = printable(index.file());
+    if let Err(error) = forest::remember(&dir, &RealHost, forest) {
+        let file = printable(Index::at(&dir).file());
         output::complain(format_args!(
             "qanopy: cannot remember images in {file}: {error}",
             error = io_text(&error)

@@ -22,6 +22,7 @@ mod problem;
 mod problem_text;
 mod readers;
 mod refresh;
+mod remember;
 pub mod render;
 mod scan;
 mod state_file;
@@ -46,6 +47,7 @@ pub use pins::PinMismatch;
 pub use problem::{Problem, ProblemKind};
 pub use readers::Reader;
 pub use refresh::{changed_since, news, refreshed};
+pub use remember::remember;
 pub use scan::{
     RAW_EXTENSIONS, Scan, ScanEvent, ScanOptions, ScanSummary, follow, look_at, scan_all,
 };

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::forest::{
     Annotation, GOLDEN, KEEP, MOST_TAGS, NOTES_FILE, annotation_of, read_tag, read_text,
 };
-use crate::host::{FileKind, printable};
+use crate::host::printable;
 
 use super::framework::annotations::{self, KeptIn};
 use super::framework::copy_file::folder;
@@ -145,19 +145,11 @@ fn plan_annotation(plan: &mut Plan, request: &Annotate) {
     let context = plan.context().clone();
     let host = context.host.as_ref();
     plan.title = format!("Note something of {}", name(&request.image));
-    let node = match resolve::named(&context, &request.image) {
-        Ok(node) => node,
+    let of_device = "nothing can be noted of it";
+    let path = match resolve::regular_file(&context, &request.image, of_device) {
+        Ok((node, _)) => &node.path,
         Err(sentence) => return plan.refuse_for(sentence),
     };
-    let path = &node.path;
-    let stat = match host.stat(path) {
-        Ok(stat) => stat,
-        Err(error) => return plan.refuse_for(resolve::unseen(path, &error)),
-    };
-    if stat.kind != FileKind::Regular {
-        let text = format!("{} is a device: nothing can be noted of it", shown(path));
-        return plan.refuse(RefusalKind::Unsupported, text);
-    }
     let now = annotation_of(host, path).unwrap_or_default();
     let after = match request.after(&now) {
         Ok(after) => after,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::{Access, FileId, FileKind, effective_user, set_mode};
+use crate::host::{Access, FileId, effective_user, set_mode};
 use crate::units::count;
 
 use super::framework::format::{command, name, shown};
@@ -106,22 +106,12 @@ impl Operation for Protect {
 fn plan_protection(plan: &mut Plan, request: &Protect) {
     let context = plan.context().clone();
     plan.title = format!("{} {}", request.verb_of_title(), name(&request.image));
-    let node = match resolve::named(&context, &request.image) {
-        Ok(node) => node,
+    let of_device = "who may write it is for the system to say";
+    let (node, stat) = match resolve::regular_file(&context, &request.image, of_device) {
+        Ok(found) => found,
         Err(sentence) => return plan.refuse_for(sentence),
     };
     let path = &node.path;
-    let stat = match plan.host().stat(path) {
-        Ok(stat) => stat,
-        Err(error) => return plan.refuse_for(resolve::unseen(path, &error)),
-    };
-    if stat.kind != FileKind::Regular {
-        let text = format!(
-            "{} is a device: who may write it is for the system to say",
-            shown(path)
-        );
-        return plan.refuse(RefusalKind::Unsupported, text);
-    }
     let mode = request.mode.unwrap_or(stat.mode & !WRITE);
     if mode == stat.mode {
         return plan.refuse_as_done(match request.mode {

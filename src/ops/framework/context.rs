@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf, absolute};
 use std::sync::Arc;
 
 use crate::forest::{
-    Fingerprints, Forest, Index, Location, ScanOptions, ScanSummary, changed_since, follow,
-    refreshed, scan_all,
+    Forest, Index, Location, ScanOptions, ScanSummary, changed_since, follow, refreshed, remember,
+    scan_all,
 };
 use crate::host::{Host, io_text, printable};
 use crate::image::Keys;
@@ -202,11 +202,9 @@ impl Looked {
         let Some(dir) = self.context.state_dir.as_deref() else {
             return;
         };
-        let index = Index::at(dir);
         let (host, forest) = (&*self.context.host, &self.context.forest);
-        let merged = index.merge(host, forest);
-        if let Err(error) = merged.and_then(|()| Fingerprints::at(dir).merge(host, forest)) {
-            let file = printable(index.file());
+        if let Err(error) = remember(dir, host, forest) {
+            let file = printable(Index::at(dir).file());
             self.complaints.push(format!(
                 "cannot remember images in {file}: {error}",
                 error = io_text(&error)

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use crate::forest::Node;
-use crate::host::io_text;
+use crate::host::{FileKind, Stat, io_text};
 use crate::image::entry_of;
 
 use super::context::Context;
@@ -38,6 +38,25 @@ pub(in crate::ops) fn unseen(path: &Path, error: &io::Error) -> Reason {
     let why = io_text(error);
     let text = format!("{} cannot be looked at: {why}", shown(path));
     Reason::new(kind_of(error), text)
+}
+
+/// The node of this name, which is a regular file; `of_device` says of a device why nothing is done with it.
+///
+/// # Errors
+/// A sentence, as of [`named`], or if it is a device.
+pub(in crate::ops) fn regular_file<'c>(
+    context: &'c Context,
+    path: &Path,
+    of_device: &str,
+) -> Result<(&'c Node, Stat), Reason> {
+    let node = named(context, path)?;
+    let stat = context.host.stat(&node.path);
+    let stat = stat.map_err(|error| unseen(&node.path, &error))?;
+    if stat.kind != FileKind::Regular {
+        let text = format!("{} is a device: {of_device}", shown(&node.path));
+        return Err(Reason::new(RefusalKind::Unsupported, text));
+    }
+    Ok((node, stat))
 }
 
 /// That an image lies where nobody looked.

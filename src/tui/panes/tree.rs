@@ -108,8 +108,8 @@ pub(in crate::tui) fn nothing(app: &App, area: Rect) -> Vec<Line<'static>> {
     let room = usize::from(area.width).saturating_sub(2);
     let mut texts = Vec::new();
     if app.tree.rows.filtered && !app.forest.is_empty() {
-        let is_by_machine = app.tree.view == View::Machines && app.tree.filter.value().is_empty();
-        texts.push(match is_by_machine {
+        let is_by_machine = app.tree.view == View::Machines;
+        texts.push(match is_by_machine && app.tree.filter.value().is_empty() {
             true => "Esc shows all images again.".to_owned(),
             false => "No image matches. Esc shows all again.".to_owned(),
         });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::doctor;
-use crate::forest::{Fingerprints, Forest, Index, Scan, ScanEvent};
+use crate::forest::{self, Fingerprints, Forest, Scan, ScanEvent};
 use crate::host::{io_text, printable};
 use crate::tui::msg::{Msg, ScanEnd};
 use crate::tui::query::QueryId;
@@ -59,8 +59,7 @@ impl Workers {
 
     pub(super) fn remember(&self, forest: &Forest) {
         if let Some(dir) = &self.state_dir
-            && let Err(error) = (Index::at(dir).merge(&*self.host, forest))
-                .and_then(|()| Fingerprints::at(dir).merge(&*self.host, forest))
+            && let Err(error) = forest::remember(dir, &*self.host, forest)
         {
             self.answer(Msg::Tell(format!(
                 "The index of images cannot be written to {}: {error}.",
