@@ -141,6 +141,9 @@ impl Fingerprints {
         files: impl IntoIterator<Item = &'p Path>,
     ) -> io::Result<BTreeSet<PathBuf>> {
         let known = self.all()?;
+        if known.is_empty() {
+            return Ok(BTreeSet::new());
+        }
         let places = files
             .into_iter()
             .filter_map(|file| host.canonical(file).ok());
