@@ -2,7 +2,8 @@
 //!
 //! This page is the map of the source. It is a house of five floors; a lower floor never imports a higher one
 //! (`tests/core/source.rs`), and in the rooms that `tests/core/imports.rs` names no two files import each other, but
-//! for one arrow that it names. The two lowest are a crate of their own, `qanopy-core` (`src/core/`).
+//! for one arrow that it names. The two lowest are a crate of their own, `qanopy-core` (`src/core/`), and so is what
+//! reads guests' disks, `qanopy-guest` (`src/guest/`).
 //!
 //! | floor | module | what lives there |
 //! |---|---|---|
@@ -144,11 +145,12 @@
 //! `tests/tui/screens.rs` at the three sizes.
 
 pub use qanopy_core::{host, image, qcow2};
+pub use qanopy_guest as guest;
 
 pub mod cli;
 pub mod doctor;
 pub mod forest;
-pub mod guest;
+
 pub mod json_text;
 pub mod machines;
 pub mod ops;

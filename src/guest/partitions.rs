@@ -1,7 +1,7 @@
 //! Where the partition table on a guest's disk says that partitions are. Reads the table and nothing else;
 //! logical partitions of an MBR are not looked for.
 
-use crate::image::{self, Chain};
+use qanopy_core::image::{self, Chain};
 
 use super::field;
 

@@ -1,7 +1,7 @@
 //! What tells one disk from another: the identifiers of partition tables, filesystems and volumes. A few
 //! sectors are read; nothing is followed but the partition table.
 
-use crate::image::{self, Chain, Layer, State};
+use qanopy_core::image::{self, Chain, Layer, State};
 
 use super::Partitions;
 
@@ -96,7 +96,7 @@ impl Signature {
                 .copied()
                 .take_while(|byte| *byte != 0)
                 .collect();
-            return crate::host::printable_bytes(&text);
+            return qanopy_core::host::printable_bytes(&text);
         }
         self.id.iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -203,8 +203,8 @@ fn id_at(disk: &Chain, kind: &Kind, at: u64) -> image::Result<Option<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::RealHost;
-    use crate::image::Format;
+    use qanopy_core::host::RealHost;
+    use qanopy_core::image::Format;
     use std::fs;
     use std::io::Write;
     use std::process::{Command, Stdio};

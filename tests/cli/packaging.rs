@@ -73,7 +73,11 @@ fn both_packages_hold_the_same_files_and_each_is_there_or_made_by_the_script() {
 
 #[test]
 fn a_package_for_the_registry_says_what_it_is_and_carries_its_licences() {
-    for (name, folder) in [("qanopy", "."), ("qanopy-core", "src/core")] {
+    for (name, folder) in [
+        ("qanopy", "."),
+        ("qanopy-core", "src/core"),
+        ("qanopy-guest", "src/guest"),
+    ] {
         let package = package(name);
         for key in ["description", "license", "rust_version"] {
             assert!(package[key].is_string(), "{name}: {key}");

@@ -1,0 +1,39 @@
+//! What lies inside a guest's disk: where partitions and volumes are, what tells one disk from another, which files
+//! there are, and which of them differ between two states. Only reads, and believes nothing it can check: a guest can
+//! write anything anywhere.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`block`] | bytes at an offset: a disk, a volume on it, a volume with its journal replayed |
+//! | [`filesystem`] | what every filesystem can be asked: [`Filesystem`] |
+//! | [`readers`] | the filesystems that are read: a line each, a folder each |
+//! | [`ranges`] | sets of bytes |
+//!
+//! # Units
+//!
+//! Offsets and lengths are bytes in a `u64`. A *disk* offset counts from the start of what the image shows, a *volume*
+//! offset from the start of a partition or logical volume, a *file* offset from the start of a file.
+
+pub mod block;
+pub mod error;
+pub mod filesystem;
+mod partitions;
+pub mod ranges;
+pub mod readers;
+mod signatures;
+
+pub use block::{BlockSource, Source};
+pub use error::{Error, Printable, Result};
+pub use filesystem::Filesystem;
+pub use partitions::{Partition, Partitions};
+pub use ranges::Ranges;
+pub use signatures::{Held, Kind, Signature, same_signature, signatures};
+
+/// Bytes at an offset; zeros where there are none.
+fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    let mut value = [0; N];
+    if let Some(found) = bytes.get(at..at.saturating_add(N)) {
+        value.copy_from_slice(found);
+    }
+    value
+}

@@ -1,0 +1,34 @@
+//! The filesystems that are read here: one line for each, one folder behind it.
+
+use std::sync::Arc;
+
+use crate::block::Source;
+use crate::error::Result;
+use crate::filesystem::Filesystem;
+
+/// A filesystem as callers hold it.
+pub type OpenFilesystem = Arc<dyn Filesystem>;
+
+/// Opens a filesystem; none where its superblock is not there.
+type Open = fn(&Source) -> Result<Option<OpenFilesystem>>;
+
+/// A reader of one kind.
+struct Reader {
+    open: Open,
+}
+
+/// In the order they are asked: those with a magic number that nothing else has first.
+static READERS: [Reader; 0] = [];
+
+/// The filesystem on a volume; none where no reader knows it.
+///
+/// # Errors
+/// When a reader knows it and cannot read it: it is damaged, or has a feature that is not read.
+pub fn open(volume: &Source) -> Result<Option<OpenFilesystem>> {
+    for reader in &READERS {
+        if let Some(found) = (reader.open)(volume)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}

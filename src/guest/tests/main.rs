@@ -1,0 +1,4 @@
+//! Each reader against what the kernel, or another independent reader, shows of the same filesystem. Fixtures are made
+//! by the tools of each filesystem; none is checked in.
+
+mod support;
