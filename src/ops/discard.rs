@@ -166,6 +166,7 @@ fn plan_discard(plan: &mut Plan, images: &[PathBuf], spare: &[PathBuf]) {
         refuse_as_data_file(plan, forest, node, "discarded");
         locked.push(first.clone());
     }
+    plan.falls_back = true;
     say_what_waits(plan, forest, &goes);
     for sentence in kept(forest, &set, &goes) {
         plan.keeps.push(sentence);

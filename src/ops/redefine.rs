@@ -209,6 +209,7 @@ fn cure(plan: &mut Plan, asked: &Redefine) -> Result<Cure, Reason> {
                 },
                 format: node.format().map(|format| format.name().to_owned()),
                 keeps_pin: false,
+                loses: None,
             })
         }
         RedefineAction::Unpin | RedefineAction::So(_) => {
@@ -232,6 +233,7 @@ fn cure(plan: &mut Plan, asked: &Redefine) -> Result<Cure, Reason> {
                 step: Step::Unpin,
                 format: None,
                 keeps_pin: false,
+                loses: None,
             })
         }
     }

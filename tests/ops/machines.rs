@@ -2,6 +2,7 @@
 //! fit what is kept of it, is refused, and done only by number; what could not be asked is told.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -145,6 +146,107 @@ fn a_disk_is_not_taken_from_a_machine_but_by_number() {
     let undo = outcome.undo.unwrap();
     execute_request(&known(dir.path(), vec![machine_of(at("a1"))]), &undo).unwrap();
     assert!(at("a1").exists());
+}
+
+/// The label of the way out that changes definitions too, and all that is said against it.
+fn redefining(dir: &Path, machines: &[&Machine], image: &str) -> (Option<String>, String) {
+    let defined = machines.iter().zip(1..).map(|(machine, number)| Machine {
+        id: Some(format!("8c34a151-90f6-4e2c-8572-a4dc7936{number:04}")),
+        name: format!("web{number}"),
+        ..(*machine).clone()
+    });
+    let context = known(dir, defined.collect());
+    let plan = ops::plan(&context, &discard(dir.join(image)));
+    assert!(is_refused_for_machine(&plan), "{}", words(&plan));
+    let ways = plan.refusals.iter().flat_map(|one| &one.ways_out);
+    let mut ways = ways.filter(|way| matches!(way.request, Request::Redefining(_)));
+    (ways.next().map(|way| way.label.clone()), words(&plan))
+}
+
+#[test]
+fn a_machine_goes_on_with_the_layer_below_only_where_nobody_else_needs_it() {
+    let Some(qemu) = qemu() else { return };
+    let dir = small_forest(&qemu);
+    let here = qemu.within(dir.path());
+    let at = |name: &str| dir.path().join(name);
+    let (web, other) = (machine_of(at("a1")), machine_of(at("a2")));
+    let offered = |machines: &[&Machine], image: &str, label: &str| {
+        let (way, said) = redefining(dir.path(), machines, image);
+        let folder = format!("{}/", dir.path().display());
+        let way = way.map(|way| way.replace(&folder, ""));
+        assert!(way.is_some_and(|way| way.contains(label)), "{said}");
+    };
+    let not_offered = |machines: &[&Machine], image: &str, why: &str| {
+        let (way, said) = redefining(dir.path(), machines, image);
+        assert_eq!(way, None, "{said}");
+        assert!(said.contains(why), "{said}");
+    };
+    not_offered(&[&web], "a1", "on which a2 is built");
+    offered(
+        &[&web],
+        "a",
+        "vda of web1 is root then, without what a1 holds",
+    );
+    not_offered(&[&web, &other], "a", "the machine of a2");
+    not_offered(
+        &[&web, &machine_of(at("root"))],
+        "a",
+        "which is used by web2",
+    );
+    // Nothing is below.
+    not_offered(&[&web], "root", "needs it at its place");
+    // What is in the trash goes for nobody.
+    execute_request(&known(dir.path(), Vec::new()), &discard(at("a2"))).unwrap();
+    offered(
+        &[&web],
+        "a1",
+        "vda of web1 is a then, without what a1 holds",
+    );
+    let mut pinned = web.clone();
+    pinned.disks[0].pinned = vec![named(at("a"))];
+    offered(&[&pinned], "a1", "is a then");
+    pinned.disks[0].pinned = vec![named(at("root"))];
+    not_offered(&[&pinned], "a1", "its definition names other layers");
+    let mut marked = web.clone();
+    marked.checkpoints = vec!["monday".to_owned()];
+    not_offered(&[&marked], "a1", "needs it at its place");
+    let mut snapshot = web.clone();
+    snapshot.snapshots = vec![MachineSnapshot {
+        name: "before".to_owned(),
+        owns: Vec::new(),
+        needs: vec![named(at("a"))],
+    }];
+    not_offered(&[&snapshot], "a1", "a file of the snapshot before");
+
+    // A link that nobody has met, and a second name of an overlay's.
+    let elsewhere = tempfile::tempdir_in(dir.path().parent().unwrap()).unwrap();
+    fs::hard_link(at("a"), elsewhere.path().join("a")).unwrap();
+    not_offered(
+        &[&web],
+        "a1",
+        "1 more name in folders that were not looked in",
+    );
+    drop(elsewhere);
+    fs::set_permissions(at("a"), fs::Permissions::from_mode(0o444)).unwrap();
+    not_offered(&[&web], "a1", "which nobody may write: its mode is 0444");
+    fs::set_permissions(at("a"), fs::Permissions::from_mode(0o644)).unwrap();
+    let golden = || vec!["golden".to_owned()];
+    let note = |tag: Vec<String>, untag: Vec<String>| {
+        let note = ops::Annotate {
+            image: at("a"),
+            tag,
+            untag,
+            ..Default::default()
+        };
+        execute_request(&known(dir.path(), Vec::new()), &note.into()).unwrap();
+    };
+    note(golden(), Vec::new());
+    not_offered(&[&web], "a1", "which is tagged golden");
+    note(Vec::new(), golden());
+    fs::rename(at("root"), at("elsewhere")).unwrap();
+    not_offered(&[&web], "a1", "cannot be read to the end of its chain");
+    here.img(&["rebase", "-u", "-b", "none", "-F", "qcow2", "a1"]);
+    not_offered(&[&web], "a1", "which is not there");
 }
 
 #[test]
@@ -389,6 +491,80 @@ fn a_disk_of_a_machine_elsewhere_that_is_built_on_it_is_a_dependant() {
     let other = known(dir.path(), vec![machine_of(dir.path().join("none"))]);
     assert_eq!(other.forest.len(), 4);
     assert_eq!(context.forest.len(), 6, "and the layer between");
+}
+
+/// A system whose `virsh` knows one machine with this disk, and may change its definition.
+fn with_service(dir: &Path, disk: &Path) -> Places {
+    const ID: &str = "11111111-2222-3333-4444-555555555555";
+    let answers = dir.join("answers");
+    fs::create_dir_all(&answers).unwrap();
+    fs::create_dir_all(dir.join("run/libvirt")).unwrap();
+    fs::create_dir_all(dir.join("proc")).unwrap();
+    fs::write(dir.join("run/libvirt/libvirt-sock-ro"), "").unwrap();
+    let definition = format!(
+        "<domain type='qemu'><name>web</name><uuid>{ID}</uuid><devices><disk type='file' device='disk'>\
+         <driver name='qemu' type='qcow2'/><source file='{}'/><target dev='vda'/></disk></devices></domain>\n",
+        disk.display()
+    );
+    for (name, text) in [
+        ("list --uuid --all", format!("{ID}\n\n")),
+        ("list --uuid", "\n".to_owned()),
+        ("list --uuid --all --with-managed-save", "\n".to_owned()),
+        ("list --uuid --all --with-snapshot", "\n".to_owned()),
+        ("list --uuid --all --with-checkpoint", "\n".to_owned()),
+        (
+            &format!("dominfo {ID}"),
+            "State: shut off\nManaged save: no\n".to_owned(),
+        ),
+        (&format!("dumpxml --inactive {ID}"), definition.clone()),
+        (
+            &format!("dumpxml --inactive --security-info {ID}"),
+            definition,
+        ),
+    ] {
+        fs::write(answers.join(name), text).unwrap();
+    }
+    let script = format!(
+        "#!/bin/sh\ncd {}\nwhile IFS= read -r line; do\n  printf 'virsh > %s\\n' \"$line\"\n  \
+         eval \"set -- $line\"\n  case \"$1\" in\n    echo) printf '%s' \"$2\";;\n    \
+         define) for old in dumpxml*; do cp \"$2\" \"$old\"; done;;\n    \
+         *) if [ -f \"$*\" ]; then cat \"$*\"; else echo \"error: $*\" >&2; fi;;\n  esac\ndone\n",
+        answers.display()
+    );
+    fs::write(dir.join("virsh"), script).unwrap();
+    fs::set_permissions(dir.join("virsh"), fs::Permissions::from_mode(0o755)).unwrap();
+    Places {
+        programs: dir.as_os_str().to_owned(),
+        ..system(dir)
+    }
+}
+
+#[test]
+fn a_layer_on_which_something_was_built_meanwhile_is_left_to_that() {
+    let Some(qemu) = qemu() else { return };
+    let dir = small_forest(&qemu);
+    let here = qemu.within(dir.path());
+    let at = |name: &str| dir.path().join(name);
+    fs::remove_file(at("a2")).unwrap();
+    let places = tempfile::tempdir().unwrap();
+    let places = || with_service(places.path(), &at("a1"));
+    let plan = || {
+        let context = knowing(dir.path(), Machines::ask(places()));
+        let plan = ops::plan(&context, &Request::redefining(discard(at("a1"))));
+        assert_eq!(plan.refusals, []);
+        assert_eq!(plan.redefinitions.len(), 1);
+        plan
+    };
+    let late = plan();
+    here.img(&["create", "-f", "qcow2", "-F", "qcow2", "-b", "a", "late"]);
+    match execute(late) {
+        Err(Error::Stale(report)) => assert!(report.text.contains("late"), "{}", report.text),
+        other => panic!("{other:?}"),
+    }
+    assert!(at("a1").exists());
+    fs::remove_file(at("late")).unwrap();
+    execute(plan()).unwrap();
+    assert!(!at("a1").exists());
 }
 
 #[test]

@@ -19,6 +19,7 @@ fn web() -> Option<Session> {
 }
 
 const OF_WEB: &[(u8, u32)] = &[(1, 0), (2, 64)];
+const OF_BASE: &[(u8, u32)] = &[(1, 0), (0, 64)];
 
 /// The same with a snapshot by libvirt: the definition pins `disk` below `disk.before`.
 fn pinned() -> Option<Session> {
@@ -135,6 +136,85 @@ fn a_layer_that_is_committed_leaves_the_machine_its_base() {
         !ways.iter().any(|line| line.contains("--redefine")),
         "{ways:?}"
     );
+}
+
+#[test]
+fn a_disk_that_is_discarded_leaves_the_machine_the_layer_below() {
+    let Some(session) = web() else { return };
+    let before = session.xml("web");
+    is_refused(&session, "discard disk");
+    let told = session.q_ok("discard disk --redefine --yes");
+    assert_eq!(redefines(&told), [("web".to_owned(), "source".to_owned())]);
+    let notes = told["plan"]["notes"].as_array().unwrap().iter();
+    let mut warned = notes.filter(|note| note["warning"] == true);
+    assert!(
+        warned.any(|note| note["text"].as_str().unwrap().contains("no longer sees")),
+        "{told:#}"
+    );
+    assert!(is_source(&session, "base") && !session.at("disk").exists());
+    session.guest_finds("web", OF_BASE);
+    session.q_ok("undo --yes");
+    assert_eq!(session.xml("web"), before);
+    session.guest_finds("web", OF_WEB);
+    session.q_ok("redo --yes");
+    assert!(is_source(&session, "base"));
+    session.q_ok("undo --yes");
+    // By number the machine is left behind.
+    session.q_ok("discard disk --despite-machines --confirm 1");
+    assert!(is_source(&session, "disk"));
+    assert!(!session.virsh("start web").status.success());
+    session.q_ok("undo --yes");
+    // The base would be written under another one.
+    session.image("-b base -F qcow2 sibling");
+    let ways = session.ways_out("discard disk");
+    assert!(
+        !ways.iter().any(|line| line.contains("--redefine")),
+        "{ways:?}"
+    );
+    assert_eq!(
+        session.refusal("discard disk --redefine"),
+        "used-by-machine"
+    );
+    session.guest_finds("web", OF_WEB);
+}
+
+#[test]
+fn a_pinned_disk_that_is_discarded_leaves_the_machine_the_layer_below() {
+    let Some(session) = pinned() else { return };
+    let before = session.xml("web");
+    is_refused(&session, "discard disk.before");
+    session.q_ok("discard disk.before --redefine --yes");
+    assert!(is_source(&session, "disk") && !session.xml("web").contains("<backingStore"));
+    session.guest_finds("web", &[(1, 0), (2, 64), (0, 128)]);
+    session.q_ok("undo --yes");
+    assert_eq!(session.xml("web"), before);
+    session.guest_finds("web", OF_PINNED);
+    // All of it goes but the base.
+    session.q_ok("discard disk --redefine --yes");
+    assert!(is_source(&session, "base") && !session.at("disk.before").exists());
+    session.guest_finds("web", &[(1, 0), (0, 64), (0, 128)]);
+    session.q_ok("undo --yes");
+    assert_eq!(session.xml("web"), before);
+    session.guest_finds("web", OF_PINNED);
+}
+
+#[test]
+fn a_discard_that_is_cut_off_is_finished_or_taken_back() {
+    let cuts = [(Cut::BeforeDefine, OF_WEB), (Cut::AfterDefine, OF_BASE)];
+    for (cut, found) in cuts {
+        let Some(session) = web() else { return };
+        let before = session.xml("web");
+        session.cut_off("discard disk --redefine --yes", cut);
+        // Whichever it is, the machine starts.
+        session.guest_finds("web", found);
+        session.q_ok("recover 1 --roll-back --yes");
+        assert_eq!(session.xml("web"), before, "{cut:?}");
+        session.guest_finds("web", OF_WEB);
+        session.cut_off("discard disk --redefine --yes", cut);
+        session.q_ok("recover 3 --finish --yes");
+        assert!(is_source(&session, "base") && !session.at("disk").exists());
+        session.guest_finds("web", OF_BASE);
+    }
 }
 
 #[test]

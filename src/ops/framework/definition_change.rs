@@ -13,7 +13,7 @@ use crate::host::printable;
 use crate::machines::{Defined, Disk, Machine};
 
 use super::absolute;
-use super::format::shown;
+use super::format::{name, shown};
 
 /// A disk of a domain that libvirt's service defines.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -39,6 +39,8 @@ pub(in crate::ops) struct Cure {
     pub(in crate::ops) format: Option<String>,
     /// Whether the layers that are pinned below the disk are those below the new file as well.
     pub(in crate::ops) keeps_pin: bool,
+    /// The file whose content the machine has no longer then; none where it goes on with what it had.
+    pub(in crate::ops) loses: Option<PathBuf>,
 }
 
 /// What happens to a disk's definition.
@@ -233,7 +235,13 @@ pub(in crate::ops) fn successor(from: &Path, to: &Path, format: Option<String>) 
 pub(in crate::ops) fn label(cure: &Cure) -> String {
     let (machine, target) = (printable(&cure.disk.machine), printable(&cure.disk.target));
     match &cure.step {
-        Step::Source { to, .. } => format!("the disk {target} of {machine} is {} then", shown(to)),
+        Step::Source { to, .. } => {
+            let then = format!("the disk {target} of {machine} is {} then", shown(to));
+            match &cure.loses {
+                Some(file) => format!("{then}, without what {} holds", name(file)),
+                None => then,
+            }
+        }
         Step::Unpin | Step::Pin => {
             format!("take <backingStore> out of the disk {target} of {machine}")
         }

@@ -11,11 +11,12 @@ use crate::host::{FileId, Host};
 use crate::machines::Machines;
 
 use super::context::Context;
+use super::definition_change::Step;
 use super::error::Error;
 use super::format::shown;
 use super::plan::{EffectKind, Plan};
 
-/// What an operation touches, and all that is known to depend on it.
+/// What an operation touches, or has a machine touch from then on, and all that is known to depend on it.
 #[derive(Debug, Default)]
 struct Known {
     /// Each file, with the name to tell it by.
@@ -52,14 +53,20 @@ impl Known {
         let mut known = Self::default();
         let mut places = BTreeMap::new();
         let touched = plan.effects.iter().filter(|one| is_touched(one.kind));
-        for effect in touched {
-            let by_file = || context.host.stat(&effect.path).ok();
+        // What a machine is going to write is to have no dependants.
+        let written = plan.redefinitions.iter().filter(|one| !one.is_done());
+        let written = written.filter_map(|one| match &one.change.step {
+            Step::Source { to, .. } => Some(to),
+            Step::Unpin | Step::Pin => None,
+        });
+        for path in touched.map(|effect| &effect.path).chain(written) {
+            let by_file = || context.host.stat(path).ok();
             let node = forest
-                .by_path(&effect.path)
+                .by_path(path)
                 .or_else(|| forest.by_file(by_file()?.id));
             let Some(node) = node else {
                 if let Some(stat) = by_file() {
-                    known.files.insert(stat.id, effect.path.clone());
+                    known.files.insert(stat.id, path.clone());
                 }
                 continue;
             };

@@ -18,6 +18,7 @@ use super::context::Context;
 use super::definition_change::{Cure, DomainDisk, Redefines, Step, Successor, domain_disk, label};
 use super::error::Error;
 use super::format::{listed, name, shown};
+use super::layer_below;
 use super::note::NoteKind;
 use super::on_machines::OnMachines;
 use super::plan::{Effect, EffectKind, Plan};
@@ -119,6 +120,7 @@ fn redefine(plan: &mut Plan, machines: &Machines, mut harms: Vec<Harm>) -> Vec<H
             let (cured, left): (Vec<Harm>, Vec<Harm>) =
                 harms.into_iter().partition(|harm| harm.cure.is_some());
             harms = left;
+            warn_of_content(plan, &cured);
             // A plan that is refused is no reason to ask for rights.
             if plan.refusals.is_empty()
                 && (harms.is_empty() || plan.on_machines != OnMachines::Refuse)
@@ -135,13 +137,24 @@ fn redefine(plan: &mut Plan, machines: &Machines, mut harms: Vec<Harm>) -> Vec<H
                     _ => harm.cure.is_some(),
                 })
             };
-            harms.retain(|harm| !is_seen_to(harm));
+            let (cured, left): (Vec<Harm>, Vec<Harm>) = harms.into_iter().partition(is_seen_to);
+            harms = left;
+            warn_of_content(plan, &cured);
             if plan.refusals.is_empty() {
                 plan.redefine_so(&changes);
             }
         }
     }
     harms
+}
+
+/// Says which machines have another content then, although nobody is in the way of that.
+fn warn_of_content(plan: &mut Plan, cured: &[Harm]) {
+    for cure in cures(cured) {
+        if let Some(text) = layer_below::warning(plan, &cure) {
+            plan.warn(NoteKind::Machine, text);
+        }
+    }
 }
 
 /// The machines whose disk gets a successor, and stays at its place all the same.
@@ -227,8 +240,7 @@ fn cure(
     disk: &Disk,
     step: impl FnOnce() -> (Step, Option<String>, bool),
 ) -> Option<Cure> {
-    let may_change = machine.state == MachineState::Off && machine.checkpoints.is_empty();
-    let domain = domain_disk(machine, disk).filter(|_| may_change)?;
+    let domain = domain_disk(machine, disk).filter(|_| may_change(machine))?;
     let (step, format, keeps_pin) = step();
     Some(Cure {
         disk: domain,
@@ -236,7 +248,13 @@ fn cure(
         step,
         format,
         keeps_pin,
+        loses: None,
     })
+}
+
+/// Whether nothing but its definition says what its disks are.
+fn may_change(machine: &Machine) -> bool {
+    machine.state == MachineState::Off && machine.checkpoints.is_empty()
 }
 
 fn to_successor(successor: &Successor) -> (Step, Option<String>, bool) {
@@ -350,7 +368,7 @@ fn harms_by(plan: &Plan, machines: &Machines) -> Vec<Harm> {
     for effect in plan.effects.iter().filter(|effect| is_done_to(effect.kind)) {
         for used in uses(plan, machines, &effect.path) {
             let disk = disk_of(used.part).and_then(|disk| domain_disk(used.machine, disk));
-            let Some((text, cure)) = harm(plan, effect, used) else {
+            let Some((text, cure)) = harm(plan, machines, effect, used) else {
                 continue;
             };
             let harm = Harm {
@@ -380,6 +398,7 @@ fn uses<'m>(plan: &Plan, machines: &'m Machines, path: &Path) -> Vec<Use<'m>> {
 /// What happens to a machine by what is done to a file that it uses, if that is no good.
 fn harm(
     plan: &Plan,
+    machines: &Machines,
     effect: &Effect,
     Use { machine, part }: Use<'_>,
 ) -> Option<(String, Option<Cure>)> {
@@ -392,7 +411,7 @@ fn harm(
         return None;
     }
     if kind.leaves() && !plan.puts_another_at(&effect.path) {
-        return leaves(plan, effect, Use { machine, part });
+        return leaves(plan, machines, effect, Use { machine, part });
     }
     let (is_disk, is_pinned) = match part {
         Part::Disk(disk) => (!disk.read_only, disk.is_pinned()),
@@ -446,24 +465,36 @@ fn harm(
 /// What happens to a machine where a file that it uses leaves its place.
 fn leaves(
     plan: &Plan,
+    machines: &Machines,
     effect: &Effect,
     Use { machine, part }: Use<'_>,
 ) -> Option<(String, Option<Cure>)> {
     let place = absolute::path(&effect.path);
     let successor = plan.successors.iter().find(|one| one.from == place);
+    let mut why_not = String::new();
     let cure = match part {
         Part::Disk(disk) => {
             // It names the new place already, by which the same file goes.
             if successor.is_some_and(|one| is_at(plan, disk, &one.to)) {
                 return None;
             }
-            successor.and_then(|one| cure(machine, disk, || to_successor(one)))
+            match successor {
+                Some(one) => cure(machine, disk, || to_successor(one)),
+                None if may_change(machine) && !disk.read_only => {
+                    let below = layer_below::cure(plan, machines, machine, disk, &effect.path);
+                    below.unwrap_or_else(|why| {
+                        why_not = format!("; {why}");
+                        None
+                    })
+                }
+                None => None,
+            }
         }
         Part::Pinned(disk, _) => without_pin(plan, machine, disk),
         Part::OwnedBy(_) | Part::NeededBy(_) => None,
     };
     let text = format!(
-        "{} is {} of {}, which needs it at its place: take it out of the machine first",
+        "{} is {} of {}, which needs it at its place: take it out of the machine first{why_not}",
         shown(&effect.path),
         printable(part.to_string()),
         called(machine)

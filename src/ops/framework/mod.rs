@@ -10,7 +10,7 @@
 //! | what must not change meanwhile | `preconditions`, `locks`, `files_to_lock`, `locked_host`, `built_on` |
 //! | carrying it out | `lifecycle`, `progress`, `error`, `verify` |
 //! | what was done, and what was cut off | `journal`, `recovery`, `resumed`, `leaks`, `trash` |
-//! | definitions of machines that change along | `definition_change`, `redefine` |
+//! | definitions of machines that change along | `definition_change`, `redefine`, `layer_below` |
 //! | paths, and names that an image records | `absolute`, `backing_name`, `backing_format`, `backing_style`, `data_files` |
 //! | new images, folders and copies | `new_image`, `new_folder`, `copy_file`, `chain_files`, `device`, `cut_short` |
 //! | what people have noted of images | `annotations` |
@@ -37,6 +37,7 @@ pub(super) mod files_to_lock;
 pub(super) mod fixes;
 pub(super) mod format;
 pub mod journal;
+pub(super) mod layer_below;
 pub(super) mod leaks;
 pub(super) mod lifecycle;
 pub(super) mod locked_host;

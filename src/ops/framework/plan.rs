@@ -297,6 +297,8 @@ pub struct Plan {
     pub(in crate::ops) redefines: Redefines,
     /// Which files take the place of which.
     pub(in crate::ops) successors: Vec<Successor>,
+    /// Whether a machine whose disk goes to the trash may go on with the layer below.
+    pub(in crate::ops) falls_back: bool,
     /// What changes in the definitions of machines, in this order.
     pub redefinitions: Vec<Redefinition>,
     /// The machines it knows of, where it may harm any.
@@ -342,6 +344,7 @@ impl Plan {
             machines_harmed: 0,
             redefines: Redefines::default(),
             successors: Vec::new(),
+            falls_back: false,
             redefinitions: Vec::new(),
             machines: None,
             context: context.clone(),
