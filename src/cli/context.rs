@@ -70,6 +70,7 @@ pub(super) fn below(open: &OpenArgs) -> anyhow::Result<Scanned> {
     if let Some(dir) = Index::default_dir() {
         forest.note_interrupted(&Journal::at(&dir).halves());
     }
+    note_changed_bases(&mut forest);
     ask_machines(&mut forest);
     let context = Context {
         forest: Arc::new(forest),
@@ -164,6 +165,13 @@ fn remember(forest: &Forest) {
     }
 }
 
+/// Notes which bases were changed under what is built on them.
+fn note_changed_bases(forest: &mut Forest) {
+    if let Some(dir) = Index::default_dir() {
+        forest.note_changed_bases(&forest::changed_bases(&dir, &RealHost, forest));
+    }
+}
+
 /// One image, by the name as given; with its chain only if that is asked.
 ///
 /// # Errors
@@ -171,13 +179,14 @@ fn remember(forest: &Forest) {
 pub(super) fn image(path: &Path, look: LookArgs) -> anyhow::Result<(Forest, NodeId)> {
     mistakes::no_folder(path)?;
     let file = RealHost.stat(path).map_err(FileError::at("open", path))?;
-    let forest = if look.follow {
+    let mut forest = if look.follow {
         scan(vec![path.to_path_buf()], look).0
     } else {
         let mut forest = Forest::new();
         forest.extend(look_at(Arc::new(RealHost), path));
         forest
     };
+    note_changed_bases(&mut forest);
     let id = forest
         .by_file(file.id)
         .map(|node| node.id)

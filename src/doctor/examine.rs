@@ -7,15 +7,14 @@ use crate::ops::Context;
 use super::finder::{Finder, Subject};
 use super::finding::Finding;
 use super::{
-    base_changed, cluster_size, cut_off_base, deep_chain, far_names, half_made, label_differs,
-    machine_disk_gone, moved_folder, name_leads_astray, not_permitted, odd_size, old_trash,
-    old_version, orphan, pinned_otherwise, problems, same_content, stale_bitmap, tables,
-    unfinished, unread_notes, writable_base,
+    cluster_size, cut_off_base, deep_chain, far_names, half_made, label_differs, machine_disk_gone,
+    moved_folder, name_leads_astray, not_permitted, odd_size, old_trash, old_version, orphan,
+    pinned_otherwise, problems, same_content, stale_bitmap, tables, unfinished, unread_notes,
+    writable_base,
 };
 
 /// What looks for what the scan itself does not see, the gravest first: one line each.
 static FINDERS: &[Finder] = &[
-    base_changed::FINDER,
     moved_folder::FINDER,
     machine_disk_gone::FINDER,
     pinned_otherwise::FINDER,

@@ -12,7 +12,6 @@
 //! | `treat` | the plans of what helps |
 //! | the others | a finding each |
 
-mod base_changed;
 mod cluster_size;
 mod cut_off_base;
 mod deep_chain;

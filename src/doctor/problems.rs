@@ -5,7 +5,7 @@ use crate::forest::ProblemKind;
 use crate::ops::fixes;
 
 use super::finder::{Found, Subject};
-use super::finding::Finding;
+use super::finding::{Finding, Sure};
 
 /// Those of the images that the person asks about, one kind after the other.
 pub(super) fn look(subject: &Subject<'_>) -> Vec<Finding> {
@@ -15,6 +15,7 @@ pub(super) fn look(subject: &Subject<'_>) -> Vec<Finding> {
         for problem in &node.problems {
             let found = Found::of(node, problem.message.clone());
             let found = found.helped_by(fixes(forest, node, problem.kind));
+            let found = found.but(sure(problem.kind));
             let finding = found.named(problem.kind.name(), why(problem.kind));
             let turn = ProblemKind::ALL
                 .iter()
@@ -24,6 +25,13 @@ pub(super) fn look(subject: &Subject<'_>) -> Vec<Finding> {
     }
     all.sort_by_key(|(turn, _)| *turn);
     all.into_iter().map(|(_, finding)| finding).collect()
+}
+
+fn sure(kind: ProblemKind) -> Sure {
+    match kind {
+        ProblemKind::BaseChanged { certain: false, .. } => Sure::Likely,
+        _ => Sure::Certain,
+    }
 }
 
 /// Why it matters.
@@ -91,6 +99,12 @@ fn why(kind: ProblemKind) -> &'static str {
         ProblemKind::Interrupted { .. } => {
             "What was begun is half done. Nothing is lost; it should be finished or taken back before something else \
              is done with these images."
+        }
+        ProblemKind::BaseChanged { .. } => {
+            "An overlay holds only what differs from its base as that was when the overlay was made. Over another base \
+             the guest sees a mixture of two disks: files that are cut off, and a filesystem that is damaged. Put the \
+             base back as it was, from a backup, before a machine writes these images. Where the base was only copied \
+             back or touched, accept it as it is now."
         }
         ProblemKind::BackingSize => {
             "The guest sees a disk of another length than the one that its partitions were made for."

@@ -16,7 +16,7 @@ use crate::host::{Access, FileKind, Host, Stat};
 use super::absolute_names::AbsoluteNames;
 use super::index::Index;
 use super::state_file::{Name, StateFile, write_line};
-use super::{Forest, Node, NodeId};
+use super::{ChangedBase, Forest, Node, NodeId};
 
 /// So many bases are remembered at most; the ones noted longest ago are forgotten first.
 const MAX_ENTRIES: usize = 100_000;
@@ -56,23 +56,6 @@ struct Line {
     nanoseconds: u32,
     samples: Option<String>,
     noted: u64,
-}
-
-/// A base that is not what it was when others were built on it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChangedBase {
-    /// The base.
-    pub base: NodeId,
-    /// When it was seen as it was.
-    pub noted: SystemTime,
-    /// When it was changed last.
-    pub modified: SystemTime,
-    /// Whether the bytes that were compared are others; only its time is, if not.
-    pub bytes_differ: bool,
-    /// Its length then and now, where they differ.
-    pub lengths: Option<(u64, u64)>,
-    /// What is built on it, through others as well, and was there before the change.
-    pub affected: Vec<NodeId>,
 }
 
 type Entries = BTreeMap<PathBuf, Fingerprint>;
@@ -189,8 +172,11 @@ impl Fingerprints {
     /// The system's own, if the file is there and cannot be read.
     pub fn changed(&self, host: &dyn Host, forest: &Forest) -> io::Result<Vec<ChangedBase>> {
         let known = self.all()?;
-        let mut names = AbsoluteNames::new(host);
         let mut changed = Vec::new();
+        if known.is_empty() {
+            return Ok(changed);
+        }
+        let mut names = AbsoluteNames::new(host);
         for node in forest.nodes().filter(|node| has_overlays(forest, node)) {
             let Some((stat, path)) =
                 regular(node).and_then(|stat| Some((stat, place(host, &mut names, node)?)))
@@ -200,13 +186,16 @@ impl Fingerprints {
             let Some(then) = known.get(&path).filter(|then| !then.is_of(stat)) else {
                 continue;
             };
-            let affected = affected(host, forest, node, stat);
+            let affected = affected(host, forest, node, stat).into_iter();
+            let affected: Vec<PathBuf> = affected
+                .filter_map(|id| Some(forest.get(id)?.path.clone()))
+                .collect();
             if affected.is_empty() {
                 continue;
             }
             let now = Fingerprint::of(host, &node.path, stat);
             changed.push(ChangedBase {
-                base: node.id,
+                base: node.path.clone(),
                 noted: UNIX_EPOCH + Duration::from_secs(then.noted),
                 modified: stat.modified,
                 bytes_differ: then.samples.is_some() && then.samples != now.samples,
@@ -384,10 +373,7 @@ mod tests {
     /// The names of what is told of, by base.
     fn changed(state: &Fingerprints, dir: &Path) -> Vec<(String, Vec<String>, bool)> {
         let forest = scanned(dir);
-        let name = |id: &NodeId| {
-            let path = &forest.get(*id).unwrap().path;
-            path.file_name().unwrap().to_str().unwrap().to_owned()
-        };
+        let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
         let changed = state.changed(&RealHost, &forest).unwrap();
         changed
             .iter()

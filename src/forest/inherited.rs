@@ -202,6 +202,7 @@ fn breaks(kind: ProblemKind) -> bool {
         | ProblemKind::DirectoryDependentDataFile
         | ProblemKind::DirectoryDependentBacking
         | ProblemKind::Interrupted { .. }
+        | ProblemKind::BaseChanged { .. }
         | ProblemKind::BackingSize => false,
     }
 }

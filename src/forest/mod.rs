@@ -4,6 +4,7 @@
 mod absolute_names;
 mod annotation;
 mod broken_below;
+mod changed_base;
 mod checked;
 mod edge;
 mod edges;
@@ -33,8 +34,9 @@ mod written;
 pub use crate::image::TRASH_FOLDER;
 pub use annotation::{Annotation, GOLDEN, KEEP, MOST_TAGS, attributes_of, read_tag, read_text};
 pub use broken_below::BrokenBelow;
+pub use changed_base::ChangedBase;
 pub use edge::{Edge, Reads};
-pub use fingerprints::{ChangedBase, Fingerprints, sampled};
+pub use fingerprints::{Fingerprints, sampled};
 pub use folder_notes::{FolderNotes, NOTES_FILE, NotesReader, annotation_of};
 pub use graph::Forest;
 pub use index::{Index, Remembered};
@@ -47,7 +49,7 @@ pub use pins::PinMismatch;
 pub use problem::{Problem, ProblemKind};
 pub use readers::Reader;
 pub use refresh::{changed_since, news, refreshed};
-pub use remember::remember;
+pub use remember::{changed_bases, remember};
 pub use scan::{
     RAW_EXTENSIONS, Scan, ScanEvent, ScanOptions, ScanSummary, follow, look_at, scan_all,
 };

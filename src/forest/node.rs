@@ -259,12 +259,14 @@ bitflags::bitflags! {
         const WRITTEN_UNDER = 1 << 20;
         /// An operation on it was interrupted and not brought to its end.
         const INTERRUPTED = 1 << 21;
+        /// It, or an image it is built on, was changed under what is built on it.
+        const BASE_CHANGED = 1 << 22;
     }
 }
 
 impl Flags {
     /// Every flag with its name, in the order they are shown.
-    pub const NAMES: [(Self, &'static str); 17] = [
+    pub const NAMES: [(Self, &'static str); 18] = [
         (Self::ACTIVE, "active"),
         (Self::FROZEN, "frozen"),
         (Self::IN_USE, "in-use"),
@@ -282,6 +284,7 @@ impl Flags {
         (Self::BROKEN_BELOW, "broken-below"),
         (Self::WRITTEN_UNDER, "written-under"),
         (Self::INTERRUPTED, "interrupted"),
+        (Self::BASE_CHANGED, "base-changed"),
     ];
 
     /// The names of the flags that are set.
@@ -398,10 +401,13 @@ impl Node {
     pub fn own_flags(&self) -> Flags {
         let mut flags = Flags::empty();
         let is_there = matches!(self.location, Location::Scanned | Location::OutsideScan);
-        let mut problems = self.problems.iter();
-        let is_half =
-            problems.any(|problem| matches!(problem.kind, ProblemKind::Interrupted { .. }));
-        flags.set(Flags::INTERRUPTED, is_half);
+        for problem in &self.problems {
+            match problem.kind {
+                ProblemKind::Interrupted { .. } => flags.insert(Flags::INTERRUPTED),
+                ProblemKind::BaseChanged { .. } => flags.insert(Flags::BASE_CHANGED),
+                _ => {}
+            }
+        }
         flags.set(Flags::ACTIVE, self.children.is_empty() && is_there);
         flags.set(Flags::FROZEN, !self.children.is_empty());
         flags.set(

@@ -1,5 +1,7 @@
 //! What can be wrong with an image as far as a scan can see, each with a sentence for the person.
 
+use super::NodeId;
+
 /// One thing that is wrong with one image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -60,13 +62,20 @@ pub enum ProblemKind {
         /// Whether what was done of it may be taken back.
         can_roll_back: bool,
     },
+    /// It, or an image it is built on, was changed by something else after what is built on it was made.
+    BaseChanged {
+        /// The one that was changed.
+        base: NodeId,
+        /// Whether it shows something else for sure: it may only have been copied or touched, if not.
+        certain: bool,
+    },
     /// It and the image it is built on are not of one size. Often meant so; told by a check only.
     BackingSize,
 }
 
 impl ProblemKind {
-    /// Every kind once; what an interrupted operation is stands for nothing here.
-    pub const ALL: [Self; 22] = [
+    /// Every kind once; what else is told of a kind stands for nothing here.
+    pub const ALL: [Self; 23] = [
         Self::Unreadable,
         Self::Damaged,
         Self::Truncated,
@@ -90,6 +99,10 @@ impl ProblemKind {
         Self::Interrupted {
             entry: 0,
             can_roll_back: false,
+        },
+        Self::BaseChanged {
+            base: NodeId(0),
+            certain: true,
         },
         Self::BackingSize,
     ];
@@ -119,6 +132,7 @@ impl ProblemKind {
             Self::WrongBackingFormat => "wrong-backing-format",
             Self::WrittenUnder => "written-under",
             Self::Interrupted { .. } => "interrupted",
+            Self::BaseChanged { .. } => "base-changed",
             Self::BackingSize => "backing-size",
         }
     }

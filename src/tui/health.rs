@@ -156,8 +156,10 @@ pub(crate) fn first_fix(forest: &Forest, node: &Node) -> Option<Fix> {
         .iter()
         .filter_map(|problem| fix(forest, node, problem.kind))
         .collect();
-    // An overlay elsewhere mends nothing of this image.
-    remedies.retain(|fix| !matches!(fix, Fix::Do(Remedy::Branch(_))));
+    // An overlay elsewhere mends nothing of this image, and what is accepted is told of no more: nobody shall do that by
+    // the way.
+    let is_no_repair = |fix: &Fix| matches!(fix, Fix::Do(Remedy::Branch(_) | Remedy::Accept(_)));
+    remedies.retain(|fix| !is_no_repair(fix));
     remedies.sort_by_key(|fix| match fix {
         Fix::Do(Remedy::Relink(_)) => 0,
         Fix::Do(Remedy::Ask(request)) if matches!(**request, Request::Relink(_)) => 1,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::doctor::Finding;
-use crate::forest::{Forest, Problem, ScannedFile};
+use crate::forest::{ChangedBase, Forest, Problem, ScannedFile};
 use crate::host::{FileId, Holder, Space, Stat};
 use crate::image::{Bitmap, Check, Format, Passphrase, Snapshot};
 use crate::machines::Machines;
@@ -115,6 +115,8 @@ pub enum Msg {
     Examined(Vec<Finding>),
     /// What was interrupted, or why that cannot be told.
     Interrupted(QueryId, Result<Interrupted, String>),
+    /// The bases that were changed under what is built on them.
+    BasesChanged(Vec<ChangedBase>),
     /// How large copies of an image would be, or why that cannot be told.
     Measured(QueryId, Result<Measured, String>),
     /// A job has ended since the passphrase of an image is missing, or wrong: which, and what to say of it.
@@ -292,9 +294,10 @@ pub enum Effect {
         /// The ID of the internal snapshot to be copied, if it is one.
         snapshot: Option<Vec<u8>>,
     },
-    /// Write down which images there are, for plans of later runs elsewhere.
+    /// Write down which images there are, for plans of later runs elsewhere, and find out which bases are no longer what
+    /// they were.
     Remember(Arc<Forest>),
-    /// Take a base as it is now for what its overlays were made for, and examine the forest again.
+    /// Take a base as it is now for what its overlays were made for, and compare the bases of the forest again.
     Accept(PathBuf, Arc<Forest>),
     /// Look at these directories from now on, in place of those that are open.
     Open(Vec<PathBuf>),

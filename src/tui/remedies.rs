@@ -48,8 +48,9 @@ fn sentence(app: &App, remedy: &Remedy, about: Option<&Path>) -> Option<String> 
             let folder = shell_quoted(folder);
             return Some(format!("Start qanopy with {folder} as well to look there."));
         }
-        // Forms and dialogs ask for them by themselves; of a base only the health pane tells.
-        Remedy::Accept(_) | Remedy::Passphrase(_) | Remedy::NewPassphrase(_) => return None,
+        Remedy::Accept(_) => (Action::Health, "lets you take the base as it is now"),
+        // Forms and dialogs ask for them by themselves.
+        Remedy::Passphrase(_) | Remedy::NewPassphrase(_) => return None,
     };
     let key = app.key(action);
     let on = match image(remedy) {
@@ -93,8 +94,11 @@ fn image(remedy: &Remedy) -> Option<&Path> {
         Remedy::Relink(image)
         | Remedy::Branch(image)
         | Remedy::DataFile(image)
-        | Remedy::Check(image)
-        | Remedy::Accept(image) => Some(image),
-        Remedy::Passphrase(_) | Remedy::NewPassphrase(_) | Remedy::LookIn(_) => None,
+        | Remedy::Check(image) => Some(image),
+        // Everything above the base tells of it.
+        Remedy::Accept(_)
+        | Remedy::Passphrase(_)
+        | Remedy::NewPassphrase(_)
+        | Remedy::LookIn(_) => None,
     }
 }

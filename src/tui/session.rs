@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::doctor::Finding;
-use crate::forest::Problem;
+use crate::forest::{ChangedBase, Problem};
 use crate::host::Stat;
 use crate::image::Check;
 use crate::machines::Machines;
@@ -70,8 +70,10 @@ pub struct Session {
     pub examination: Examination,
     /// The files that interrupted operations have left half done, each with that as its problem.
     pub halves: Vec<(PathBuf, Problem)>,
-    /// Whether rows are marked as half done.
-    pub(super) had_halves: bool,
+    /// The bases that were changed under what is built on them.
+    pub changed_bases: Vec<ChangedBase>,
+    /// Whether rows are marked as half done, or as above a changed base.
+    pub(super) had_marks: bool,
     /// Folders that were opened together in earlier runs, the newest first; not those that are open.
     pub recent_folders: Vec<Vec<PathBuf>>,
     /// The folders that are open, where there is a journal: it knows what can be taken back then.

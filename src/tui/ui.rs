@@ -51,7 +51,8 @@ impl Ui {
         ui.app.session = Session {
             checks: HashMap::new(),
             halves: Vec::new(),
-            had_halves: false,
+            changed_bases: Vec::new(),
+            had_marks: false,
             toast: None,
             ..old.session
         };

@@ -810,6 +810,37 @@ fn a_base_that_is_changed_under_its_overlays_is_told_with_each_of_them() {
     let ended = place.q("doctor");
     assert!(ended.out.contains("2 images built on it"), "{}", ended.out);
 
+    // The tree tells it too, and so does a plan on what is built on it.
+    let tree = place.q("tree").with(0).out;
+    let marked = tree.lines().filter(|line| line.ends_with(" base-changed"));
+    assert_eq!(marked.count(), 3, "{tree}");
+    assert_eq!(tree.matches("index accept").count(), 3, "{tree}");
+    let tree = place.q("tree --json").with(0).result();
+    for image in tree["images"].as_array().unwrap() {
+        assert_eq!(image["problems"][0]["kind"], "base-changed", "{image}");
+        let flags = image["flags"].as_array().unwrap();
+        assert!(flags.contains(&"base-changed".into()), "{image}");
+    }
+    let web = place.q("info web --json").with(0).result();
+    assert_eq!(web["problems"][0]["kind"], "base-changed", "{web}");
+    let told = web["problems"][0]["message"].as_str().unwrap();
+    assert!(told.contains("its bytes are others since 20"), "{told}");
+    for line in [
+        "commit db --dry-run",
+        "clone db new --dry-run",
+        "flatten db --in-place --dry-run",
+    ] {
+        let plan = place.q(&format!("{line} --json")).with(0).result();
+        let notes = plan["plan"]["notes"].as_array().unwrap();
+        let warns = |note: &&Value| note["kind"] == "base" && note["warning"] == true;
+        let warning = notes
+            .iter()
+            .find(warns)
+            .unwrap_or_else(|| panic!("{line}: {plan}"));
+        let fixes = warning["fixes"].to_string();
+        assert!(fixes.contains("index accept"), "{fixes}");
+    }
+
     // An operation on it takes nothing of that back.
     place.q("protect base --yes").with(0);
     place.q("protect base --mode 644 --yes").with(0);
@@ -824,6 +855,8 @@ fn a_base_that_is_changed_under_its_overlays_is_told_with_each_of_them() {
     let accepted = place.q("index accept base --json").with(0).result();
     assert_eq!(accepted["accepted"].as_array().unwrap().len(), 1);
     assert_eq!(place.findings(), [] as [Value; 0]);
+    let tree = place.q("tree").with(0).out;
+    assert!(!tree.contains("base-changed"), "{tree}");
 
     // What is changed here keeps what is built on it.
     place.overlay("base", "old");

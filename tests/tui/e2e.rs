@@ -342,6 +342,27 @@ fn what_happens_on_the_disk_is_seen_without_asking() {
 }
 
 #[test]
+fn a_base_that_is_changed_while_one_looks_is_told_and_accepted() {
+    let dir = demo();
+    let mut terminal = open(&dir);
+    // The facts of the selected image come after what is there was noted and watched.
+    terminal.see("free");
+    thread::sleep(Duration::from_millis(500));
+    let base = dir.path().join("vm/rootbase/Overlay-2.qcow2");
+    let mut file = std::fs::File::options().append(true).open(&base).unwrap();
+    std::io::Write::write_all(&mut file, &[7; 4096]).unwrap();
+    terminal.see("Overlay-2.qcow2 was changed under 1 image built on it");
+    terminal.go_to("Overlay-2A.qcow2");
+    terminal.press("6");
+    terminal.see("which was changed on");
+    terminal.press("<enter>");
+    terminal.see("is taken as it is now");
+    terminal.lose("which was changed on");
+    terminal.press("q");
+    assert_eq!(terminal.end(), 0);
+}
+
+#[test]
 fn tables_are_looked_through_and_the_health_pane_tells() {
     let dir = demo();
     let mut terminal = open(&dir);

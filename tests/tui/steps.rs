@@ -1,7 +1,7 @@
 //! The pure step: what keys and answers lead to.
 
 use qanopy::doctor::{Finding, Sure};
-use qanopy::forest::{Annotation, Problem, ProblemKind};
+use qanopy::forest::{Annotation, ChangedBase, Flags, Problem, ProblemKind};
 use qanopy::image::{CarriedBitmaps, Compression, Measure, Preallocation, Qcow2Options};
 use qanopy::ops::{
     AmendImage, Annotate, BitmapAction, Branch, ChangeBitmap, ChangeSnapshot, CloneImage, Commit,
@@ -1862,7 +1862,7 @@ fn what_is_half_done_is_marked_and_counted_until_it_is_settled() {
     let is_half = |harness: &AppHarness| {
         let node = harness.ui.app.forest.by_path(&root).unwrap();
         let flags = harness.ui.app.forest.flags(node.id);
-        flags.contains(qanopy::forest::Flags::INTERRUPTED)
+        flags.contains(Flags::INTERRUPTED)
     };
     let problems = harness.ui.app.tree.summary.problems.len();
     let half = Problem {
@@ -1881,6 +1881,62 @@ fn what_is_half_done_is_marked_and_counted_until_it_is_settled() {
     assert_eq!(harness.ui.app.tree.summary.problems.len(), problems + 1);
     harness.send(Msg::Interrupted(0, Ok(Interrupted::default())));
     assert!(!is_half(&harness));
+    assert_eq!(harness.ui.app.tree.summary.problems.len(), problems);
+}
+
+#[test]
+fn what_is_built_on_a_base_that_was_changed_is_marked_until_that_is_accepted() {
+    let mut harness = harness();
+    let path = |name: &str| PathBuf::from("/vm").join(name);
+    let above = ["Overlay-1A.qcow2", "Overlay-1B.qcow2"];
+    let changed = ChangedBase {
+        base: path("Overlay-1.qcow2"),
+        noted: harness.ui.app.now() - Duration::from_secs(100),
+        modified: harness.ui.app.now() - Duration::from_secs(50),
+        bytes_differ: true,
+        lengths: None,
+        affected: above.map(path).to_vec(),
+    };
+    let problems = harness.ui.app.tree.summary.problems.len();
+    let marked = |harness: &AppHarness| {
+        let forest = &harness.ui.app.forest;
+        let marked = forest.nodes().filter(|node| {
+            let flags = forest.flags(node.id);
+            flags.contains(Flags::BASE_CHANGED)
+        });
+        marked.count()
+    };
+    harness.send(Msg::BasesChanged(vec![changed.clone()]));
+    assert_eq!(marked(&harness), 3);
+    assert_eq!(harness.ui.app.tree.summary.problems.len(), problems + 3);
+    let toast = harness.ui.app.session.toast.take().unwrap();
+    assert!(
+        toast.bad && toast.text.contains("2 images built on it"),
+        "{toast:?}"
+    );
+    // The same once more is no news.
+    harness.send(Msg::BasesChanged(vec![changed]));
+    assert_eq!(harness.ui.app.session.toast, None);
+
+    harness.press("/state:base-changed<enter>");
+    assert_eq!(harness.ui.app.tree.rows.hits.len(), 3);
+    harness.press("<esc>");
+    harness.go_to(above[1]);
+    let screen = harness.screen();
+    assert!(screen.contains("was changed on"), "{screen}");
+    assert!(screen.contains("6 lets you take the base"), "{screen}");
+    let accepted = |harness: &AppHarness| {
+        let mut asked = harness.asked.iter();
+        asked.any(
+            |effect| matches!(effect, Effect::Accept(base, _) if *base == path("Overlay-1.qcow2")),
+        )
+    };
+    harness.press("R");
+    assert!(!accepted(&harness), "nothing is accepted by a repair");
+    harness.press("<esc>6<enter>");
+    assert!(accepted(&harness), "{}", harness.screen());
+    harness.send(Msg::BasesChanged(Vec::new()));
+    assert_eq!(marked(&harness), 0);
     assert_eq!(harness.ui.app.tree.summary.problems.len(), problems);
 }
 

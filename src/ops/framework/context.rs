@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf, absolute};
 use std::sync::Arc;
 
 use crate::forest::{
-    Forest, Index, Location, ScanOptions, ScanSummary, changed_since, follow, refreshed, remember,
-    scan_all,
+    Forest, Index, Location, ScanOptions, ScanSummary, changed_bases, changed_since, follow,
+    refreshed, remember, scan_all,
 };
 use crate::host::{Host, io_text, printable};
 use crate::image::Keys;
@@ -160,6 +160,17 @@ impl Context {
         Ok(looked)
     }
 
+    /// Notes which bases were changed under what is built on them: see [`changed_bases`].
+    pub fn note_changed_bases(&mut self) {
+        let Some(dir) = self.state_dir.as_deref() else {
+            return;
+        };
+        let changed = changed_bases(dir, &*self.host, &self.forest);
+        if !changed.is_empty() {
+            Arc::make_mut(&mut self.forest).note_changed_bases(&changed);
+        }
+    }
+
     /// What was seen before, as it is on the disk now, and the images remembered from elsewhere. Also gives
     /// the former alone.
     #[must_use]
@@ -212,8 +223,14 @@ impl Looked {
         }
     }
 
-    /// Adds the images that earlier runs saw where nobody looked now, each looked at again.
+    /// Adds the images that earlier runs saw where nobody looked now, each looked at again, and notes which bases are no
+    /// longer what they were.
     pub fn recall(&mut self) {
+        self.add_remembered();
+        self.context.note_changed_bases();
+    }
+
+    fn add_remembered(&mut self) {
         let Some(index) = self.index() else { return };
         let context = &mut self.context;
         let dirs = context.looked_in.dirs();

@@ -72,6 +72,10 @@ pub fn fixes(forest: &Forest, node: &Node, kind: ProblemKind) -> Vec<Remedy> {
                 false => Vec::new(),
             }
         }
+        ProblemKind::BaseChanged { base, .. } => {
+            let base = forest.get(base).map(|base| base.path.clone());
+            base.map_or_else(Vec::new, |base| vec![Remedy::Accept(base)])
+        }
         ProblemKind::BackingSize
         | ProblemKind::Unreadable
         | ProblemKind::Damaged

@@ -19,7 +19,8 @@ use super::preconditions::Preconditions;
 use super::progress::{Phase, Progress};
 use super::request::Request;
 use super::{
-    cut_short, data_files, device, journal, machines, may_write, readers, tagged, trash, verify,
+    changed_bases, cut_short, data_files, device, journal, machines, may_write, readers, tagged,
+    trash, verify,
 };
 
 /// Looks at what `request` asks and says what it would do. Changes nothing, and always gives a
@@ -49,6 +50,7 @@ pub(in crate::ops) fn planned(context: &Context, request: &Request) -> Plan {
     readers::refuse_all(&mut plan);
     readers::tell_names_left(&mut plan);
     cut_short::warn(&mut plan);
+    changed_bases::warn(&mut plan);
     data_files::warn(&mut plan);
     device::judge(&mut plan);
     if plan.refusals.is_empty() {

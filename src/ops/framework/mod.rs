@@ -23,6 +23,7 @@ pub(super) mod backing_style;
 pub(super) mod batch;
 pub(super) mod built_on;
 pub(super) mod chain_files;
+mod changed_bases;
 pub(super) mod command_line;
 pub(super) mod context;
 pub(super) mod copy_file;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::forest::Forest;
+use crate::forest::{ChangedBase, Forest};
 use crate::host::Stat;
 use crate::image::{Check, Verdict};
 use crate::ops::{Error, Plan};
@@ -173,6 +173,7 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
         }
         Msg::Examined(findings) => doctor::take(app, findings, effects),
         Msg::Interrupted(query_id, found) => interrupted(ui, query_id, &found),
+        Msg::BasesChanged(changed) => bases_changed(app, changed),
         Msg::Measured(query_id, found) => {
             if let Some(Dialog::Measure(dialog)) = ui.dialogs.top_mut()
                 && dialog.query_id == query_id
@@ -271,6 +272,37 @@ fn interrupted(ui: &mut Ui, query_id: QueryId, found: &Result<Interrupted, Strin
     );
     app.note(None, Kind::Bad, &text);
     app.warn(text);
+}
+
+/// Bases were changed under what is built on them: those that were not known as such are told of.
+fn bases_changed(app: &mut App, changed: Vec<ChangedBase>) {
+    if app.session.changed_bases == changed {
+        return;
+    }
+    let known = std::mem::take(&mut app.session.changed_bases);
+    let is_new = |one: &&ChangedBase| known.iter().all(|old| old.base != one.base);
+    let new: Vec<&ChangedBase> = changed.iter().filter(is_new).collect();
+    let what = match new[..] {
+        [] => None,
+        [one] => {
+            let node = app.forest.by_path(&one.base);
+            let name = node.map_or_else(|| units::file_name(&one.base), |node| app.label(node));
+            let many = units::count(one.affected.len(), "image");
+            Some(format!("{name} was changed under {many} built on it"))
+        }
+        _ => Some(format!(
+            "{} bases were changed under what is built on them",
+            new.len()
+        )),
+    };
+    app.session.changed_bases = changed;
+    app.apply_checks();
+    app.changed();
+    if let Some(what) = what {
+        let text = format!("{what}: {} tells more.", app.key(Action::Health));
+        app.note(None, Kind::Bad, &text);
+        app.warn(text);
+    }
 }
 
 /// What a job has found in an image's tables.

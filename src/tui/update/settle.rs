@@ -286,15 +286,15 @@ impl App {
         {
             Arc::make_mut(&mut self.forest).note_machines(Arc::clone(machines));
         }
-        if self.session.checks.is_empty()
-            && self.session.halves.is_empty()
-            && !self.session.had_halves
-        {
+        let session = &mut self.session;
+        let has_marks = !session.halves.is_empty() || !session.changed_bases.is_empty();
+        let had_marks = std::mem::replace(&mut session.had_marks, has_marks);
+        if session.checks.is_empty() && !has_marks && !had_marks {
             return;
         }
         let forest = Arc::make_mut(&mut self.forest);
         forest.note_interrupted(&self.session.halves);
-        self.session.had_halves = !self.session.halves.is_empty();
+        forest.note_changed_bases(&self.session.changed_bases);
         self.session.checks.retain(|path, checked| {
             let Some(node) = forest.by_path(path) else {
                 return false;

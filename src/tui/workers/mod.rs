@@ -340,6 +340,7 @@ impl Workers {
             Effect::Remember(forest) => {
                 self.spawn(move || {
                     me.remember(&forest);
+                    me.compare_bases(&forest);
                     drop(forest);
                     // All that the scan has freed by now, and this.
                     give_back_memory();
@@ -347,7 +348,7 @@ impl Workers {
             }
             Effect::Accept(base, forest) => self.spawn(move || {
                 me.accept(&base);
-                me.examine(forest);
+                me.compare_bases(&forest);
             }),
             Effect::Copy(_)
             | Effect::Open(_)

@@ -57,6 +57,14 @@ impl Workers {
         }));
     }
 
+    /// Tells which bases were changed under what is built on them.
+    pub(super) fn compare_bases(&self, forest: &Forest) {
+        if let Some(dir) = &self.state_dir {
+            let changed = forest::changed_bases(dir, &*self.host, forest);
+            self.answer(Msg::BasesChanged(changed));
+        }
+    }
+
     pub(super) fn remember(&self, forest: &Forest) {
         if let Some(dir) = &self.state_dir
             && let Err(error) = forest::remember(dir, &*self.host, forest)
