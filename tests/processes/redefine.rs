@@ -101,41 +101,99 @@ fn a_chain_that_is_pinned_moves_with_its_pin_taken_out() {
     session.guest_finds("web", OF_PINNED);
 }
 
+/// The chain of `pinned`, with the pin or without.
+fn three_layers(is_pinned: bool) -> Option<Session> {
+    if is_pinned {
+        return pinned();
+    }
+    let session = web()?;
+    session.image("-b disk -F qcow2 disk.before");
+    session.write("disk.before", 3, 128);
+    session.edit("web", "vm/disk'", "vm/disk.before'");
+    assert!(!session.xml("web").contains("<backingStore"));
+    Some(session)
+}
+
+/// Does it, with the definition changed only where that pins the chain; the guest finds what it found.
+fn is_done_below(session: &Session, is_pinned: bool, words: &str, yes: &str) {
+    let before = session.xml("web");
+    let (flag, steps) = match is_pinned {
+        true => (" --redefine", vec![("web".to_owned(), "unpin".to_owned())]),
+        false => ("", Vec::new()),
+    };
+    match is_pinned {
+        true => is_refused(session, words),
+        false => assert_eq!(session.refusal(words), "", "{words}"),
+    }
+    let told = session.q_ok(&format!("{words}{flag} {yes}"));
+    assert_eq!(redefines(&told), steps, "{words}");
+    let then = session.xml("web");
+    assert_eq!(then == before, !is_pinned, "{words}: {then}");
+    assert!(!then.contains("<backingStore"), "{words}: {then}");
+    session.guest_finds("web", OF_PINNED);
+}
+
 #[test]
-fn a_pinned_chain_is_rebased_flattened_and_squashed_with_the_pin_taken_out() {
-    for (words, yes) in [
-        ("rebase disk.before --to base", "--yes"),
-        ("flatten disk.before --in-place", "--yes"),
-        ("squash disk", "--confirm 1"),
-    ] {
-        let Some(session) = pinned() else { return };
-        is_refused(&session, words);
-        let told = session.q_ok(&format!("{words} --redefine {yes}"));
-        assert_eq!(
-            redefines(&told),
-            [("web".to_owned(), "unpin".to_owned())],
-            "{words}"
-        );
-        assert!(!session.xml("web").contains("<backingStore"), "{words}");
-        session.guest_finds("web", OF_PINNED);
+fn the_chain_of_a_machine_is_changed_and_back_again_pinned_or_not() {
+    for is_pinned in [false, true] {
+        let Some(session) = three_layers(is_pinned) else {
+            return;
+        };
+        let before = session.xml("web");
+        for words in [
+            "rebase disk.before --to base",
+            "flatten disk.before --onto base --in-place",
+            "flatten disk.before --in-place",
+            "commit disk --keep-old old",
+        ] {
+            is_done_below(&session, is_pinned, words, "--yes");
+            session.q_ok("undo --yes");
+            assert_eq!(session.xml("web"), before, "{words}");
+            session.guest_finds("web", OF_PINNED);
+        }
+    }
+}
+
+#[test]
+fn a_layer_leaves_the_chain_of_a_machine_for_good_pinned_or_not() {
+    for is_pinned in [false, true] {
+        // Upwards nothing is overwritten.
+        for (words, yes) in [
+            ("squash disk --direction up", "--yes"),
+            ("squash disk --direction down", "--confirm 1"),
+            ("commit disk", "--confirm 1"),
+        ] {
+            let Some(session) = three_layers(is_pinned) else {
+                return;
+            };
+            is_done_below(&session, is_pinned, words, yes);
+            assert!(!session.at("disk").exists(), "{words}");
+            assert_eq!(session.refusal("undo"), "not-reversible", "{words}");
+        }
     }
 }
 
 #[test]
 fn a_layer_that_is_committed_leaves_the_machine_its_base() {
-    let Some(session) = pinned() else { return };
-    is_refused(&session, "commit disk.before");
-    let told = session.q_ok("commit disk.before --redefine --confirm 1");
-    assert_eq!(redefines(&told), [("web".to_owned(), "source".to_owned())]);
-    assert!(is_source(&session, "disk") && !session.xml("web").contains("<backingStore"));
-    session.guest_finds("web", OF_PINNED);
-    // Another one is built on the base: the machine would write it under that.
-    session.image("-b base -F qcow2 sibling");
-    let ways = session.ways_out("commit disk");
-    assert!(
-        !ways.iter().any(|line| line.contains("--redefine")),
-        "{ways:?}"
-    );
+    for is_pinned in [false, true] {
+        let Some(session) = three_layers(is_pinned) else {
+            return;
+        };
+        is_refused(&session, "commit disk.before");
+        let told = session.q_ok("commit disk.before --redefine --confirm 1");
+        assert_eq!(redefines(&told), [("web".to_owned(), "source".to_owned())]);
+        assert!(is_source(&session, "disk") && !session.xml("web").contains("<backingStore"));
+        session.guest_finds("web", OF_PINNED);
+        // What it overwrote is kept nowhere.
+        assert_eq!(session.refusal("undo"), "not-reversible");
+        // Another one is built on the base: the machine would write it under that.
+        session.image("-b base -F qcow2 sibling");
+        let ways = session.ways_out("commit disk");
+        assert!(
+            !ways.iter().any(|line| line.contains("--redefine")),
+            "{ways:?}"
+        );
+    }
 }
 
 #[test]
