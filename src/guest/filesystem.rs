@@ -184,7 +184,7 @@ pub trait Filesystem: Send + Sync + fmt::Debug {
     /// What is recorded of a node.
     ///
     /// # Errors
-    /// When it is not in use, is damaged, or cannot be read.
+    /// [`crate::Error::NotFound`] when no file has it; when it is damaged or cannot be read.
     fn node(&self, id: NodeId) -> Result<Node>;
 
     /// Calls `each` for the entries of a directory, in the order they are stored in, until it breaks off.

@@ -4,6 +4,9 @@
 //!
 //! | module | what lives there |
 //! |---|---|
+//! | [`disk`] | a disk opened: its volumes, and what is on each |
+//! | [`diff`] | which files differ between two states |
+//! | [`named`] | the names of what is not read here |
 //! | [`block`] | bytes at an offset: a disk, a volume on it, a volume with its journal replayed |
 //! | [`filesystem`] | what every filesystem can be asked: [`Filesystem`] |
 //! | [`readers`] | the filesystems that are read: a line each, a folder each |
@@ -15,16 +18,22 @@
 //! offset from the start of a partition or logical volume, a *file* offset from the start of a file.
 
 pub mod block;
+mod changed;
+pub mod diff;
 #[allow(dead_code, reason = "for the readers")]
 mod digest;
+pub mod disk;
 pub mod error;
 pub mod filesystem;
+pub mod named;
 mod partitions;
 pub mod ranges;
 pub mod readers;
 mod signatures;
 
 pub use block::{BlockSource, Source};
+pub use changed::changed;
+pub use disk::Disk;
 pub use error::{Error, Printable, Result};
 pub use filesystem::Filesystem;
 pub use partitions::{Partition, Partitions};

@@ -35,6 +35,7 @@ pub use change::convert::{
     CompressionLevel, ConvertFrom, ConvertTo, Forecast, Lost, SparseSize, convert, convert_into,
 };
 pub use change::measure::{Measure, MeasureAs, bytes_of_bitmaps, measure};
+pub use change::places::differing_places;
 pub use change::preserve::{
     BackingChange, BackingSwitch, CompareBy, EqualBelow, Loss, Stores, Views, backing_loss, dedupe,
     dedupe_growth, equal_below, new_overlay, preserve_views, snapshot_views, view_loss,

@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::ops::ControlFlow;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use crate::host::FileId;
 use crate::image::error::{OfFile, Result};
 use crate::image::internal::index;
-use crate::image::read::runs::{Run, Runs};
-use crate::image::{Chain, Error, ErrorKind, Layer, ProgressSink, State};
+use crate::image::{Chain, Error, ErrorKind, ProgressSink};
+
+use super::places::{PlacePair, PlacePairs, Stored};
 
 /// Differences are told in whole sectors of this many bytes.
 const SECTOR: u64 = 512;
@@ -64,9 +64,7 @@ pub fn compare(
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     let comparison = Shared {
         walk: Mutex::new(Walk {
-            sides: [Side::new(one)?, Side::new(other)?],
-            at: 0,
-            size: one.virtual_size().max(other.virtual_size()),
+            places: PlacePairs::new(one, other)?,
             taken: 0,
         }),
         done: Mutex::new(Done {
@@ -106,30 +104,6 @@ fn stopped(chain: &Chain) -> Error {
     Error::new(chain.path(), ErrorKind::Cancelled)
 }
 
-/// One of the two chains.
-struct Side<'a> {
-    chain: &'a Chain,
-    runs: Runs<'a>,
-    /// The files that hold the layers' guest bytes.
-    files: Vec<FileId>,
-    run: Option<Run>,
-}
-
-/// Where the bytes of a piece are to be read on one side; none where they are zero.
-#[derive(Clone, Copy)]
-struct Stored<'a> {
-    layer: &'a Arc<Layer>,
-    file: FileId,
-    state: State,
-}
-
-/// Bytes to be read and compared.
-struct StoredPair<'a> {
-    at: u64,
-    len: u64,
-    sides: [Option<Stored<'a>>; 2],
-}
-
 /// A run of the disk, and what of it has to be read.
 struct Job<'a> {
     /// Its place in the order of the disk.
@@ -137,77 +111,7 @@ struct Job<'a> {
     /// Guest bytes it covers, and those that are read.
     covers: u64,
     reads: u64,
-    pieces: Vec<StoredPair<'a>>,
-}
-
-impl<'a> Side<'a> {
-    fn new(chain: &'a Chain) -> Result<Self> {
-        let files = chain.layers().iter().map(|layer| {
-            let file = layer.stored_in();
-            Ok(file.stat("stat")?.id)
-        });
-        Ok(Self {
-            chain,
-            runs: Runs::new(chain, 0, u64::MAX),
-            files: files.collect::<Result<_>>()?,
-            run: None,
-        })
-    }
-
-    /// What is stored at `at`, and how far that goes, data in whole sectors; past the chain's end there are
-    /// zeros.
-    fn at(&mut self, at: u64) -> Result<(u64, Option<Stored<'a>>)> {
-        while self.run.is_none_or(|run| run.placed.extent.end() <= at) {
-            match self.runs.next() {
-                Some(run) => self.run = Some(run?),
-                None => return Ok((u64::MAX, None)),
-            }
-        }
-        let Some(run) = self.run else {
-            return Ok((u64::MAX, None));
-        };
-        let extent = run.placed.extent;
-        let layers = self.chain.layers();
-        if run.unknown {
-            return Err(Error::new(
-                self.chain.layer(run.layer)?.path(),
-                ErrorKind::Backing("it could not be opened".to_owned()),
-            ));
-        }
-        let stored = match extent.state {
-            State::Unallocated | State::Zero => None,
-            state @ (State::Data { .. } | State::Compressed { .. }) => layers
-                .get(run.layer)
-                .zip(self.files.get(run.layer))
-                .map(|(layer, file)| Stored {
-                    layer,
-                    file: *file,
-                    state: state.skip(at - extent.start),
-                }),
-        };
-        // The data of a raw file may end inside a sector, the rest of which is read with it as zeros.
-        let end = match stored {
-            Some(_) => extent.end().checked_next_multiple_of(SECTOR),
-            None => None,
-        };
-        Ok((end.unwrap_or(extent.end()), stored))
-    }
-}
-
-/// Whether two places hold the same bytes without looking at them: the same byte of the same file on,
-/// or the same compressed cluster.
-fn same_place(one: Stored<'_>, other: Stored<'_>) -> bool {
-    let alike = match (one.state, other.state) {
-        (State::Compressed { .. }, State::Compressed { .. }) => {
-            // Only one image says how clusters in its file are compressed, and how large they are.
-            matches!((&**one.layer, &**other.layer), (Layer::Qcow2(a), Layer::Qcow2(b))
-                if a.header().compression == b.header().compression
-                    && a.header().geometry == b.header().geometry)
-        }
-        (State::Data { .. }, State::Data { .. }) => true,
-        _ => false,
-    };
-    alike && one.file == other.file && one.state == other.state
+    pieces: Vec<PlacePair<'a>>,
 }
 
 /// What the threads of one comparison share.
@@ -222,9 +126,7 @@ struct Shared<'a, 't> {
 
 /// How far the maps have been followed.
 struct Walk<'a> {
-    sides: [Side<'a>; 2],
-    at: u64,
-    size: u64,
+    places: PlacePairs<'a>,
     taken: u64,
 }
 
@@ -247,42 +149,29 @@ struct Report {
 impl<'a> Walk<'a> {
     /// The next job; none at the end of the disk.
     fn take(&mut self) -> Result<Option<Job<'a>>> {
-        if self.at >= self.size {
+        if self.places.is_at_end() {
             return Ok(None);
         }
-        let begin = self.at;
+        let begin = self.places.at();
         let mut job = Job {
             number: self.taken,
             covers: 0,
             reads: 0,
             pieces: Vec::new(),
         };
-        while self.at < self.size
-            && job.reads < JOB
+        while job.reads < JOB
             && job.pieces.len() < JOB_PIECES
-            && self.at - begin < JOB_COVERS
+            && self.places.at() - begin < JOB_COVERS
         {
-            let [one, other] = &mut self.sides;
-            let (end_of_one, one) = one.at(self.at)?;
-            let (end_of_other, other) = other.at(self.at)?;
-            let mut end = end_of_one.min(end_of_other).min(self.size);
-            let equal = match (one, other) {
-                (None, None) => true,
-                (Some(one), Some(other)) => same_place(one, other),
-                _ => false,
+            let Some(pair) = self.places.next(PIECE)? else {
+                break;
             };
-            if !equal {
-                end = end.min(self.at.saturating_add(PIECE));
-                job.reads += end - self.at;
-                job.pieces.push(StoredPair {
-                    at: self.at,
-                    len: end - self.at,
-                    sides: [one, other],
-                });
+            if !pair.is_same() {
+                job.reads += pair.len;
+                job.pieces.push(pair);
             }
-            self.at = end;
         }
-        job.covers = self.at - begin;
+        job.covers = self.places.at() - begin;
         self.taken += 1;
         Ok(Some(job))
     }
@@ -406,7 +295,7 @@ impl Teller<'_> {
     }
 }
 
-impl StoredPair<'_> {
+impl PlacePair<'_> {
     fn compare(&self, buffers: &mut [Vec<u8>; 2], found: &mut Vec<DifferingRange>) -> Result<()> {
         let len = match self.sides.iter().flatten().next() {
             Some(stored) => index(self.len).of(stored.layer.path())?,

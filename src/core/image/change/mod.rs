@@ -7,6 +7,7 @@ pub(crate) mod compare;
 pub(crate) mod compressible;
 pub(crate) mod convert;
 pub(crate) mod measure;
+pub(crate) mod places;
 pub(crate) mod preserve;
 pub(crate) mod repair;
 pub(crate) mod shrink;

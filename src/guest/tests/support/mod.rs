@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each reader needs a part of it")]
 
+pub mod changes;
 pub mod files;
 pub mod mount;
 pub mod tools;

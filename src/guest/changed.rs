@@ -1,0 +1,17 @@
+//! Which bytes of a guest's disk can differ between two chains, from their maps alone.
+
+use qanopy_core::{Chain, image};
+
+use crate::error::Result;
+use crate::ranges::Ranges;
+
+/// The bytes of the disk that two chains do not keep in the same place of the same file; all others are equal. An
+/// overlay and its base, two siblings, an internal snapshot and the disk as it is now: it makes no difference.
+///
+/// # Errors
+/// When a table cannot be read, or a layer could not be opened.
+pub fn changed(one: &Chain, other: &Chain) -> Result<Ranges> {
+    let mut found = Ranges::new();
+    image::differing_places(one, other, &mut |range| found.insert(range))?;
+    Ok(found)
+}
