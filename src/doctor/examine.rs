@@ -9,8 +9,8 @@ use super::finding::Finding;
 use super::{
     cluster_size, cut_off_base, deep_chain, far_names, half_made, label_differs, machine_disk_gone,
     moved_folder, name_leads_astray, not_permitted, odd_size, old_trash, old_version, orphan,
-    pinned_otherwise, problems, same_content, stale_bitmap, tables, unfinished, unread_notes,
-    writable_base,
+    pinned, pinned_otherwise, problems, same_content, stale_bitmap, tables, unfinished,
+    unread_notes, writable_base,
 };
 
 /// What looks for what the scan itself does not see, the gravest first: one line each.
@@ -30,6 +30,7 @@ static FINDERS: &[Finder] = &[
     deep_chain::FINDER,
     old_version::FINDER,
     cluster_size::FINDER,
+    pinned::FINDER,
     same_content::FINDER,
     orphan::FINDER,
     half_made::FINDER,

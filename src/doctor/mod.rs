@@ -29,6 +29,7 @@ mod odd_size;
 mod old_trash;
 mod old_version;
 mod orphan;
+mod pinned;
 mod pinned_otherwise;
 mod problems;
 mod same_content;

@@ -492,10 +492,18 @@ fn a_chain_that_a_definition_pins_otherwise_than_the_headers_is_told() {
             place.at(base).display()
         )
     };
-    for fine in ["".to_owned(), pin("one", ""), pin("one", "<backingStore/>")] {
-        place.define("disk", &fine);
-        assert_eq!(place.findings(), Vec::<Value>::new(), "{fine}");
+    place.define("disk", "");
+    assert_eq!(place.findings(), Vec::<Value>::new());
+    // Nothing is broken where both say the same, and nothing is done to it unasked.
+    for same in [pin("one", ""), pin("one", "<backingStore/>")] {
+        place.define("disk", &same);
+        let one = place.only("disk", "pinned");
+        assert_eq!(text(&one, "sure"), "possible");
+        assert!(text(&one, "message").contains("virsh edit web"), "{one}");
     }
+    // A disk that is built on nothing.
+    place.define("one", "<backingStore/>");
+    assert_eq!(place.findings(), Vec::<Value>::new());
     for wrong in [pin("two", ""), "<backingStore/>".to_owned()] {
         place.define("disk", &wrong);
         let one = place.only("disk", "pinned-otherwise");

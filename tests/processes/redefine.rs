@@ -390,6 +390,33 @@ fn a_definition_alone_is_changed_and_taken_back() {
 }
 
 #[test]
+fn the_doctor_takes_a_pin_out_that_agrees_where_that_is_asked_for() {
+    let Some(session) = pinned() else { return };
+    let before = session.xml("web");
+    let told = || {
+        let found = session.q("doctor .")["result"]["findings"].take();
+        let mut found = found.as_array().unwrap().clone().into_iter();
+        found.find(|one| one["kind"] == "pinned")
+    };
+    assert_eq!(told().unwrap()["fixes"].as_array().unwrap().len(), 1);
+    session.q("doctor . --fix-safe --yes");
+    assert_eq!(session.xml("web"), before);
+    // What a running machine has open is no pin, and what it is defined by is left to it.
+    session.virsh_ok("start web");
+    assert_eq!(told().unwrap()["fixes"].as_array().unwrap().len(), 0);
+    session.virsh_ok("destroy web");
+    session.q("doctor . --fix pinned --yes");
+    assert_eq!(told(), None);
+    session.guest_finds("web", OF_PINNED);
+    session.virsh_ok("start web");
+    assert_eq!(told(), None);
+    session.virsh_ok("destroy web");
+    assert_eq!(session.refusal("rebase disk.before --to base"), "");
+    session.q_ok("undo --yes");
+    assert_eq!(session.xml("web"), before);
+}
+
+#[test]
 fn the_doctor_takes_a_pin_out_that_is_not_so_and_finds_a_disk_that_moved() {
     let Some(session) = web() else { return };
     session.image("other 64M");
