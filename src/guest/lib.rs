@@ -6,6 +6,10 @@
 //! |---|---|
 //! | [`disk`] | a disk opened: its volumes, and what is on each |
 //! | [`diff`] | which files differ between two states |
+//! | [`path`] | a file by its path |
+//! | [`extract`] | files copied out |
+//! | [`explain`] | what bytes of a disk are used for |
+//! | [`system`] | which operating system there is |
 //! | [`named`] | the names of what is not read here |
 //! | [`block`] | bytes at an offset: a disk, a volume on it, a volume with its journal replayed |
 //! | [`filesystem`] | what every filesystem can be asked: [`Filesystem`] |
@@ -24,12 +28,16 @@ pub mod diff;
 mod digest;
 pub mod disk;
 pub mod error;
+pub mod explain;
+pub mod extract;
 pub mod filesystem;
 pub mod named;
 mod partitions;
+pub mod path;
 pub mod ranges;
 pub mod readers;
 mod signatures;
+pub mod system;
 
 pub use block::{BlockSource, Source};
 pub use changed::changed;

@@ -1,0 +1,111 @@
+//! Files by their path inside a guest, symbolic links followed within it and never out of it.
+
+use std::ops::ControlFlow;
+
+use crate::error::{Error, Printable, Result};
+use crate::filesystem::{Filesystem, Node, NodeId, NodeKind};
+
+/// Symbolic links followed on the way, as Linux does (`MAXSYMLINKS`).
+const MOST_LINKS: usize = 40;
+
+/// What becomes of a symbolic link that a path ends with. Those on the way are always followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LastLink {
+    /// It is followed.
+    Follow,
+    /// It is what was asked for.
+    Keep,
+}
+
+/// The node at a path, which is taken from the root, with or without a leading slash. `..` above the root is the root.
+///
+/// # Errors
+/// When there is no such file, a part on the way is no directory, links run in a circle, or directories cannot be read.
+pub fn lookup(filesystem: &dyn Filesystem, path: &[u8], last: LastLink) -> Result<Node> {
+    let mut above: Vec<NodeId> = Vec::new();
+    let mut at = filesystem.node(filesystem.root())?;
+    let mut links = 0;
+    let mut rest: Vec<Vec<u8>> = parts(path);
+    while let Some(name) = rest.pop() {
+        if !at.is_directory() {
+            return Err(Error::NotADirectory(Printable::from(path)));
+        }
+        if name == b".." {
+            if let Some(folder) = above.pop() {
+                at = filesystem.node(folder)?;
+            }
+            continue;
+        }
+        let Some(id) = filesystem.lookup(at.id, &name)? else {
+            return Err(Error::NotFound(Printable::from(path)));
+        };
+        let node = filesystem.node(id)?;
+        if node.kind == NodeKind::Symlink && (last == LastLink::Follow || !rest.is_empty()) {
+            links += 1;
+            if links > MOST_LINKS {
+                return Err(Error::TooManyLinks(Printable::from(path)));
+            }
+            let target = filesystem.link_target(id)?;
+            if target.first() == Some(&b'/') {
+                above.clear();
+                at = filesystem.node(filesystem.root())?;
+            }
+            rest.extend(parts(&target));
+            continue;
+        }
+        above.push(at.id);
+        at = node;
+    }
+    Ok(at)
+}
+
+/// The parts of a path, the last one first.
+fn parts(path: &[u8]) -> Vec<Vec<u8>> {
+    let parts = path
+        .split(|byte| *byte == b'/')
+        .filter(|part| !part.is_empty() && *part != b".");
+    parts.rev().map(<[u8]>::to_vec).collect()
+}
+
+/// The names in a directory and where they lead, sorted by name.
+///
+/// # Errors
+/// As [`Filesystem::entries`]; when there are more than `most`.
+pub fn list(
+    filesystem: &dyn Filesystem,
+    directory: NodeId,
+    most: usize,
+) -> Result<Vec<(Vec<u8>, NodeId)>> {
+    let mut found = Vec::new();
+    filesystem.entries(directory, &mut |entry| {
+        found.push((entry.name.to_vec(), entry.id));
+        if found.len() > most {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    })?;
+    if found.len() > most {
+        return Err(Error::TooMuch {
+            what: "entries of a folder",
+            most: most as u64,
+        });
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// A file's content, of at most so many bytes, and whether it has more.
+///
+/// # Errors
+/// As [`Filesystem::read`].
+pub fn content(filesystem: &dyn Filesystem, file: &Node, most: usize) -> Result<(Vec<u8>, bool)> {
+    if file.kind != NodeKind::File {
+        return Err(Error::NotAFile(Printable::default()));
+    }
+    let len = usize::try_from(file.size).unwrap_or(usize::MAX);
+    let mut bytes = vec![0; len.min(most)];
+    let read = filesystem.read(file.id, 0, &mut bytes)?;
+    bytes.truncate(read);
+    Ok((bytes, len > most))
+}
