@@ -181,6 +181,15 @@ pub trait Filesystem: Send + Sync + fmt::Debug {
     /// The root directory.
     fn root(&self) -> NodeId;
 
+    /// The directory that is mounted where nothing else is asked for: the root, but of a Btrfs that has another default
+    /// subvolume.
+    ///
+    /// # Errors
+    /// When what says so is damaged or cannot be read.
+    fn default_root(&self) -> Result<NodeId> {
+        Ok(self.root())
+    }
+
     /// What is recorded of a node.
     ///
     /// # Errors

@@ -22,6 +22,8 @@
 //! offset from the start of a partition or logical volume, a *file* offset from the start of a file.
 
 pub mod block;
+mod btrfs;
+mod cache;
 mod changed;
 pub mod diff;
 #[allow(dead_code, reason = "for the readers")]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::block::Source;
+use crate::btrfs;
 use crate::error::Result;
 use crate::filesystem::Filesystem;
 
@@ -18,7 +19,7 @@ struct Reader {
 }
 
 /// In the order they are asked: those with a magic number that nothing else has first.
-static READERS: [Reader; 0] = [];
+static READERS: [Reader; 1] = [Reader { open: btrfs::open }];
 
 /// The filesystem on a volume; none where no reader knows it.
 ///

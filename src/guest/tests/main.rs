@@ -2,4 +2,5 @@
 //! by the tools of each filesystem; none is checked in.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Helpers of tests fail the test.
 
+mod btrfs;
 mod support;
