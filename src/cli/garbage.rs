@@ -121,6 +121,7 @@ fn tell(out: &mut Out, report: &GarbageReport, args: &GarbageArgs) -> io::Result
             ""
         ))?;
     }
+    tell_shared(out, report)?;
     if args.bases {
         out.line("")?;
         for base in &report.bases {
@@ -131,6 +132,26 @@ fn tell(out: &mut Out, report: &GarbageReport, args: &GarbageArgs) -> io::Result
         out.line(format_args!("! not asked: {}", printable(who)))?;
     }
     Ok(())
+}
+
+/// What is not counted, and where nobody knows.
+fn tell_shared(out: &mut Out, report: &GarbageReport) -> io::Result<()> {
+    let shared = report.garbage.iter().filter_map(|one| one.shared);
+    let shared = shared.fold(0, u64::saturating_add);
+    if shared > 0 {
+        out.line(format_args!(
+            "! not counted: {} in blocks that other files have as well (reflinks), free once all of these are gone",
+            units::size(shared)
+        ))?;
+    }
+    let untold = report.garbage.iter().filter(|one| one.shared.is_none());
+    match untold.count() {
+        0 => Ok(()),
+        _ => out.line(
+            "! not known: whether other files have some of these blocks as well (reflinks), since their filesystem \
+             does not tell: less may come free",
+        ),
+    }
 }
 
 fn tell_base(out: &mut Out, base: &NeededBase) -> io::Result<()> {
@@ -180,6 +201,7 @@ fn piece(report: &GarbageReport, one: &Garbage) -> Value {
         "images": one.images.iter().map(|image| path(image)).collect::<Vec<_>>(),
         "age-sec": one.age.as_secs(),
         "frees": one.frees,
+        "shared": one.shared,
         "sure": if is_sure { "likely" } else { "possible" },
         "doubts": one.doubts,
     })

@@ -20,10 +20,11 @@ use super::framework::operation::Operation;
 use super::framework::plan::Job;
 use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Left, Way};
+use super::framework::reflinks::shared_bytes;
 use super::framework::refusal::Reason;
 use super::framework::request::Name;
 use super::framework::trash::{Batch, TrashItem};
-use super::framework::{device, resolve};
+use super::framework::{closed_processes, device, resolve};
 use super::{
     CommandLine, EffectKind, Error, NoteKind, Outcome, Phase, Plan, Progress, RefusalKind, Request,
     Undo, trash,
@@ -166,6 +167,7 @@ fn plan_discard(plan: &mut Plan, images: &[PathBuf], spare: &[PathBuf]) {
         refuse_as_data_file(plan, forest, node, "discarded");
         locked.push(first.clone());
     }
+    closed_processes::tell(plan, &locked);
     plan.falls_back = true;
     say_what_waits(plan, forest, &goes);
     for sentence in kept(forest, &set, &goes) {
@@ -411,7 +413,11 @@ pub(super) fn add_image(
             shown(&node.path),
             count(usize::try_from(links - known).unwrap_or(usize::MAX), "name")
         )),
-        _ => plan.frees = plan.frees.saturating_add(bytes),
+        _ => {
+            let shared = shared_bytes(&*plan.context().host, &node.path);
+            let freed = bytes.saturating_sub(shared.unwrap_or_default());
+            plan.frees = plan.frees.saturating_add(freed);
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use super::framework::operation::Operation;
 use super::framework::plan::Job;
 use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Way};
+use super::framework::reflinks::shared_bytes;
 use super::framework::request::Name;
 use super::framework::trash::Entry;
 use super::{
@@ -118,7 +119,9 @@ fn plan_emptying(plan: &mut Plan, names: &[String]) {
                 .stat_link(&file.kept_at)
                 .is_ok_and(|stat| stat.links == 1)
             {
-                plan.frees = plan.frees.saturating_add(file.bytes);
+                let shared = shared_bytes(host, &file.kept_at).unwrap_or_default();
+                let freed = file.bytes.saturating_sub(shared);
+                plan.frees = plan.frees.saturating_add(freed);
             }
             may_write::refuse_folder(plan, host, folder(&file.kept_at));
             // A file that cannot be opened cannot be probed either; its owner may still delete it.

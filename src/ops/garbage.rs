@@ -10,11 +10,13 @@ use std::time::Duration;
 use crate::forest::{
     Content, Flags, FolderNotes, GOLDEN, KEEP, Location, NOTES_FILE, Node, NodeId,
 };
-use crate::host::{FileId, Holder, during_one_scan, effective_user, io_text, printable};
+use crate::host::{FileId, Holder, during_one_scan, io_text, printable};
 use crate::units::count;
 
 use super::Context;
+use super::framework::closed_processes::ClosedProcesses;
 use super::framework::format::{name, processes, shown};
+use super::framework::reflinks::shared_bytes;
 use super::prune::{BROKEN, freed_by, is_locked};
 
 /// What counts as needed besides what machines, processes and tags say.
@@ -39,8 +41,11 @@ pub struct Garbage {
     pub images: Vec<PathBuf>,
     /// Time since the content of any of them last changed.
     pub age: Duration,
-    /// Bytes that come free on disk once they are discarded and the trash is emptied.
+    /// Bytes that come free on disk once they are discarded and the trash is emptied. Blocks that other files have as
+    /// well do not count.
     pub frees: u64,
+    /// Bytes of these blocks; none where the filesystem of one of the images does not tell: fewer may come free.
+    pub shared: Option<u64>,
     /// What speaks against it all the same, in sentences.
     pub doubts: Vec<String>,
 }
@@ -128,6 +133,8 @@ struct Collector<'c> {
     sweep: &'c Sweep,
     /// Why images are needed themselves.
     needs: BTreeMap<NodeId, Vec<Need>>,
+    /// Processes that do not show what they have open.
+    closed: ClosedProcesses,
 }
 
 impl<'c> Collector<'c> {
@@ -136,6 +143,7 @@ impl<'c> Collector<'c> {
             context,
             sweep,
             needs: BTreeMap::new(),
+            closed: ClosedProcesses::ask(&*context.host),
         };
         for node in collector.images() {
             let needs = collector.needs_of(node);
@@ -250,13 +258,17 @@ impl<'c> Collector<'c> {
         let mut held = self.context.host.holders(&files);
         for (node, file) in left {
             let holders: Vec<Holder> = held.remove(&file).unwrap_or_default();
-            if holders.is_empty() && !is_locked(self.context, node) {
-                continue;
-            }
+            let host = self.context.host.as_ref();
+            let naming = self.closed.naming(host, &node.path);
+            let who = match naming {
+                _ if !holders.is_empty() || is_locked(self.context, node) => processes(&holders),
+                Some(process) => format!("{process}, whose command line names it"),
+                None => continue,
+            };
             let need = Need {
                 kind: NeedKind::Process,
                 image: node.path.clone(),
-                who: processes(&holders),
+                who,
             };
             self.needs.entry(node.id).or_default().push(need);
         }
@@ -316,13 +328,24 @@ impl<'c> Collector<'c> {
     }
 
     fn garbage(&self, node: &'c Node) -> Garbage {
+        let host = self.context.host.as_ref();
         let all = self.with_descendants(node);
-        let freed = all.iter().map(|node| freed_by(node));
+        // What keeps another name is there afterwards with all its blocks.
+        let goes = all.iter().filter(|node| freed_by(node) > 0);
+        let goes: Vec<(u64, Option<u64>)> = goes
+            .map(|node| (freed_by(node), shared_bytes(host, &node.path)))
+            .collect();
+        let freed = goes
+            .iter()
+            .map(|(bytes, shared)| bytes.saturating_sub(shared.unwrap_or_default()));
+        let mut shared = goes.iter().map(|(_, shared)| *shared);
+        let shared = shared.try_fold(0_u64, |sum, one| Some(sum.saturating_add(one?)));
         let ages = all.iter().map(|node| self.age(node));
         Garbage {
             node: node.id,
             path: node.path.clone(),
             frees: freed.fold(0, u64::saturating_add),
+            shared,
             age: ages.min().unwrap_or_default(),
             doubts: all.iter().filter_map(|node| doubt(node)).collect(),
             images: all.iter().map(|node| node.path.clone()).collect(),
@@ -347,10 +370,7 @@ impl<'c> Collector<'c> {
                 unasked.push(format!("{file}, which may tag images: {}", io_text(&error)));
             }
         }
-        if effective_user() != 0 {
-            unasked
-                .push("processes of other users, but for those that hold image locks".to_owned());
-        }
+        unasked.extend(self.closed.unasked().map(str::to_owned));
         unasked
     }
 }

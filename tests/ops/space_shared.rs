@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use qanopy::host::RealHost;
-use qanopy::ops::SavingKind;
+use qanopy::ops::{self, Request, SavingKind, Sweep};
 
 use super::space::{here, of, report};
 use crate::support::filesystems::Filesystem;
@@ -172,6 +172,48 @@ fn discarding_a_copy_frees_what_it_has_for_itself() {
 }
 
 #[test]
+fn garbage_and_the_plans_that_take_it_away_count_what_comes_free() {
+    let Some(qemu) = qemu() else { return };
+    for kind in ["xfs", "btrfs"] {
+        let Some(filesystem) = Filesystem::new(kind) else {
+            return;
+        };
+        let dir = filesystem.dir.as_path();
+        leaves(&qemu, dir);
+        let context = planning::context(Arc::new(RealHost), dir);
+        let leaf = dir.join("leaf");
+        let found = here(dir);
+        let space = of(&found, &leaf);
+        let sweep = Sweep {
+            roots: vec![dir.join("first")],
+            ..Sweep::default()
+        };
+        let report = ops::garbage(&context, &sweep);
+        let [garbage] = &report.garbage[..] else {
+            panic!("{kind}: {report:?}")
+        };
+        assert_eq!(garbage.path, leaf);
+        assert_eq!(
+            (garbage.frees, garbage.shared),
+            (space.exclusive(), space.shared),
+            "{kind}"
+        );
+        let discard = ops::plan(&context, &Request::discard(vec![leaf]));
+        assert_eq!(discard.frees, space.exclusive(), "{kind}");
+        planning::execute(discard).unwrap();
+        let context = planning::context(Arc::new(RealHost), dir);
+        let entries = ops::trash::list(
+            &*context.host,
+            context.state_dir.as_deref(),
+            &[dir.to_path_buf()],
+        );
+        let entries = entries.into_iter().map(|entry| entry.name).collect();
+        let purge = ops::plan(&context, &ops::EmptyTrash { entries }.into());
+        assert_eq!(purge.frees, space.exclusive(), "{kind}");
+    }
+}
+
+#[test]
 fn a_filesystem_that_does_not_tell_is_told_of() {
     let Some(qemu) = qemu() else { return };
     // Where shared memory is, no file has blocks.
@@ -185,4 +227,14 @@ fn a_filesystem_that_does_not_tell_is_told_of() {
     let space = of(&found, &dir.join("disk"));
     assert_eq!((space.shared, &space.unread), (None, &None));
     assert_eq!(space.exclusive(), space.disk);
+    let context = planning::context(Arc::new(RealHost), dir);
+    let sweep = Sweep {
+        whole_trees: true,
+        ..Sweep::default()
+    };
+    let report = ops::garbage(&context, &sweep);
+    assert_eq!(
+        (report.garbage[0].frees, report.garbage[0].shared),
+        (space.disk, None)
+    );
 }

@@ -11,4 +11,5 @@ mod killed;
 mod libvirt;
 mod locks;
 mod locks_commit;
+mod other_users;
 mod redefine;

@@ -318,7 +318,7 @@ fn parse_fdinfo(info: &str) -> (bool, bool) {
 
 /// The name of a process's command. The kernel's `comm` is cut after 15 bytes; where the command
 /// line starts with the same name it is given whole.
-fn command_of(process: &Path) -> String {
+pub(super) fn command_of(process: &Path) -> String {
     let comm = fs::read(process.join("comm")).unwrap_or_default();
     let comm = comm.strip_suffix(b"\n").unwrap_or(&comm);
     let line = fs::read(process.join("cmdline")).unwrap_or_default();

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::closed::ClosedProcess;
 use super::file::{Access, HostFile};
 use super::holder::Holder;
 use super::stat::{FileId, FileKind, Stat};
@@ -102,6 +103,11 @@ pub trait Host: Send + Sync + fmt::Debug {
     /// A file that nobody has open is not in the answer. Having a file open does not mean using it
     /// as an image: look at [`Holder::locks`].
     fn holders(&self, files: &[FileId]) -> HashMap<FileId, Vec<Holder>>;
+    /// The processes that do not show which files they have open, as those of other users; best effort. A host that runs
+    /// none has none.
+    fn closed_processes(&self) -> Vec<ClosedProcess> {
+        Vec::new()
+    }
     /// The time now.
     fn now(&self) -> SystemTime;
 }

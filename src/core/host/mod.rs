@@ -15,6 +15,7 @@
 //! | `reflink` | FICLONERANGE, which needs `unsafe` |
 //! | `fiemap` | FS_IOC_FIEMAP, which needs `unsafe` |
 //! | `holders` | which process has a file open |
+//! | `closed` | which processes do not show what they have open |
 //! | `own` | which files this process has locked, and for what |
 //! | `attributes` | owner, mode and extended attributes of a file |
 //! | `user` | a user, and what the permissions of a file let them do |
@@ -23,6 +24,7 @@
 //! | `printable` | names made safe for a terminal and for a shell |
 
 mod attributes;
+mod closed;
 mod device;
 mod fiemap;
 mod file;
@@ -45,6 +47,7 @@ pub use attributes::{
     AttributesKept, attribute, copy_attributes, limit_readers, selinux_type, set_attributes,
     set_mode,
 };
+pub use closed::ClosedProcess;
 pub use device::{Volume, volume_of};
 pub use file::{Access, Cloned, HostFile, Segment};
 pub use holder::Holder;

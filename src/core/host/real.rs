@@ -16,6 +16,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::closed::{ClosedProcess, closed_processes};
 use super::device;
 use super::file::{Access, HostFile};
 use super::holder::Holder;
@@ -205,6 +206,10 @@ impl Host for RealHost {
 
     fn holders(&self, files: &[FileId]) -> HashMap<FileId, Vec<Holder>> {
         holders_of(files)
+    }
+
+    fn closed_processes(&self) -> Vec<ClosedProcess> {
+        closed_processes()
     }
 
     fn now(&self) -> SystemTime {

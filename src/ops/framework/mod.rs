@@ -4,9 +4,9 @@
 //! | what | where |
 //! |---|---|
 //! | a request, and what every operation says of itself | `request`, `operation`, `nature`, `options`, `command_line` |
-//! | what is known when planning begins | `context`, `resolve`, `dependants`, `readers`, `machines`, `on_machines`, `tagged` |
+//! | what is known when planning begins | `context`, `resolve`, `dependants`, `readers`, `machines`, `on_machines`, `tagged`, `changed_bases`, `closed_processes` |
 //! | a plan, its words, and what helps where it is refused | `plan`, `note`, `text`, `format`, `refusal`, `remedy`, `fixes`, `batch` |
-//! | whether a file may be read, written or made | `eligibility`, `may_write`, `new_file`, `space`, `unlock`, `secrecy` |
+//! | whether a file may be read, written or made | `eligibility`, `may_write`, `new_file`, `space`, `reflinks`, `unlock`, `secrecy` |
 //! | what must not change meanwhile | `preconditions`, `locks`, `files_to_lock`, `locked_host`, `built_on` |
 //! | carrying it out | `lifecycle`, `progress`, `error`, `verify` |
 //! | what was done, and what was cut off | `journal`, `recovery`, `resumed`, `leaks`, `trash` |
@@ -24,6 +24,7 @@ pub(super) mod batch;
 pub(super) mod built_on;
 pub(super) mod chain_files;
 mod changed_bases;
+pub(super) mod closed_processes;
 pub(super) mod command_line;
 pub(super) mod context;
 pub(super) mod copy_file;
@@ -59,6 +60,7 @@ pub(super) mod progress;
 pub(super) mod readers;
 pub(super) mod recovery;
 pub(super) mod redefine;
+pub(super) mod reflinks;
 pub(super) mod refusal;
 pub(super) mod remedy;
 pub(super) mod request;

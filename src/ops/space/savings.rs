@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::forest::Node;
-use crate::host::{Access, Host};
+use crate::host::Host;
 use crate::units::{count, size};
 
 use super::super::framework::format::name;
+use super::super::framework::reflinks::shared_bytes;
 use super::super::trash::Entry;
 use super::super::{Context, Direction, EmptyTrash, Request, Squash, candidates};
 use super::image_space::ImageSpace;
@@ -129,10 +130,8 @@ fn emptying(context: &Context, trash: &[Entry]) -> Option<Saving> {
 /// Bytes on disk of an entry's files that no file elsewhere has as well.
 fn exclusive(host: &dyn Host, entry: &Entry) -> u64 {
     let files = entry.files.iter().map(|file| {
-        let opened = host.open(&file.kept_at, Access::Read);
-        let shared = opened.and_then(|opened| opened.shared_bytes(0..u64::MAX));
-        file.bytes
-            .saturating_sub(shared.ok().flatten().unwrap_or_default())
+        let shared = shared_bytes(host, &file.kept_at);
+        file.bytes.saturating_sub(shared.unwrap_or_default())
     });
     files.fold(0, u64::saturating_add)
 }
