@@ -1,10 +1,11 @@
-//! What was read lately, within a bound of memory.
+//! What was read lately, within a bound of memory: any values by key, and the chunks of a source.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::block::{BlockSource, Source};
 use crate::error::Result;
 
 /// Values by key. Each has a weight, and those that were used longest ago make room for new ones.
@@ -110,6 +111,57 @@ impl<K, V> fmt::Debug for Cache<K, V> {
     }
 }
 
+/// Bytes of a chunk: a cluster of most images below.
+const CHUNK: usize = 64 << 10;
+
+/// A source whose chunks of 64 KiB are held for a while. For metadata, which is read in small pieces that lie near
+/// each other.
+#[derive(Debug)]
+pub(crate) struct Chunks {
+    below: Source,
+    chunks: Cache<u64, Arc<[u8]>>,
+}
+
+impl Chunks {
+    /// Holds `most` bytes at the most.
+    pub(crate) fn new(below: Source, most: usize) -> Self {
+        Self {
+            below,
+            chunks: Cache::new(most),
+        }
+    }
+}
+
+impl BlockSource for Chunks {
+    fn len(&self) -> u64 {
+        self.below.len()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        if buf.len() >= CHUNK {
+            return self.below.read_at(offset, buf);
+        }
+        let mut at = offset;
+        let mut rest = buf;
+        while !rest.is_empty() {
+            let number = at / CHUNK as u64;
+            let chunk = self.chunks.get_or(number, || {
+                let mut bytes = vec![0; CHUNK];
+                self.below.read_at(number * CHUNK as u64, &mut bytes)?;
+                Ok((bytes.into(), CHUNK))
+            })?;
+            let within = usize::try_from(at % CHUNK as u64).unwrap_or_default();
+            let found = chunk.get(within..).unwrap_or_default();
+            let len = found.len().min(rest.len());
+            let (part, after) = rest.split_at_mut(len);
+            part.copy_from_slice(found.get(..len).unwrap_or_default());
+            at = at.saturating_add(len as u64);
+            rest = after;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,5 +180,25 @@ mod tests {
         assert_eq!(cache.get(9), None, "heavier than all the room");
         cache.put(10, 100, 8);
         assert_eq!((cache.get(8), cache.get(10)), (None, Some(100)));
+    }
+
+    #[test]
+    fn chunks_give_the_bytes_below() {
+        let bytes: Vec<u8> = (0..200_000_u32).map(|at| (at % 251) as u8).collect();
+        let chunks = Chunks::new(Arc::new(bytes.clone()), 2 * CHUNK);
+        for (at, len) in [
+            (0, 10),
+            (65_530, 20),
+            (0, 150_000),
+            (60_000, 65_535),
+            (199_990, 10),
+        ] {
+            let mut buf = vec![0xee; len];
+            chunks.read_at(at as u64, &mut buf).unwrap();
+            assert_eq!(buf, bytes[at..at + len], "{at} {len}");
+        }
+        let mut past = [0xee; 4];
+        chunks.read_at(199_998, &mut past).unwrap();
+        assert_eq!(past, [bytes[199_998], bytes[199_999], 0, 0]);
     }
 }

@@ -32,6 +32,7 @@ pub mod disk;
 pub mod error;
 pub mod explain;
 pub mod extract;
+mod fat;
 pub mod filesystem;
 pub mod named;
 mod partitions;
@@ -40,6 +41,7 @@ pub mod ranges;
 pub mod readers;
 mod signatures;
 pub mod system;
+mod utf16;
 
 pub use block::{BlockSource, Source};
 pub use changed::changed;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::block::Source;
 use crate::btrfs;
 use crate::error::Result;
+use crate::fat;
 use crate::filesystem::Filesystem;
 
 /// A filesystem as callers hold it.
@@ -19,14 +20,14 @@ struct Reader {
 }
 
 /// In the order they are asked: those with a magic number that nothing else has first.
-static READERS: [Reader; 1] = [Reader { open: btrfs::open }];
+static READERS: &[Reader] = &[Reader { open: btrfs::open }, Reader { open: fat::open }];
 
 /// The filesystem on a volume; none where no reader knows it.
 ///
 /// # Errors
 /// When a reader knows it and cannot read it: it is damaged, or has a feature that is not read.
 pub fn open(volume: &Source) -> Result<Option<OpenFilesystem>> {
-    for reader in &READERS {
+    for reader in READERS {
         if let Some(found) = (reader.open)(volume)? {
             return Ok(Some(found));
         }

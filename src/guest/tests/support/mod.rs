@@ -5,6 +5,7 @@
 
 pub mod changes;
 pub mod files;
+pub mod hostile;
 pub mod mount;
 pub mod tools;
 pub mod tree;
