@@ -26,7 +26,6 @@ mod btrfs;
 mod cache;
 mod changed;
 pub mod diff;
-#[allow(dead_code, reason = "for the readers")]
 mod digest;
 pub mod disk;
 pub mod error;
@@ -42,6 +41,7 @@ pub mod readers;
 mod signatures;
 pub mod system;
 mod utf16;
+mod xfs;
 
 pub use block::{BlockSource, Source};
 pub use changed::changed;

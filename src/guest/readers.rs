@@ -7,6 +7,7 @@ use crate::btrfs;
 use crate::error::Result;
 use crate::fat;
 use crate::filesystem::Filesystem;
+use crate::xfs;
 
 /// A filesystem as callers hold it.
 pub type OpenFilesystem = Arc<dyn Filesystem>;
@@ -20,7 +21,11 @@ struct Reader {
 }
 
 /// In the order they are asked: those with a magic number that nothing else has first.
-static READERS: &[Reader] = &[Reader { open: btrfs::open }, Reader { open: fat::open }];
+static READERS: &[Reader] = &[
+    Reader { open: btrfs::open },
+    Reader { open: xfs::open },
+    Reader { open: fat::open },
+];
 
 /// The filesystem on a volume; none where no reader knows it.
 ///

@@ -5,3 +5,4 @@
 mod btrfs;
 mod fat;
 mod support;
+mod xfs;

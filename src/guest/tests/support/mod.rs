@@ -7,5 +7,6 @@ pub mod changes;
 pub mod files;
 pub mod hostile;
 pub mod mount;
+pub mod source;
 pub mod tools;
 pub mod tree;

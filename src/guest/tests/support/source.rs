@@ -1,0 +1,54 @@
+//! Raw images as sources, and where two of them differ.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use qanopy_guest::{BlockSource, Ranges, Result, Source};
+
+/// A raw image that is read as it is at the time.
+#[derive(Debug)]
+struct Raw {
+    file: File,
+    len: u64,
+}
+
+impl BlockSource for Raw {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let rest = self.len.saturating_sub(offset);
+        let len = usize::try_from(rest).unwrap().min(buf.len());
+        let (part, zeros) = buf.split_at_mut(len);
+        self.file.read_exact_at(part, offset).unwrap();
+        zeros.fill(0);
+        Ok(())
+    }
+}
+
+/// The bytes of an image.
+pub fn raw(image: &Path) -> Source {
+    let file = File::open(image).unwrap();
+    let len = file.metadata().unwrap().len();
+    Arc::new(Raw { file, len })
+}
+
+/// The pieces of this many bytes, a cluster each, in which two sources differ.
+pub fn differing(one: &Source, other: &Source, cluster: usize) -> Ranges {
+    let mut found = Ranges::new();
+    let (mut a, mut b) = (vec![0; cluster], vec![0; cluster]);
+    let mut at = 0;
+    while at < one.len().max(other.len()) {
+        one.read_at(at, &mut a).unwrap();
+        other.read_at(at, &mut b).unwrap();
+        let end = at + cluster as u64;
+        if a != b {
+            found.insert(at..end);
+        }
+        at = end;
+    }
+    found
+}
