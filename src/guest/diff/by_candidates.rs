@@ -67,19 +67,17 @@ struct Names {
 }
 
 /// Compares the nodes that can differ.
-pub(super) fn changes(pair: &mut Pair<'_>, nodes: Vec<NodeId>) -> Result<Vec<Change>> {
-    let mut states = differing(pair, nodes)?;
+pub(super) fn changes(
+    pair: &mut Pair<'_>,
+    before: Vec<NodeId>,
+    after: Vec<NodeId>,
+) -> Result<Vec<Change>> {
+    let mut states = differing(pair, before, after)?;
     if pair.options.deep {
         written_past_records(pair, &mut states)?;
     }
     pair.watch.candidates(states.len() as u64);
-    let names = names(pair, &states)?;
-    for id in names.keys() {
-        if !states.contains_key(id) {
-            let known = states_of(pair, *id)?;
-            states.insert(*id, known);
-        }
-    }
+    let names = names(pair, &mut states)?;
     let mut paths = paths(pair, &states, &names)?;
     tell(pair, &states, &names, &mut paths)
 }
@@ -93,7 +91,13 @@ fn states_of(pair: &mut Pair<'_>, id: NodeId) -> Result<States> {
 }
 
 /// The candidates whose records differ.
-fn differing(pair: &mut Pair<'_>, mut ids: Vec<NodeId>) -> Result<BTreeMap<NodeId, States>> {
+fn differing(
+    pair: &mut Pair<'_>,
+    before: Vec<NodeId>,
+    after: Vec<NodeId>,
+) -> Result<BTreeMap<NodeId, States>> {
+    let mut ids = before;
+    ids.extend(after);
     ids.sort_unstable();
     ids.dedup();
     let mut found = BTreeMap::new();
@@ -182,36 +186,71 @@ fn listed(
     Ok(found)
 }
 
-/// Which names came and went in the directories that differ.
+/// Which names came and went in the directories that differ. Adds the states of all they lead to.
 fn names(
     pair: &mut Pair<'_>,
-    states: &BTreeMap<NodeId, States>,
+    states: &mut BTreeMap<NodeId, States>,
 ) -> Result<BTreeMap<NodeId, Names>> {
-    let mut found: BTreeMap<NodeId, Names> = BTreeMap::new();
-    for (parent, states) in states.iter().filter(|(_, states)| states.is_directory()) {
-        pair.go_on()?;
-        let before = listed(pair, pair.before, states.before.as_ref())?;
-        let after = listed(pair, pair.after, states.after.as_ref())?;
-        for (name, id) in &before {
-            if after.get(name) != Some(id) || !states.is_one() {
-                let link = Link {
-                    parent: *parent,
-                    name: name.clone(),
-                };
-                found.entry(*id).or_default().went.insert(link);
-            }
+    let mut found = BTreeMap::new();
+    for (parent, states) in states.iter() {
+        compare_entries(pair, *parent, states, &mut found)?;
+    }
+    // A directory can go without a trace in its own record, when the records of many nodes are given up at once: only
+    // the directory above tells of it, and it tells of what it held.
+    loop {
+        let unknown: Vec<NodeId> = found
+            .keys()
+            .filter(|id| !states.contains_key(id))
+            .copied()
+            .collect();
+        if unknown.is_empty() {
+            return Ok(found);
         }
-        for (name, id) in after {
-            if before.get(&name) != Some(&id) || !states.is_one() {
-                let link = Link {
-                    parent: *parent,
-                    name,
-                };
-                found.entry(id).or_default().came.insert(link);
+        for id in unknown {
+            let known = states_of(pair, id)?;
+            if known.differs() {
+                compare_entries(pair, id, &known, &mut found)?;
+            }
+            states.insert(id, known);
+            if states.len() as u64 > MOST_CHANGES {
+                return Err(Error::TooMuch {
+                    what: "changed files",
+                    most: MOST_CHANGES,
+                });
             }
         }
     }
-    Ok(found)
+}
+
+/// Adds the names that came and went in a node; none where it is no directory in either state.
+fn compare_entries(
+    pair: &mut Pair<'_>,
+    parent: NodeId,
+    states: &States,
+    found: &mut BTreeMap<NodeId, Names>,
+) -> Result<()> {
+    if !states.is_directory() {
+        return Ok(());
+    }
+    pair.go_on()?;
+    let before = listed(pair, pair.before, states.before.as_ref())?;
+    let after = listed(pair, pair.after, states.after.as_ref())?;
+    for (name, id) in &before {
+        if after.get(name) != Some(id) || !states.is_one() {
+            let link = Link {
+                parent,
+                name: name.clone(),
+            };
+            found.entry(*id).or_default().went.insert(link);
+        }
+    }
+    for (name, id) in after {
+        if before.get(&name) != Some(&id) || !states.is_one() {
+            let link = Link { parent, name };
+            found.entry(id).or_default().came.insert(link);
+        }
+    }
+    Ok(())
 }
 
 /// The paths of everything that will be told, before and after.
