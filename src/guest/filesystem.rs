@@ -1,6 +1,7 @@
 //! What every filesystem can be asked, whichever it is. A reader is a folder of its own with one type that implements
 //! [`Filesystem`], and a line in [`crate::readers`].
 
+use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::ops::ControlFlow;
@@ -249,6 +250,25 @@ pub trait Filesystem: Send + Sync + fmt::Debug {
     /// # Errors
     /// When metadata is damaged or cannot be read.
     fn candidates(&self, changed: &Ranges) -> Result<Candidates>;
+
+    /// The nodes that may differ between this state and a later one of the same filesystem, where that takes more than
+    /// [`Filesystem::candidates`] of each: a record that is written to a new place leaves the old one as it was. None
+    /// where those are enough.
+    ///
+    /// # Errors
+    /// When metadata is damaged or cannot be read.
+    fn candidates_between(
+        &self,
+        _after: &dyn Filesystem,
+        _changed: &Ranges,
+    ) -> Result<Option<Vec<NodeId>>> {
+        Ok(None)
+    }
+
+    /// Itself, for [`Filesystem::candidates_between`] of its own kind.
+    fn as_any(&self) -> Option<&dyn Any> {
+        None
+    }
 
     /// The links to the nodes of `wanted`, and to every directory above them up to the root; a node that is not linked
     /// is left out. Reads directories in the order of the disk where that is faster than walking.

@@ -154,6 +154,12 @@ impl Blocks {
         self.nodesize as u64
     }
 
+    /// Where the copies of a block begin, in bytes of the volume; nowhere where no chunk has it.
+    pub(super) fn places(&self, pointer: &Pointer) -> impl Iterator<Item = u64> + '_ {
+        let places = self.chunks.places(pointer.logical, self.nodesize());
+        places.into_iter().flatten()
+    }
+
     /// The block that something points at.
     pub(super) fn read(&self, pointer: &Pointer) -> Result<Arc<Block>> {
         let block = match self.kept.get(pointer.logical) {

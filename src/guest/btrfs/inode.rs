@@ -54,9 +54,8 @@ impl Btrfs {
             .scan(&self.blocks, first..=last, &mut |item| {
                 match item.key.kind {
                     kind::INODE_ITEM if item.key.offset == 0 => {
-                        let (inode, rest) = decode(&item, id)?;
-                        node = Some(inode);
-                        digest = digest.with(&rest);
+                        node = Some(decode(&item, id)?);
+                        digest = digest.with(&counted(&item)?);
                     }
                     kind::XATTR_ITEM => digest = digest.with(item.data),
                     _ => {}
@@ -76,9 +75,8 @@ impl Btrfs {
     }
 }
 
-/// An inode without its digest, and the bytes that count for that: not the time of the last access, nor what counts
-/// writes of the record.
-fn decode(item: &Item<'_>, id: NodeId) -> Result<(Node, Vec<u8>)> {
+/// An inode without its digest.
+fn decode(item: &Item<'_>, id: NodeId) -> Result<Node> {
     let (inode, _) = item.read::<InodeItem>()?;
     let mode = inode.mode.get();
     let kind = match mode >> 12 {
@@ -88,7 +86,7 @@ fn decode(item: &Item<'_>, id: NodeId) -> Result<(Node, Vec<u8>)> {
         0o01 | 0o02 | 0o06 | 0o14 => NodeKind::Special,
         _ => return Err(item.damaged(format!("mode is {mode:#o}"))),
     };
-    let node = Node {
+    Ok(Node {
         id,
         kind,
         size: inode.size.get(),
@@ -101,21 +99,27 @@ fn decode(item: &Item<'_>, id: NodeId) -> Result<(Node, Vec<u8>)> {
         changed: time(&inode.ctime),
         generation: inode.generation.get(),
         digest: 0,
-    };
-    let counted = [
+    })
+}
+
+/// What of an inode counts for its digest: not the time of the last access, nor what counts writes of the record.
+pub(super) fn counted(item: &Item<'_>) -> Result<Vec<u8>> {
+    let (inode, _) = item.read::<InodeItem>()?;
+    let fields = [
+        inode.generation.get(),
         inode.size.get(),
         inode.nbytes.get(),
         u64::from(inode.nlink.get()),
         u64::from(inode.uid.get()),
         u64::from(inode.gid.get()),
-        u64::from(mode),
+        u64::from(inode.mode.get()),
         inode.rdev.get(),
         inode.flags.get(),
     ];
     let times = [&inode.ctime, &inode.mtime, &inode.otime];
     let times = times.map(|time| [time.sec.get(), u64::from(time.nsec.get())]);
-    let words = counted.into_iter().chain(times.into_iter().flatten());
-    Ok((node, words.flat_map(u64::to_le_bytes).collect()))
+    let words = fields.into_iter().chain(times.into_iter().flatten());
+    Ok(words.flat_map(u64::to_le_bytes).collect())
 }
 
 /// What the kernel shows of a directory that stands for a subvolume elsewhere.

@@ -30,6 +30,7 @@ mod superblock;
 mod tree;
 mod usage;
 
+use std::any::Any;
 use std::collections::HashSet;
 use std::fmt;
 use std::ops::{ControlFlow, Range};
@@ -185,7 +186,22 @@ impl Filesystem for Btrfs {
     }
 
     fn candidates(&self, changed: &Ranges) -> Result<Candidates> {
-        Ok(Candidates::Nodes(self.find_candidates(changed, u64::MAX)?))
+        Ok(Candidates::Nodes(candidates::stored_in(self, changed)?))
+    }
+
+    fn candidates_between(
+        &self,
+        after: &dyn Filesystem,
+        changed: &Ranges,
+    ) -> Result<Option<Vec<NodeId>>> {
+        let after = after.as_any().and_then(|any| any.downcast_ref::<Self>());
+        after
+            .map(|after| candidates::between(self, after, changed))
+            .transpose()
+    }
+
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(self)
     }
 
     fn links(&self, wanted: &HashSet<NodeId>) -> Result<Links> {

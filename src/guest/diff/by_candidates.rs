@@ -67,12 +67,8 @@ struct Names {
 }
 
 /// Compares the nodes that can differ.
-pub(super) fn changes(
-    pair: &mut Pair<'_>,
-    before: Vec<NodeId>,
-    after: Vec<NodeId>,
-) -> Result<Vec<Change>> {
-    let mut states = differing(pair, before, after)?;
+pub(super) fn changes(pair: &mut Pair<'_>, nodes: Vec<NodeId>) -> Result<Vec<Change>> {
+    let mut states = differing(pair, nodes)?;
     if pair.options.deep {
         written_past_records(pair, &mut states)?;
     }
@@ -91,13 +87,7 @@ fn states_of(pair: &mut Pair<'_>, id: NodeId) -> Result<States> {
 }
 
 /// The candidates whose records differ.
-fn differing(
-    pair: &mut Pair<'_>,
-    before: Vec<NodeId>,
-    after: Vec<NodeId>,
-) -> Result<BTreeMap<NodeId, States>> {
-    let mut ids = before;
-    ids.extend(after);
+fn differing(pair: &mut Pair<'_>, mut ids: Vec<NodeId>) -> Result<BTreeMap<NodeId, States>> {
     ids.sort_unstable();
     ids.dedup();
     let mut found = BTreeMap::new();

@@ -15,7 +15,7 @@ pub use change::{Change, ChangeKind};
 pub use volumes::{VolumeDiff, VolumeState, disks};
 
 use crate::error::{Error, Result};
-use crate::filesystem::{Candidates, Filesystem};
+use crate::filesystem::{Candidates, Filesystem, NodeId};
 use crate::ranges::Ranges;
 
 /// Changes told of one filesystem at the most.
@@ -81,17 +81,8 @@ pub fn filesystems(
         watch,
         problems: Vec::new(),
     };
-    let candidates = match (before.candidates(&changed), after.candidates(&changed)) {
-        (Ok(Candidates::Nodes(before)), Ok(Candidates::Nodes(after))) => Some([before, after]),
-        (before, after) => {
-            for failed in [before.err(), after.err()].into_iter().flatten() {
-                pair.problem(failed)?;
-            }
-            None
-        }
-    };
-    let mut changes = match candidates {
-        Some([before, after]) => by_candidates::changes(&mut pair, before, after)?,
+    let mut changes = match pair.candidates()? {
+        Some(nodes) => by_candidates::changes(&mut pair, nodes)?,
         None => by_walk::changes(&mut pair)?,
     };
     changes.sort_by(|one, other| one.path.cmp(&other.path));
@@ -112,6 +103,31 @@ struct Pair<'a> {
 }
 
 impl Pair<'_> {
+    /// The nodes that can differ; none where that is not known.
+    fn candidates(&mut self) -> Result<Option<Vec<NodeId>>> {
+        let together = self.before.candidates_between(self.after, self.changed);
+        let apart = match together {
+            Ok(Some(nodes)) => return Ok(Some(nodes)),
+            Ok(None) => [self.before, self.after].map(|state| state.candidates(self.changed)),
+            Err(error) => return self.problem(error).map(|()| None),
+        };
+        match apart {
+            [
+                Ok(Candidates::Nodes(mut before)),
+                Ok(Candidates::Nodes(after)),
+            ] => {
+                before.extend(after);
+                Ok(Some(before))
+            }
+            apart => {
+                for failed in apart.into_iter().filter_map(Result::err) {
+                    self.problem(failed)?;
+                }
+                Ok(None)
+            }
+        }
+    }
+
     /// Notes what is damaged inside the guest; everything else ends the comparison.
     fn problem(&mut self, error: Error) -> Result<()> {
         match error {

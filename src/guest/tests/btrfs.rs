@@ -1,12 +1,17 @@
 //! Btrfs against the kernel, and against `btrfs restore`.
 
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use qanopy_guest::Source;
+use qanopy_guest::diff::{self, NoWatch, Options};
+use qanopy_guest::filesystem::{Candidates, NodeId};
 use qanopy_guest::readers::{self, OpenFilesystem};
+use qanopy_guest::{Filesystem, Ranges, Source};
 
+use crate::support::changes::{self, State};
 use crate::support::files::{self, Abilities};
 use crate::support::mount::Mount;
 use crate::support::tools::{has, is_root, run};
@@ -48,6 +53,10 @@ impl Images {
         let mount = Mount::new(&self.path(name), options);
         change(&mount.path());
         tree::of_folder(&mount.path())
+    }
+
+    fn copy(&self, from: &str, to: &str) {
+        fs::copy(self.path(from), self.path(to)).unwrap();
     }
 
     fn open(&self, name: &str) -> OpenFilesystem {
@@ -155,4 +164,258 @@ fn subvolumes_are_folders_and_entries_of_them_in_snapshots_are_empty_ones() {
     let default = ours.default_root().unwrap();
     assert_eq!(ours.lookup(ours.root(), b"@").unwrap(), Some(default));
     assert_eq!(ours.lookup(ours.root(), b"gone").unwrap(), None);
+}
+
+/// Two states of one filesystem, and where their volumes differ.
+struct States {
+    before: OpenFilesystem,
+    after: OpenFilesystem,
+    changed: Ranges,
+}
+
+impl States {
+    /// The clusters of 64 KiB that differ between the images `before` and `after`, as an overlay would hold them.
+    fn of(images: &Images) -> Self {
+        let [before, after] = ["before", "after"].map(|name| fs::read(images.path(name)).unwrap());
+        let len = 64 << 10;
+        let clusters = before.chunks(len).zip(after.chunks(len)).enumerate();
+        let differing = clusters.filter(|(_, (was, is))| was != is);
+        let range = |index: usize| (index * len) as u64..((index + 1) * len) as u64;
+        Self {
+            changed: differing.map(|(index, _)| range(index)).collect(),
+            before: opened(before),
+            after: opened(after),
+        }
+    }
+
+    fn diff(&self) -> diff::Diff {
+        let (before, after) = (&*self.before, &*self.after);
+        diff::filesystems(
+            before,
+            after,
+            &self.changed,
+            Options::default(),
+            &mut NoWatch,
+        )
+        .unwrap()
+    }
+
+    fn candidates(&self) -> HashSet<NodeId> {
+        let found = self.before.candidates_between(&*self.after, &self.changed);
+        found.unwrap().unwrap().into_iter().collect()
+    }
+}
+
+/// Generation and digest of every node that can be reached.
+fn digests(filesystem: &dyn Filesystem) -> BTreeMap<NodeId, (u64, u64)> {
+    let mut found = BTreeMap::new();
+    let mut next = vec![filesystem.root()];
+    while let Some(id) = next.pop() {
+        let node = filesystem.node(id).unwrap();
+        if found.insert(id, (node.generation, node.digest)).is_none() && node.is_directory() {
+            let mut each = |entry: qanopy_guest::filesystem::Entry<'_>| {
+                next.push(entry.id);
+                ControlFlow::Continue(())
+            };
+            filesystem.entries(id, &mut each).unwrap();
+        }
+    }
+    found
+}
+
+/// The states of a populated filesystem before and after every kind of change, and what the kernel says of both.
+fn changed_images(options: &[&str], mount: &str) -> (Images, [State; 2]) {
+    let images = Images::new(256 * MIB, options);
+    images.mounted("before", mount, |root| {
+        files::populate(root, UNIX);
+        btrfs(&["subvolume", "create"], &root.join("volume"));
+        fs::create_dir(root.join("volume/folder")).unwrap();
+        fs::write(root.join("volume/folder/file"), files::bytes(8, 50_000)).unwrap();
+    });
+    let state = |name: &str| {
+        let mount = Mount::new(&images.path(name), "ro");
+        State::of(&mount.path())
+    };
+    let before = state("before");
+    images.copy("before", "after");
+    images.mounted("after", mount, |root| {
+        files::change(root, UNIX);
+        fs::write(root.join("volume/folder/file"), b"shorter").unwrap();
+    });
+    let after = state("after");
+    (images, [before, after])
+}
+
+#[test]
+fn what_differs_is_what_the_kernel_shows_to_differ() {
+    if !is_possible() {
+        return;
+    }
+    for (options, mount) in [
+        (&["-n", "4k"][..], "noatime"),
+        (&[], "noatime,compress-force=zstd"),
+        (&["-M"], "strictatime"),
+    ] {
+        let (images, [before, after]) = changed_images(options, mount);
+        let states = States::of(&images);
+        let found = states.diff();
+        assert!(found.problems.is_empty(), "{:?}", found.problems);
+        let expected = changes::expected(&before, &after);
+        changes::assert_same(&changes::told(&found.changes), &expected);
+        assert!(expected.len() > 30);
+    }
+}
+
+#[test]
+fn every_node_that_differs_is_a_candidate_and_few_others_are() {
+    if !is_possible() {
+        return;
+    }
+    let (images, _) = changed_images(&["-n", "4k"], "strictatime");
+    let states = States::of(&images);
+    let (was, is) = (digests(&*states.before), digests(&*states.after));
+    let all: HashSet<NodeId> = was.keys().chain(is.keys()).copied().collect();
+    let differ: HashSet<NodeId> = all
+        .iter()
+        .copied()
+        .filter(|id| was.get(id) != is.get(id))
+        .collect();
+    let candidates = states.candidates();
+    let missed: Vec<_> = differ.difference(&candidates).collect();
+    assert!(
+        missed.is_empty() && differ.len() > 40,
+        "{missed:?} of {}",
+        differ.len()
+    );
+    assert!(
+        candidates.len() < differ.len() * 2,
+        "{} for {}",
+        candidates.len(),
+        differ.len()
+    );
+    // All were read, so all have another time of access: they are stored anew, and do not differ.
+    let Candidates::Nodes(stored) = states.after.candidates(&states.changed).unwrap() else {
+        panic!("all nodes");
+    };
+    let stored: HashSet<NodeId> = stored.into_iter().collect();
+    assert!(
+        stored.len() > 1_500
+            && differ
+                .iter()
+                .all(|id| stored.contains(id) || !is.contains_key(id))
+    );
+    let nothing = Ranges::new();
+    assert_eq!(
+        states.after.candidates(&nothing).unwrap(),
+        Candidates::Nodes(Vec::new())
+    );
+}
+
+#[test]
+fn siblings_that_wrote_to_the_same_places_are_told_apart() {
+    if !is_possible() {
+        return;
+    }
+    let images = Images::new(256 * MIB, &[]);
+    images.mounted("before", "noatime", |root| files::populate(root, UNIX));
+    images.copy("before", "after");
+    // Both states are the next transaction, and store all blocks in the same places.
+    for (name, text) in [("before", "one sibling"), ("after", "the other one")] {
+        images.mounted(name, "noatime", |root| {
+            fs::write(root.join("etc/file-0001.conf"), text).unwrap();
+        });
+    }
+    let states = States::of(&images);
+    // Nothing above the leaf that holds the file differs by a byte.
+    assert!(!states.changed.intersects(&(64 << 10..68 << 10)));
+    let found = states.diff();
+    let paths: Vec<_> = found
+        .changes
+        .iter()
+        .map(|change| &change.path[..])
+        .collect();
+    assert_eq!(paths, [b"etc/file-0001.conf"]);
+}
+
+#[test]
+fn links_lead_to_every_path_there_is() {
+    if !is_possible() {
+        return;
+    }
+    let images = Images::new(256 * MIB, &[]);
+    // More links than one item of back references holds.
+    let names: Vec<String> = (0..600)
+        .map(|at| format!("{at:03}{}", "x".repeat(200)))
+        .collect();
+    images.mounted("before", "noatime", |root| {
+        btrfs(&["subvolume", "create"], &root.join("volume"));
+        let folder = root.join("volume/folder");
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("file"), b"much linked").unwrap();
+        for name in &names {
+            fs::hard_link(folder.join("file"), folder.join(name)).unwrap();
+        }
+    });
+    let ours = images.open("before");
+    let find = |folder, name: &str| ours.lookup(folder, name.as_bytes()).unwrap().unwrap();
+    let volume = find(ours.root(), "volume");
+    let folder = find(volume, "folder");
+    let file = find(folder, "file");
+    assert_eq!(find(folder, &names[599]), file);
+    let links = ours.links(&HashSet::from([file])).unwrap();
+    let named: HashSet<&[u8]> = links[&file].iter().map(|link| &link.name[..]).collect();
+    assert_eq!(named.len(), 601);
+    assert!(links[&file].iter().all(|link| link.parent == folder));
+    let way: Vec<_> = [folder, volume]
+        .iter()
+        .map(|id| (links[id][0].parent, &links[id][0].name[..]))
+        .collect();
+    assert_eq!(
+        way,
+        [(volume, &b"folder"[..]), (ours.root(), &b"volume"[..])]
+    );
+    assert!(!links.contains_key(&ours.root()));
+}
+
+#[test]
+fn subvolumes_that_move_come_and_go_are_told_with_all_that_is_in_them() {
+    if !is_possible() {
+        return;
+    }
+    let images = Images::new(256 * MIB, &["-n", "4k"]);
+    images.mounted("before", "noatime", |root| {
+        for name in ["volume", "old"] {
+            btrfs(&["subvolume", "create"], &root.join(name));
+            fs::create_dir(root.join(name).join("folder")).unwrap();
+            fs::write(root.join(name).join("folder/file"), name).unwrap();
+        }
+        fs::create_dir(root.join("etc")).unwrap();
+    });
+    images.copy("before", "after");
+    images.mounted("after", "noatime", |root| {
+        fs::rename(root.join("volume"), root.join("etc/moved")).unwrap();
+        fs::write(root.join("etc/moved/folder/file"), b"shorter").unwrap();
+        btrfs(&["subvolume", "delete", "-c"], &root.join("old"));
+        let moved = root.join("etc/moved");
+        let words = ["subvolume", "snapshot", "-r", moved.to_str().unwrap()];
+        btrfs(&words, &root.join("copy"));
+    });
+    let found = States::of(&images).diff();
+    assert!(found.problems.is_empty(), "{:?}", found.problems);
+    let told = changes::told(&found.changes);
+    let one = |kind: &str, path: &str, from: Option<&str>| {
+        let from = from.map(|from| from.as_bytes().to_vec());
+        (kind.to_owned(), path.as_bytes().to_vec(), from)
+    };
+    let expected = [
+        one("added", "copy", None),
+        one("added", "copy/folder", None),
+        one("added", "copy/folder/file", None),
+        one("deleted", "old", None),
+        one("deleted", "old/folder", None),
+        one("deleted", "old/folder/file", None),
+        one("modified", "etc/moved/folder/file", None),
+        one("renamed", "etc/moved", Some("volume")),
+    ];
+    changes::assert_same(&told, &expected.into_iter().collect());
 }
