@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::doctor::{self, Finding, Sure};
 use crate::host::{User, printable, shell_quoted};
-use crate::ops::{self, Context, Plan};
+use crate::ops::{self, Context, Plan, Request};
 use crate::units::count;
 
 use super::context;
@@ -108,7 +108,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &DoctorArgs) -> anyhow:
     if globals.json {
         let findings: Vec<Value> = findings
             .iter()
-            .map(|finding| described(&context, finding))
+            .map(|finding| described(&context, finding, user.as_ref()))
             .collect();
         let mut told = json!({ "findings": findings });
         if let Some(told) = told.as_object_mut().filter(|_| args.is_to_fix()) {
@@ -121,7 +121,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &DoctorArgs) -> anyhow:
         } else if args.is_to_fix() {
             out.line("Nothing of that kind can be done without a decision of yours.")?;
         }
-        tell(out, &context, &findings)?;
+        tell(out, &context, &findings, user.as_ref())?;
     }
     out.flush()?;
     if let Some(stop) = ended? {
@@ -151,7 +151,12 @@ fn fix(
 }
 
 /// One kind after the other: why it matters, and a line for each image, so that `grep` shows both.
-fn tell(out: &mut Out, context: &Context, findings: &[Finding]) -> anyhow::Result<()> {
+fn tell(
+    out: &mut Out,
+    context: &Context,
+    findings: &[Finding],
+    user: Option<&User>,
+) -> anyhow::Result<()> {
     if findings.is_empty() {
         let dirs = context.looked_in.dirs();
         let dirs: Vec<String> = dirs.iter().map(printable).collect();
@@ -171,7 +176,7 @@ fn tell(out: &mut Out, context: &Context, findings: &[Finding]) -> anyhow::Resul
         if finding.sure != Sure::Certain {
             line.push_str(&format!(" ({})", finding.sure.name()));
         }
-        let helps = helps(context, finding);
+        let helps = helps(context, finding, user);
         if !helps.is_empty() {
             line.push_str(&format!("  {}: {}", remedies::HELPS, helps.join("  or: ")));
         }
@@ -181,25 +186,29 @@ fn tell(out: &mut Out, context: &Context, findings: &[Finding]) -> anyhow::Resul
 }
 
 /// The command lines of what helps; this command's own where no other one does it.
-fn helps(context: &Context, finding: &Finding) -> Vec<String> {
+fn helps(context: &Context, finding: &Finding, user: Option<&User>) -> Vec<String> {
     let lines = remedies::lines(&finding.fixes);
     if !lines.is_empty() || finding.fix().is_none() {
         return lines;
     }
     let dirs = context.looked_in.dirs();
     let dirs: Vec<String> = dirs.iter().map(shell_quoted).collect();
+    // Whom it is about only this command knows.
+    let whom = user.map(|user| format!(" --as-user {}", shell_quoted(&user.name)));
+    let whom = whom.filter(|_| matches!(finding.fix(), Some(Request::Permit(_))));
     vec![format!(
-        "qanopy doctor --fix {} {}",
+        "qanopy doctor --fix {}{} {}",
         finding.name,
+        whom.unwrap_or_default(),
         dirs.join(" ")
     )]
 }
 
 /// A finding as JSON.
-fn described(context: &Context, finding: &Finding) -> Value {
+fn described(context: &Context, finding: &Finding, user: Option<&User>) -> Value {
     let (mut fixes, templates) = ops::command_lines(&finding.fixes);
     if fixes.is_empty() && templates.is_empty() {
-        fixes = helps(context, finding);
+        fixes = helps(context, finding, user);
     }
     json!({
         "kind": finding.name,

@@ -1,11 +1,12 @@
 //! Folders that a user who runs machines cannot pass, and files that this user cannot open.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 
-use crate::forest::{Location, Node};
-use crate::host::{Permission, Stat, User, printable, shell_quoted};
+use crate::forest::Node;
+use crate::host::{Permission, User, printable, shell_quoted};
 use crate::machines::Part;
+use crate::ops::{MissingPermission, Permit, PermitScope, Remedy, missing_permissions};
 use crate::units::count;
 
 use super::finder::{Finder, Found, Subject};
@@ -41,96 +42,39 @@ fn look(subject: &Subject<'_>) -> Vec<Found> {
     let Some(user) = known.next() else {
         return Vec::new();
     };
-    let mut obstacles = Obstacles::default();
-    disks.for_each(|disk| obstacles.look(subject, disk, &user));
-    let folders = obstacles.folders.iter();
-    folders
-        .filter_map(|(path, barrier)| Some(told(path, barrier.as_ref()?, &user)))
-        .collect()
+    found(subject, disks, &user, PermitScope::Folders)
 }
 
 /// What keeps a user from running a machine on any leaf of the forest.
 pub(super) fn look_as(subject: &Subject<'_>, user: &User) -> Vec<Finding> {
-    let mut obstacles = Obstacles::default();
-    let leaves = subject
-        .images()
-        .filter(|node| subject.context.forest.is_leaf(node));
-    leaves.for_each(|leaf| obstacles.look(subject, leaf, user));
-    let all = obstacles.folders.iter().chain(&obstacles.files);
-    let found = all.filter_map(|(path, barrier)| Some(told(path, barrier.as_ref()?, user)));
+    let forest = &subject.context.forest;
+    let leaves = subject.images().filter(|node| forest.is_leaf(node));
+    let found = found(subject, leaves, user, PermitScope::All).into_iter();
     found
         .map(|found| found.named(FINDER.name, FINDER.why))
         .collect()
 }
 
-/// Why not, and how many disks need it.
-struct Barrier {
-    permission: Permission,
-    stat: Stat,
-    disks: u64,
-}
-
-/// All that stands in the way; none for what was looked at and stands in nobody's.
-#[derive(Default)]
-struct Obstacles {
-    folders: BTreeMap<PathBuf, Option<Barrier>>,
-    files: BTreeMap<PathBuf, Option<Barrier>>,
-}
-
-impl Obstacles {
-    /// What stands in the way to a disk: it is written, and read with all below it.
-    fn look(&mut self, subject: &Subject<'_>, disk: &Node, user: &User) {
-        let forest = &subject.context.forest;
-        let chain = forest.chain(disk.id);
-        for layer in chain.iter().filter_map(|id| forest.get(*id)) {
-            let is_there = matches!(layer.location, Location::Scanned | Location::OutsideScan);
-            let Some(place) = is_there
-                .then(|| subject.context.host.canonical(&layer.path).ok())
-                .flatten()
-            else {
-                continue;
-            };
-            let permission = if layer.id == disk.id {
-                Permission::ReadWrite
-            } else {
-                Permission::Read
-            };
-            for folder in place.ancestors().skip(1) {
-                ask(&mut self.folders, subject, folder, Permission::Search, user);
-            }
-            ask(&mut self.files, subject, &place, permission, user);
-        }
-    }
-}
-
-/// Asks once of each file.
-fn ask(
-    known: &mut BTreeMap<PathBuf, Option<Barrier>>,
+/// All of it is put right by one plan.
+fn found<'n>(
     subject: &Subject<'_>,
-    path: &Path,
-    permission: Permission,
+    disks: impl Iterator<Item = &'n Node>,
     user: &User,
-) {
-    if let Some(known) = known.get_mut(path) {
-        if let Some(barrier) = known {
-            barrier.disks += 1;
-        }
-        return;
-    }
-    let barrier = subject.context.host.stat(path).ok().and_then(|stat| {
-        let may = user.may(permission, path, &stat).unwrap_or(true);
-        (!may).then_some(Barrier {
-            permission,
-            stat,
-            disks: 1,
-        })
-    });
-    known.insert(path.to_path_buf(), barrier);
+    scope: PermitScope,
+) -> Vec<Found> {
+    let missing = missing_permissions(subject.context, user, disks, scope);
+    let disks = missing.iter().flat_map(|missing| &missing.disks);
+    let disks: BTreeSet<&PathBuf> = disks.collect();
+    let permit = Permit::run(user, disks.into_iter().cloned().collect(), scope);
+    let missing = missing.iter();
+    missing
+        .map(|missing| told(missing, user).helped_by(vec![Remedy::ask(permit.clone())]))
+        .collect()
 }
 
-fn told(path: &Path, barrier: &Barrier, user: &User) -> Found {
-    let (name, file) = (printable(&user.name), printable(path));
-    let (does, right) = match barrier.permission {
+fn told(missing: &MissingPermission, user: &User) -> Found {
+    let (name, file) = (printable(&user.name), printable(&missing.path));
+    let (does, right) = match missing.permission {
         Permission::Search => ("pass the folder", "x"),
         Permission::Read => ("read", "r"),
         Permission::ReadWrite => ("read and write", "rw"),
@@ -138,10 +82,10 @@ fn told(path: &Path, barrier: &Barrier, user: &User) -> Found {
     let text = format!(
         "The user {name} may not {does} {file} (mode {:04o}, owner {}), needed for {}. \
          `setfacl -m u:{name}:{right} {}` lets this user and nobody else.",
-        barrier.stat.mode,
-        barrier.stat.uid,
-        count(barrier.disks, "disk"),
-        shell_quoted(path)
+        missing.stat.mode,
+        missing.stat.uid,
+        count(missing.disks.len(), "disk"),
+        shell_quoted(&missing.path)
     );
-    Found::at(path, text)
+    Found::at(&missing.path, text)
 }

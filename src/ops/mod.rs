@@ -26,6 +26,7 @@ mod import;
 mod inspect;
 mod key_slot;
 mod move_images;
+mod permit;
 mod protect;
 mod prune;
 mod reading;
@@ -94,6 +95,9 @@ pub use import::Import;
 pub use inspect::{Inspection, inspect};
 pub use key_slot::{ChangeKeySlot, KeySlotAction};
 pub use move_images::MoveImages;
+pub use permit::{
+    MissingPermission, PermissionChange, Permit, PermitAction, PermitScope, missing_permissions,
+};
 pub use protect::Protect;
 pub use prune::{Candidate, candidates};
 pub use reading::{ReadOptions, Reading, open_to_read};

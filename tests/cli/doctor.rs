@@ -715,6 +715,126 @@ fn what_a_user_may_not_pass_or_open_is_told_and_nothing_once_it_may() {
     assert!(wrong.err.contains("no-such-user"), "{}", wrong.err);
 }
 
+/// What is missing for `nobody` in a folder of which everybody else is kept out.
+fn closed() -> Option<Place> {
+    let place = Place::new()?;
+    place.create("", "base", "4M");
+    place.overlay("base", "disk");
+    let home = place.dir.path().canonicalize().unwrap();
+    for (path, mode) in [
+        (home, 0o700),
+        (place.at(""), 0o700),
+        (place.at("base"), 0o600),
+        (place.at("disk"), 0o600),
+    ] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    Some(place)
+}
+
+/// Whose permissions they are, of the two folders and the two images.
+fn modes(place: &Place) -> Vec<u32> {
+    let home = place.dir.path().to_path_buf();
+    let paths = [home, place.at(""), place.at("base"), place.at("disk")];
+    let mode = |path: &PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    paths.iter().map(mode).collect()
+}
+
+#[test]
+fn a_user_gets_by_one_plan_all_that_it_lacks_and_undo_takes_it_back() {
+    let Some(place) = closed() else { return };
+    let before = modes(&place);
+    let told = place.q("doctor --json --as-user nobody").with(3).result();
+    let fix = text(&told["findings"][0], "message");
+    assert!(fix.contains("may not pass the folder"), "{told}");
+    let fixes = told["findings"][0]["fixes"][0].as_str().unwrap();
+    assert!(
+        fixes.contains("--fix not-permitted --as-user nobody"),
+        "{fixes}"
+    );
+    // Others gain by it what is open to all, so that it is not done unasked.
+    place.q("doctor --as-user nobody --fix-safe --yes").with(3);
+    assert_eq!(modes(&place), before);
+    let fix = "doctor --as-user nobody --fix not-permitted --json";
+    let planned = place.q(&format!("{fix} -n")).with(3).result();
+    let plans = planned["fixes"].as_array().unwrap();
+    assert_eq!(plans.len(), 1, "{planned}");
+    assert_eq!(plans[0]["plan"]["effects"].as_array().unwrap().len(), 4);
+    assert_eq!(modes(&place), before);
+    place.q(&format!("{fix} --yes")).with(0);
+    assert_eq!(modes(&place), [0o710, 0o710, 0o640, 0o660], "the masks");
+    place.q("undo --yes").with(0);
+    assert_eq!(modes(&place), before);
+    place.q("redo --yes").with(0);
+    place.q("doctor --as-user nobody").with(0);
+}
+
+#[test]
+fn permitting_that_was_cut_off_is_finished_or_taken_back() {
+    let Some(place) = closed() else { return };
+    let before = modes(&place);
+    let fix = "doctor --as-user nobody --fix not-permitted --yes";
+    for way in ["roll-back", "finish"] {
+        place.q(fix).with(0);
+        let after = modes(&place);
+        // Two of the files were not reached, and the end of it was never written down.
+        for name in ["base", "disk"] {
+            let path = place.at(name).display().to_string();
+            let ended = Command::new("setfacl").args(["-b", &path]).status();
+            assert!(ended.unwrap().success());
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        let journal = place.dir.path().join("state/qanopy/journal.jsonl");
+        let told = fs::read_to_string(&journal).unwrap();
+        let mut lines: Vec<&str> = told.lines().collect();
+        assert!(lines.pop().unwrap().contains("\"done\""));
+        fs::write(&journal, lines.join("\n") + "\n").unwrap();
+        let open = place.q("recover --json").with(0).result();
+        let id = &open["entries"][0]["id"];
+        place.q(&format!("recover {id} --{way} --yes")).with(0);
+        match way {
+            "finish" => assert_eq!(modes(&place), after),
+            _ => assert_eq!(modes(&place), before),
+        }
+    }
+}
+
+#[test]
+fn nobody_but_the_owner_and_root_gives_permissions() {
+    let Some(place) = closed() else { return };
+    if !geteuid().is_root() {
+        return;
+    }
+    // The folder of the build need not be one that everybody may enter.
+    let open = tempfile::tempdir().unwrap();
+    let program = open.path().join("qanopy");
+    fs::copy(env!("CARGO_BIN_EXE_qanopy"), &program).unwrap();
+    let home = place.dir.path().canonicalize().unwrap();
+    for (path, mode) in [
+        (open.path(), 0o755),
+        (&home, 0o755),
+        (&place.at(""), 0o755),
+        (&place.at("base"), 0o644),
+        (&place.at("disk"), 0o644),
+    ] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let before = modes(&place);
+    let ended = Command::new("setpriv")
+        .args(["--reuid=65533", "--regid=65533", "--clear-groups"])
+        .arg(&program)
+        .args("doctor --as-user nobody --fix not-permitted --yes".split(' '))
+        .arg(place.at(""))
+        .current_dir("/")
+        .env("HOME", open.path())
+        .env("XDG_STATE_HOME", open.path())
+        .output()
+        .unwrap();
+    let told = String::from_utf8(ended.stdout).unwrap();
+    assert!(told.contains("only its owner (user 0) or root"), "{told}");
+    assert_eq!(modes(&place), before);
+}
+
 #[test]
 fn a_protection_that_was_cut_off_is_finished_or_taken_back() {
     let Some(place) = Place::new() else { return };

@@ -23,6 +23,7 @@ mod luks_new;
 mod machines;
 mod meanwhile;
 mod move_images;
+mod permit;
 mod protect;
 mod rebase;
 mod recovery;

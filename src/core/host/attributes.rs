@@ -17,7 +17,7 @@ use super::file::HostFile;
 use super::printable::printable_bytes;
 
 /// The kernel's bound on the value of one extended attribute, and on the list of their names.
-const MAX_XATTR: usize = 64 << 10;
+pub(super) const MAX_XATTR: usize = 64 << 10;
 
 /// A label is no longer than a page.
 const MAX_LABEL: usize = 4 << 10;

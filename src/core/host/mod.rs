@@ -18,11 +18,13 @@
 //! | `closed` | which processes do not show what they have open |
 //! | `own` | which files this process has locked, and for what |
 //! | `attributes` | owner, mode and extended attributes of a file |
+//! | `access_list`, `permissions` | who may do what with a file, as values |
 //! | `user` | a user, and what the permissions of a file let them do |
 //! | `process` | which process this is, and whether it still runs |
 //! | `io_text` | what a failed call says, in words |
 //! | `printable` | names made safe for a terminal and for a shell |
 
+mod access_list;
 mod attributes;
 mod closed;
 mod device;
@@ -35,6 +37,7 @@ mod io_text;
 mod lock;
 mod ofd;
 mod own;
+mod permissions;
 mod printable;
 mod process;
 mod real;
@@ -43,6 +46,7 @@ mod reflink;
 mod stat;
 mod user;
 
+pub use access_list::{AccessList, NotAnAccessList, right_letters};
 pub use attributes::{
     AttributesKept, attribute, copy_attributes, limit_readers, selinux_type, set_attributes,
     set_mode,
@@ -56,6 +60,7 @@ pub use interface::{Host, Space};
 pub use io_text::io_text;
 pub use lock::{Conflict, Lock, LockGuard, LockProbe, LockSet, LocksSeen};
 pub use own::{OwnWork, own_work, working_as};
+pub use permissions::{Gains, Permissions, PermissionsFound};
 pub use printable::{misleads, printable, printable_bytes, printable_lines, shell_quoted};
 pub use process::{Maker, effective_user, is_running, keep_out_of_dumps, this_process};
 pub use real::RealHost;

@@ -9,11 +9,9 @@ use std::path::Path;
 use rustix::fs::getxattr;
 use rustix::io::Errno;
 
-use super::attributes::POSIX_ACL;
+use super::access_list::AccessList;
+use super::attributes::{MAX_XATTR, POSIX_ACL};
 use super::stat::Stat;
-
-/// Bytes of an access control list that are read: thousands of entries.
-const MAX_ACL: usize = 64 << 10;
 
 /// What somebody wants to do with a file, as the permission bits of one class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,7 +25,9 @@ pub enum Permission {
 }
 
 impl Permission {
-    fn bits(self) -> u32 {
+    /// The bits: reading is `0o4`, writing `0o2`, searching `0o1`.
+    #[must_use]
+    pub fn bits(self) -> u32 {
         match self {
             Self::Read => 0o4,
             Self::ReadWrite => 0o6,
@@ -82,22 +82,40 @@ impl User {
         })
     }
 
+    /// The number.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.uid
+    }
+
+    /// Whether they are a member of the group.
+    #[must_use]
+    pub fn is_in(&self, group: u32) -> bool {
+        self.groups.contains(&group)
+    }
+
     /// Whether the permissions of this file, which `stat` tells of, let them do it. The way to it is another question.
     ///
     /// # Errors
     /// When its access control list cannot be read.
     pub fn may(&self, permission: Permission, path: &Path, stat: &Stat) -> io::Result<bool> {
-        let mut list = vec![0; MAX_ACL];
+        let mut list = vec![0; MAX_XATTR];
         let list = match getxattr(path, POSIX_ACL, list.as_mut_slice()) {
-            Ok(len) => list.get(..len).map(<[u8]>::to_vec),
+            Ok(len) => list.get(..len).and_then(AccessList::of_bytes),
             Err(Errno::NODATA | Errno::NOTSUP) => None,
             Err(error) => return Err(error.into()),
         };
-        Ok(self.is_let(permission, stat, list.as_deref()))
+        Ok(self.is_let(permission.bits(), stat, list.as_ref()))
     }
 
-    fn is_let(&self, permission: Permission, stat: &Stat, list: Option<&[u8]>) -> bool {
-        let bits = permission.bits();
+    /// Which of reading, writing and searching (`0o4`, `0o2`, `0o1`) a file lets them do, each by itself.
+    #[must_use]
+    pub fn rights(&self, stat: &Stat, list: Option<&AccessList>) -> u32 {
+        let bits = [0o4, 0o2, 0o1].into_iter();
+        bits.filter(|bit| self.is_let(*bit, stat, list)).sum()
+    }
+
+    fn is_let(&self, bits: u32, stat: &Stat, list: Option<&AccessList>) -> bool {
         let has = |granted: u32| granted & bits == bits;
         if self.uid == 0 {
             return true;
@@ -105,60 +123,15 @@ impl User {
         if self.uid == stat.uid {
             return has(stat.mode >> 6);
         }
-        let Some(list) = list.and_then(entries) else {
-            return match self.groups.contains(&stat.gid) {
-                true => has(stat.mode >> 3),
-                false => has(stat.mode),
-            };
-        };
-        let mask = list.iter().find(|entry| entry.tag == MASK);
-        let mask = mask.map_or(0o7, |entry| entry.bits);
-        let own = |entry: &&Entry| entry.tag == USER && entry.id == self.uid;
-        if let Some(own) = list.iter().find(own) {
-            return has(own.bits & mask);
-        }
-        let of_group = |entry: &&Entry| match entry.tag {
-            GROUP_OBJ => self.groups.contains(&stat.gid),
-            GROUP => self.groups.contains(&entry.id),
-            _ => false,
-        };
-        let mut of_groups = list.iter().filter(of_group).peekable();
-        match of_groups.peek() {
-            Some(_) => of_groups.any(|entry| has(entry.bits & mask)),
+        match list {
+            Some(list) => {
+                let is_in = |group: Option<u32>| self.is_in(group.unwrap_or(stat.gid));
+                list.lets(self.uid, is_in, bits)
+            }
+            None if self.is_in(stat.gid) => has(stat.mode >> 3),
             None => has(stat.mode),
         }
     }
-}
-
-/// An entry of an access control list.
-struct Entry {
-    tag: u16,
-    bits: u32,
-    id: u32,
-}
-
-const USER: u16 = 0x02;
-const GROUP_OBJ: u16 = 0x04;
-const GROUP: u16 = 0x08;
-const MASK: u16 = 0x10;
-
-/// The entries of a list as the kernel gives it (`linux/posix_acl_xattr.h`): a version, then eight bytes each.
-fn entries(list: &[u8]) -> Option<Vec<Entry>> {
-    let (version, rest) = list.split_first_chunk::<4>()?;
-    if u32::from_le_bytes(*version) != 2 {
-        return None;
-    }
-    let entry = |bytes: &[u8]| {
-        let (tag, rest) = bytes.split_first_chunk::<2>()?;
-        let (bits, rest) = rest.split_first_chunk::<2>()?;
-        let (id, _) = rest.split_first_chunk::<4>()?;
-        Some(Entry {
-            tag: u16::from_le_bytes(*tag),
-            bits: u32::from(u16::from_le_bytes(*bits)),
-            id: u32::from_le_bytes(*id),
-        })
-    };
-    rest.chunks_exact(8).map(entry).collect()
 }
 
 #[cfg(test)]
@@ -185,19 +158,6 @@ mod tests {
         }
     }
 
-    /// Tag, bits, number.
-    type Row = (u16, u16, u32);
-
-    fn list(entries: &[Row]) -> Vec<u8> {
-        let mut bytes = 2_u32.to_le_bytes().to_vec();
-        for (tag, bits, id) in entries {
-            bytes.extend(tag.to_le_bytes());
-            bytes.extend(bits.to_le_bytes());
-            bytes.extend(id.to_le_bytes());
-        }
-        bytes
-    }
-
     #[test]
     fn a_user_is_found_by_name_and_number_with_all_groups() {
         let user = vm();
@@ -220,35 +180,34 @@ mod tests {
         ] {
             let stat = stat(mode, uid, gid);
             assert_eq!(
-                vm().is_let(permission, &stat, None),
+                vm().is_let(permission.bits(), &stat, None),
                 is_let,
                 "{mode:o} {uid} {gid}"
             );
         }
         let root = User::of("root", USERS, GROUPS).unwrap();
-        assert!(root.is_let(Permission::ReadWrite, &stat(0, 1, 1), None));
+        assert!(root.is_let(0o6, &stat(0, 1, 1), None));
     }
 
     #[test]
     fn a_list_grants_what_its_mask_leaves_of_it() {
         let stat = stat(0o660, 0, 0);
-        let rows: &[(&[Row], bool)] = &[
-            (&[(USER, 6, 64055), (MASK, 6, 0)], true),
-            (&[(USER, 6, 64055), (MASK, 4, 0)], false),
-            (&[(USER, 6, 1), (MASK, 6, 0)], false),
-            (&[(GROUP, 6, 6), (MASK, 6, 0)], true),
-            (&[(GROUP, 4, 6), (GROUP, 6, 107), (MASK, 6, 0)], true),
-            (&[(USER, 0, 64055), (GROUP, 6, 6), (MASK, 6, 0)], false),
-        ];
-        for (entries, is_let) in rows {
-            let list = list(entries);
-            assert_eq!(
-                vm().is_let(Permission::ReadWrite, &stat, Some(&list)),
-                *is_let,
-                "{entries:?}"
-            );
+        for (list, is_let) in [
+            ("u::rw-,u:64055:rw-,g::---,m::rw-,o::---", true),
+            ("u::rw-,u:64055:rw-,g::---,m::r--,o::---", false),
+            ("u::rw-,u:1:rw-,g::---,m::rw-,o::---", false),
+            ("u::rw-,g::---,g:6:rw-,m::rw-,o::---", true),
+            ("u::rw-,g::---,g:6:r--,g:107:rw-,m::rw-,o::---", true),
+            ("u::rw-,g::---,g:6:r--,g:107:-w-,m::rw-,o::rw-", false),
+            ("u::rw-,u:64055:---,g::---,g:6:rw-,m::rw-,o::---", false),
+            ("u::rw-,g::---,o::rw-", true),
+        ] {
+            let list: AccessList = list.parse().unwrap();
+            assert_eq!(vm().is_let(0o6, &stat, Some(&list)), is_let, "{list}");
         }
-        // What is no list is passed over.
-        assert!(!vm().is_let(Permission::Read, &stat, Some(&[1, 2, 3])));
+        let list: AccessList = "u::rw-,g::---,g:6:r--,g:107:-w-,m::rw-,o::---"
+            .parse()
+            .unwrap();
+        assert_eq!(vm().rights(&stat, Some(&list)), 0o6);
     }
 }

@@ -64,6 +64,8 @@ pub enum NoteKind {
     Attributes,
     /// Nobody has the right to write a file that is written all the same.
     Protected,
+    /// Somebody may do more with files than is asked for.
+    Permissions,
     /// It could not be written down for later runs.
     NotRecorded,
     /// What other images show was compared.
@@ -103,6 +105,7 @@ impl NoteKind {
             Self::Tagged => "tagged",
             Self::Attributes => "attributes",
             Self::Protected => "protected",
+            Self::Permissions => "permissions",
             Self::NotRecorded => "not-recorded",
             Self::Proof => "proof",
         }

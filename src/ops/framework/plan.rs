@@ -75,7 +75,7 @@ pub enum EffectKind {
     Moves,
     /// Only its tables change: its guest content stays.
     Updates,
-    /// Only its permission bits change: its guest content stays.
+    /// Only its permissions change: its guest content stays.
     Chmods,
     /// Only what people have noted of it changes: none of its bytes does.
     Annotates,

@@ -87,6 +87,8 @@ requests! {
     Amend(AmendImage),
     /// Let nobody write an image, or give it a mode.
     Protect(Protect),
+    /// Change who may do what with files, for the sake of a user.
+    Permit(Permit),
     /// Change what is noted of an image.
     Annotate(Annotate),
     /// Have other passphrases open an image that is encrypted with LUKS.

@@ -39,6 +39,7 @@ pub(super) fn variants(forest: &Forest, request: &Request) -> Vec<Variant> {
         | Request::Move(_)
         | Request::Amend(_)
         | Request::Protect(_)
+        | Request::Permit(_)
         | Request::Annotate(_)
         | Request::KeySlot(_)
         | Request::Bitmap(_)
