@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | 5 | [`cli`], [`tui`] | two faces, equal in power, without any knowledge of the format |
 //! | 4 | [`ops`] | what can be done: plans, and what runs them |
+//! | | [`inside`] | the files inside images: which differ, where one changed, which is meant |
 //! | | [`doctor`] | what is wrong: findings, each with the plans that help |
 //! | 3 | [`forest`], [`guest`] | what exists: scan, nodes, the graph, its pictures; what lies inside a guest's disk |
 //! | | [`machines`] | who uses an image: the machines of each product, asked or read, and what could not be asked |
@@ -150,6 +151,7 @@ pub use qanopy_guest as guest;
 pub mod cli;
 pub mod doctor;
 pub mod forest;
+pub mod inside;
 
 pub mod json_text;
 pub mod machines;

@@ -53,6 +53,62 @@ const EXAMPLES: &[Example] = &[
         "what changed since a snapshot",
     ),
     (
+        "qanopy diff web.qcow2",
+        "the files that this overlay changes over its base",
+    ),
+    (
+        "qanopy diff --no-noise --folders golden.qcow2 web.qcow2",
+        "folder by folder between two images, without logs and caches",
+    ),
+    (
+        "qanopy contents web.qcow2",
+        "its partitions, filesystems and operating system",
+    ),
+    (
+        "qanopy contents --json --snapshot before web.qcow2",
+        "the same of an internal snapshot, for a program",
+    ),
+    (
+        "qanopy files web.qcow2 /etc",
+        "what lies in /etc of the guest",
+    ),
+    (
+        "qanopy files web.qcow2 p2:/home",
+        "the same on the second partition",
+    ),
+    (
+        "qanopy cat web.qcow2 /etc/fstab",
+        "a file of the guest, byte for byte",
+    ),
+    (
+        "qanopy cat --snapshot before web.qcow2 /etc/passwd",
+        "the file as it was then",
+    ),
+    (
+        "qanopy extract web.qcow2 /etc /root/notes --to saved",
+        "a folder and a file, copied into the folder saved",
+    ),
+    (
+        "qanopy extract web.qcow2 p2:/home/anna --to /mnt/backup",
+        "a home on the second partition",
+    ),
+    (
+        "qanopy history web.qcow2 /etc/fstab",
+        "the layers in which it changed, the newest first",
+    ),
+    (
+        "qanopy history --all --json web.qcow2 /etc/passwd",
+        "what each layer did to it, for a program",
+    ),
+    (
+        "qanopy find web.qcow2 fstab",
+        "files with that in their name",
+    ),
+    (
+        "qanopy find --layers web.qcow2 '*.conf'",
+        "and in which layers each of them changed",
+    ),
+    (
         "qanopy space /var/lib/libvirt/images",
         "what each image holds, and what would free most",
     ),

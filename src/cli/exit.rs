@@ -22,6 +22,12 @@ pub(super) enum Stop {
     /// `check` or `tree --check` found something, a map is not complete, two images differ.
     #[error("{0}")]
     Problems(String),
+    /// `diff` found a difference.
+    #[error("{0}")]
+    Differs(String),
+    /// `diff` could not compare.
+    #[error("{0:#}")]
+    Trouble(anyhow::Error),
     /// It will not be done.
     #[error("{text}")]
     Refused {
@@ -39,6 +45,9 @@ pub(super) enum Stop {
     Cancelled(String),
 }
 
+/// As diff ends where files differ, and where it could not compare.
+const DIFFERS: u8 = 1;
+const TROUBLE: u8 = 2;
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const PROBLEMS: u8 = 3;
@@ -70,14 +79,28 @@ const PROBLEMS_OF: &[(&str, &str)] = &[
         "a layer cannot be opened, so the map is not complete",
     ),
     ("compare", "the images differ"),
+    ("find", "no file has that name"),
+    ("history", "no layer has that file"),
+    ("extract", "a part was left out"),
     (
         "convert",
         "with --salvage: it is done, but a part could not be read",
     ),
 ];
 
+/// The exit codes of `diff`, which are those of POSIX diff.
+const DIFF_CODES: &[(u8, &str)] = &[
+    (0, "no file differs"),
+    (DIFFERS, "files differ, or a part could not be compared"),
+    (TROUBLE, "wrong usage, or it could not be compared at all"),
+    (CANCELLED, "cancelled"),
+];
+
 /// The exit codes of the command of these words, and what they say of it; none name the program.
 pub(super) fn codes_of(words: &str) -> Vec<(u8, &'static str)> {
+    if words == "diff" {
+        return DIFF_CODES.to_vec();
+    }
     let problems = PROBLEMS_OF.iter().find(|(of, _)| *of == words);
     let says = |(code, says): &(u8, &'static str)| match (*code, problems) {
         (PROBLEMS, Some((_, says))) => Some((PROBLEMS, *says)),
@@ -93,6 +116,15 @@ pub(super) const READ_ONLY: &str = "read-only";
 pub(super) const NOT_AGREED: &str = "not-agreed";
 
 impl Stop {
+    /// What keeps `diff` from comparing, unless it is an end of its own.
+    pub(super) fn trouble(error: anyhow::Error) -> anyhow::Error {
+        if error.is::<Self>() {
+            error
+        } else {
+            Self::Trouble(error).into()
+        }
+    }
+
     /// It will not be done, for this reason.
     pub(super) fn refused(kind: &'static str, text: impl Into<String>) -> Self {
         Self::Refused {
@@ -125,7 +157,11 @@ impl Stop {
             Self::Refused {
                 ways_out, remedies, ..
             } => (ways_out, remedies),
-            Self::Usage(_) | Self::Problems(_) | Self::Cancelled(_) => (&[], &[]),
+            Self::Usage(_)
+            | Self::Problems(_)
+            | Self::Differs(_)
+            | Self::Trouble(_)
+            | Self::Cancelled(_) => (&[], &[]),
         };
         json::error(self.kind(), &self.to_string(), None, ways_out, remedies)
     }
@@ -135,6 +171,8 @@ impl Stop {
         match self {
             Self::Usage(_) => "usage",
             Self::Problems(_) => "problems-found",
+            Self::Differs(_) => "differs",
+            Self::Trouble(_) => "failed",
             Self::Refused { kind, .. } => kind,
             Self::Cancelled(_) => "cancelled",
         }
@@ -144,6 +182,8 @@ impl Stop {
         match self {
             Self::Usage(_) => USAGE,
             Self::Problems(_) => PROBLEMS,
+            Self::Differs(_) => DIFFERS,
+            Self::Trouble(_) => TROUBLE,
             Self::Refused { .. } => REFUSED,
             Self::Cancelled(_) => CANCELLED,
         }
@@ -189,7 +229,7 @@ pub(super) fn end(out: &mut Out, result: anyhow::Result<ExitCode>) -> ExitCode {
     if reader_left && stop.is_none() {
         return ExitCode::SUCCESS;
     }
-    let is_error = !matches!(stop, Some(Stop::Problems(_)));
+    let is_error = !matches!(stop, Some(Stop::Problems(_) | Stop::Differs(_)));
     // A reader that went away hears it on standard error.
     let _ = out.end(is_error.then(|| described(&error)));
     output::complain(format_args!("qanopy: {}", sentence(&error)));

@@ -4,16 +4,19 @@
 mod amend;
 mod bitmap;
 mod branch;
+mod cat;
 mod check;
 mod clone;
 mod commit;
 mod compare;
 mod completions;
 mod config;
+mod contents;
 mod context;
 mod convert;
 mod create;
 mod demo;
+mod diff;
 mod discard;
 mod doctor;
 mod envelope;
@@ -21,8 +24,13 @@ mod examples;
 mod execute;
 mod exit;
 mod export;
+mod extract;
+mod files;
+mod find;
 mod flatten;
 mod garbage;
+mod guest_image;
+mod history;
 mod import;
 mod index;
 mod info;
@@ -123,6 +131,21 @@ enum Command {
     Map(map::MapArgs),
     /// Compare what two images show
     Compare(compare::CompareArgs),
+    /// Show which files differ between an image and its base, or another image; end as diff does
+    Diff(diff::DiffArgs),
+    /// Show what is in an image: partitions, filesystems, the operating system
+    Contents(contents::ContentsArgs),
+    /// List the files in a folder of the guest
+    Files(files::FilesArgs),
+    /// Print a file of the guest
+    Cat(cat::CatArgs),
+    /// Copy files and folders of the guest out of an image
+    Extract(extract::ExtractArgs),
+    /// Tell in which layers a file of the guest changed
+    #[command(visible_alias = "log-file")]
+    History(history::HistoryArgs),
+    /// Find files of the guest by name, in an image or in all its layers
+    Find(find::FindArgs),
     /// Show how large a copy of an image, or an empty image, would be
     Measure(measure::MeasureArgs),
     /// Create an empty qcow2 or raw image
@@ -258,7 +281,7 @@ pub fn main() -> ExitCode {
         Ok(true) => return ExitCode::SUCCESS,
         Err(told) => return usage::end(told),
     }
-    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let arguments: Vec<OsString> = files::or_tree(std::env::args_os().collect());
     let arguments = match qemu_img::understood(arguments) {
         Ok(arguments) => arguments,
         Err(text) => return usage::end_with(&text),
@@ -316,6 +339,13 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Doctor(args) => doctor::run(out, globals, &args)?,
         Command::Map(args) => map::run(out, globals, &args)?,
         Command::Compare(args) => compare::run(out, globals, &args)?,
+        Command::Diff(args) => diff::run(out, globals, &args)?,
+        Command::Contents(args) => contents::run(out, globals, &args)?,
+        Command::Files(args) => files::run(out, globals, &args)?,
+        Command::Cat(args) => cat::run(out, globals, &args)?,
+        Command::Extract(args) => extract::run(out, globals, &args)?,
+        Command::History(args) => history::run(out, globals, &args)?,
+        Command::Find(args) => find::run(out, globals, &args)?,
         Command::Measure(args) => measure::run(out, globals, &args)?,
         Command::Create(args) => create::run(out, globals, &args)?,
         Command::Branch(args) => branch::run(out, globals, &args)?,

@@ -117,14 +117,15 @@ const CHUNK: usize = 64 << 10;
 /// A source whose chunks of 64 KiB are held for a while. For metadata, which is read in small pieces that lie near
 /// each other.
 #[derive(Debug)]
-pub(crate) struct Chunks {
+pub struct Chunks {
     below: Source,
     chunks: Cache<u64, Arc<[u8]>>,
 }
 
 impl Chunks {
     /// Holds `most` bytes at the most.
-    pub(crate) fn new(below: Source, most: usize) -> Self {
+    #[must_use]
+    pub fn new(below: Source, most: usize) -> Self {
         Self {
             below,
             chunks: Cache::new(most),

@@ -12,6 +12,7 @@
 //! | [`system`] | which operating system there is |
 //! | [`named`] | the names of what is not read here |
 //! | [`block`] | bytes at an offset: a disk, a volume on it, a volume with its journal replayed |
+//! | [`cache`] | what was read is held for a while |
 //! | [`filesystem`] | what every filesystem can be asked: [`Filesystem`] |
 //! | [`readers`] | the filesystems that are read: a line each, a folder each |
 //! | [`ranges`] | sets of bytes |
@@ -23,7 +24,7 @@
 
 pub mod block;
 mod btrfs;
-mod cache;
+pub mod cache;
 mod changed;
 pub mod diff;
 mod digest;

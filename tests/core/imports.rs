@@ -207,6 +207,7 @@ const ROOMS: &[(&str, usize)] = &[
     ("guest", 6),
     ("host", 15),
     ("image", 100),
+    ("inside", 5),
     ("machines", 12),
     ("ops", 80),
     ("qcow2", 15),

@@ -85,6 +85,7 @@ const ROOMS: &[&[&str]] = &[
     &["units"],
     &["machines"],
     &["forest", "guest"],
+    &["inside"],
     &["ops"],
     &["doctor"],
     &["tui"],

@@ -68,6 +68,28 @@ pub struct Change {
 }
 
 impl Change {
+    /// Whether it is of a kind that nobody looks for: logs, caches, temporary files, lists of packages, and the times of
+    /// folders.
+    #[must_use]
+    pub fn is_noise(&self) -> bool {
+        const FOLDERS: [&[u8]; 9] = [
+            b"var/log/",
+            b"var/cache/",
+            b"var/tmp/",
+            b"tmp/",
+            b"run/",
+            b"var/lib/systemd/random-seed",
+            b"var/lib/apt/lists/",
+            b"var/lib/dnf/",
+            b"Windows/Prefetch/",
+        ];
+        let in_cache = self
+            .path
+            .split(|byte| *byte == b'/')
+            .any(|part| [&b".cache"[..], b"__pycache__"].contains(&part));
+        in_cache || FOLDERS.iter().any(|folder| self.path.starts_with(folder))
+    }
+
     /// What kind of node it is, or was.
     #[must_use]
     pub fn node_kind(&self) -> Option<NodeKind> {

@@ -15,7 +15,7 @@ pub use change::{Change, ChangeKind};
 pub use volumes::{VolumeDiff, VolumeState, disks};
 
 use crate::error::{Error, Result};
-use crate::filesystem::{Candidates, Filesystem, NodeId};
+use crate::filesystem::{Candidates, Filesystem, Node, NodeId};
 use crate::ranges::Ranges;
 
 /// Changes told of one filesystem at the most.
@@ -90,6 +90,36 @@ pub fn filesystems(
         changes,
         problems: pair.problems,
     })
+}
+
+/// Whether a node that is one file in both states holds other bytes in the second. `changed` are the bytes of the
+/// volume that can differ.
+///
+/// # Errors
+/// When one of them cannot be read, or it was stopped.
+pub fn content_differs(
+    (before, was): (&dyn Filesystem, &Node),
+    (after, is): (&dyn Filesystem, &Node),
+    changed: &Ranges,
+    watch: &mut dyn Watch,
+) -> Result<bool> {
+    let mut changed = changed.clone();
+    changed.extend(&before.replayed());
+    changed.extend(&after.replayed());
+    let options = Options::default();
+    let mut pair = Pair {
+        before,
+        after,
+        changed: &changed,
+        options,
+        watch,
+        problems: Vec::new(),
+    };
+    let content = content::compare(&mut pair, was, is)?;
+    match pair.problems.pop() {
+        Some(problem) => Err(problem),
+        None => Ok(content.differs),
+    }
 }
 
 /// The two states, and what went wrong so far.

@@ -1,0 +1,16 @@
+//! What faces ask about the files inside images: an opened disk, which file is meant, which files differ between two
+//! images, where a file changed along a chain. What a filesystem is made of is read by [`crate::guest`]; only reads.
+
+mod compare;
+mod contents;
+mod history;
+mod place;
+mod search;
+mod view;
+
+pub use compare::{Older, Sides, compare};
+pub use contents::{Contents, VolumeContents, contents};
+pub use history::{Event, States, Step};
+pub use place::{Place, PlaceError};
+pub use search::{Hit, Pattern, search};
+pub use view::View;
