@@ -59,7 +59,7 @@ impl Ended {
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             images: tempfile::tempdir().unwrap(),
             state: tempfile::tempdir().unwrap(),

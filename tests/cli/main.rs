@@ -9,6 +9,7 @@ mod config;
 mod doctor;
 mod errors;
 mod forest;
+mod guest;
 mod look;
 mod machines;
 mod mistakes;

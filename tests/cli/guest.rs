@@ -1,0 +1,267 @@
+//! What is inside images, on the command line: files that differ, are listed, printed, copied out and found. The
+//! filesystems are made by their own tools, without root.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use sha2::{Digest, Sha256};
+
+use crate::commands::Place;
+use crate::schema;
+use crate::support::qemu;
+
+/// Runs a tool of e2fsprogs, which must succeed.
+fn tool(place: &Place, words: &[&str]) {
+    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap());
+    let mut command = Command::new("/usr/bin/env");
+    command
+        .arg(format!("PATH={path}"))
+        .args(words)
+        .current_dir(place.path());
+    let out = command.output().unwrap();
+    assert!(
+        out.status.success(),
+        "{words:?}: {}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+}
+
+/// A base with a small system on it and an overlay in which files were added, changed and removed; below that an
+/// overlay that changes nothing.
+fn chain() -> Option<Place> {
+    let qemu = qemu()?;
+    let place = Place::new();
+    let qemu = qemu.within(place.path());
+    let root = place.path().join("root");
+    for folder in ["etc/ssl", "home/anna", "var/log"] {
+        fs::create_dir_all(root.join(folder)).unwrap();
+    }
+    fs::write(
+        root.join("etc/os-release"),
+        "ID=debian\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nVERSION_ID=\"12\"\n",
+    )
+    .unwrap();
+    fs::write(root.join("etc/hostname"), "golden\n").unwrap();
+    fs::write(root.join("etc/fstab"), "old table\n").unwrap();
+    fs::write(root.join("etc/ssl/key"), vec![7; 100_000]).unwrap();
+    fs::write(root.join("home/anna/old"), "gone soon\n").unwrap();
+    fs::write(root.join("var/log/messages"), "one\n").unwrap();
+    tool(
+        &place,
+        &[
+            "mkfs.ext4",
+            "-q",
+            "-L",
+            "system",
+            "-d",
+            "root",
+            "base.raw",
+            "64M",
+        ],
+    );
+    fs::copy(
+        place.path().join("base.raw"),
+        place.path().join("edited.raw"),
+    )
+    .unwrap();
+    fs::write(place.path().join("table"), "new table\n").unwrap();
+    fs::write(place.path().join("thesis"), vec![b'x'; 30_000]).unwrap();
+    fs::write(place.path().join("messages"), "one\ntwo\n").unwrap();
+    let edits = "rm /etc/fstab\nwrite table /etc/fstab\nwrite thesis /home/anna/thesis.odt\nrm /home/anna/old\n\
+        rm /var/log/messages\nwrite messages /var/log/messages\nset_inode_field /etc/hostname mode 0100600\n";
+    fs::write(place.path().join("edits"), edits).unwrap();
+    tool(&place, &["debugfs", "-w", "-f", "edits", "edited.raw"]);
+    for words in [
+        &[
+            "convert",
+            "-q",
+            "-f",
+            "raw",
+            "-O",
+            "qcow2",
+            "base.raw",
+            "base.qcow2",
+        ][..],
+        &[
+            "create",
+            "-q",
+            "-f",
+            "qcow2",
+            "-b",
+            "base.qcow2",
+            "-F",
+            "qcow2",
+            "middle.qcow2",
+        ],
+        &[
+            "create",
+            "-q",
+            "-f",
+            "qcow2",
+            "-b",
+            "edited.raw",
+            "-F",
+            "raw",
+            "top.qcow2",
+        ],
+        &[
+            "rebase",
+            "-q",
+            "-b",
+            "middle.qcow2",
+            "-F",
+            "qcow2",
+            "top.qcow2",
+        ],
+    ] {
+        qemu.img(words);
+    }
+    for gone in ["edited.raw", "base.raw"] {
+        fs::remove_file(place.path().join(gone)).unwrap();
+    }
+    Some(place)
+}
+
+/// Digests of all images.
+fn digests(place: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let mut found: Vec<_> = fs::read_dir(place)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|it| it == "qcow2"))
+        .map(|path| {
+            (
+                path.clone(),
+                Sha256::digest(fs::read(&path).unwrap()).to_vec(),
+            )
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn a_diff_names_the_files_and_ends_as_diff_does() {
+    let Some(place) = chain() else { return };
+    let before = digests(place.path());
+    let told = place.q("diff top.qcow2").with(1).out;
+    for line in [
+        "A  29.3 KiB /home/anna/thesis.odt",
+        "D      10 B /home/anna/old",
+        "m           /etc/hostname",
+        "/etc/fstab",
+        "/var/log/messages",
+    ] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+    assert!(!told.contains("ssl"), "{told}");
+    // Nothing differs in the layer between, and the root is the base of that.
+    place.q("diff middle.qcow2").with(0);
+    assert_eq!(place.q("diff --root top.qcow2").with(1).out, told);
+    assert_eq!(place.q("diff base.qcow2 top.qcow2").with(1).out, told);
+    let quiet = place.q("diff --no-noise --folders top.qcow2").with(1).out;
+    assert!(
+        quiet.contains("/home/anna: 1 added, 1 deleted") && !quiet.contains("/var"),
+        "{quiet}"
+    );
+    let largest = place.q("diff --sort size top.qcow2").with(1).out;
+    assert!(
+        largest.lines().nth(1).unwrap().contains("thesis.odt"),
+        "{largest}"
+    );
+    let document = schema::read(&place.q("diff --json top.qcow2").with(1).out);
+    let changes = document["result"]["volumes"][0]["changes"]
+        .as_array()
+        .unwrap();
+    let kind = |path: &str| {
+        changes
+            .iter()
+            .find(|one| one["path"] == path)
+            .map(|one| one["kind"].clone())
+    };
+    assert_eq!(kind("/home/anna/thesis.odt").unwrap(), "added");
+    assert_eq!(kind("/home/anna/old").unwrap(), "deleted");
+    assert_eq!(kind("/etc/hostname").unwrap(), "metadata");
+    assert!(document.get("error").is_none());
+    place.q("diff base.qcow2").with(2);
+    place.q("diff missing.qcow2").with(2);
+    assert_eq!(digests(place.path()), before);
+}
+
+#[test]
+fn files_of_a_guest_are_listed_printed_copied_out_and_found() {
+    let Some(place) = chain() else { return };
+    let before = digests(place.path());
+    let told = place.q("contents top.qcow2").with(0).out;
+    for words in ["Debian GNU/Linux 12 (bookworm)", "golden", "ext4", "system"] {
+        assert!(told.contains(words), "{told}");
+    }
+    let listed = place.q("ls top.qcow2 /etc").with(0).out;
+    assert!(
+        listed.contains("-rw------- ") && listed.contains(" hostname\n"),
+        "{listed}"
+    );
+    assert_eq!(
+        place.q("files -1 top.qcow2 disk:/home/anna").with(0).out,
+        "thesis.odt\n"
+    );
+    assert_eq!(
+        place.q("cat top.qcow2 /etc/fstab").with(0).out,
+        "new table\n"
+    );
+    assert_eq!(
+        place.q("cat base.qcow2 /etc/fstab").with(0).out,
+        "old table\n"
+    );
+    let error = place.q("cat top.qcow2 /etc").with(1).err;
+    assert!(error.contains("not a regular file"), "{error}");
+    let error = place.q("cat top.qcow2 p9:/etc/fstab").with(1).err;
+    assert!(error.contains("no volume p9 (disk: ext4)"), "{error}");
+    let history = place.q("history top.qcow2 /etc/fstab").with(0).out;
+    let lines: Vec<&str> = history.lines().collect();
+    assert_eq!(lines.len(), 2, "{history}");
+    assert!(
+        lines[0].starts_with("modified") && lines[0].ends_with("top.qcow2"),
+        "{history}"
+    );
+    assert!(
+        lines[1].starts_with("added") && lines[1].ends_with("base.qcow2"),
+        "{history}"
+    );
+    place.q("history top.qcow2 /no/such").with(3);
+    let found = place.q("find --layers top.qcow2 old").with(0).out;
+    assert_eq!(
+        found,
+        "disk:/home/anna/old\n  deleted   top.qcow2\n  added     base.qcow2\n"
+    );
+    place.q("find top.qcow2 nothing-like-this").with(3);
+    fs::create_dir(place.path().join("out")).unwrap();
+    place
+        .q("extract top.qcow2 /etc /home/anna/thesis.odt --to out")
+        .with(0);
+    let out = place.path().join("out");
+    assert_eq!(fs::read(out.join("etc/fstab")).unwrap(), b"new table\n");
+    assert_eq!(fs::read(out.join("etc/ssl/key")).unwrap(), vec![7; 100_000]);
+    assert_eq!(
+        fs::read(out.join("thesis.odt")).unwrap(),
+        vec![b'x'; 30_000]
+    );
+    // Nothing is replaced.
+    let error = place.q("extract top.qcow2 /etc --to out").with(1).err;
+    assert!(
+        error.contains("there is a file of that name already"),
+        "{error}"
+    );
+    for command in [
+        "contents top.qcow2",
+        "files top.qcow2 /etc",
+        "cat top.qcow2 /etc/fstab",
+        "history top.qcow2 /etc/fstab",
+        "find top.qcow2 fstab",
+        "find --layers top.qcow2 fstab",
+        "extract top.qcow2 /var --to out",
+    ] {
+        schema::read(&place.q(&format!("{command} --json")).with(0).out);
+    }
+    assert_eq!(digests(place.path()), before);
+}
