@@ -31,6 +31,7 @@ mod digest;
 pub mod disk;
 pub mod error;
 pub mod explain;
+mod ext4;
 pub mod extract;
 mod fat;
 pub mod filesystem;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::block::Source;
 use crate::btrfs;
 use crate::error::Result;
+use crate::ext4;
 use crate::fat;
 use crate::filesystem::Filesystem;
 use crate::xfs;
@@ -25,6 +26,7 @@ static READERS: &[Reader] = &[
     Reader { open: btrfs::open },
     Reader { open: xfs::open },
     Reader { open: fat::open },
+    Reader { open: ext4::open },
 ];
 
 /// The filesystem on a volume; none where no reader knows it.

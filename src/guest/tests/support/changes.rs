@@ -19,7 +19,7 @@ type Identity = (u64, Option<SystemTime>);
 /// A state as the kernel shows it.
 #[derive(Debug)]
 pub struct State {
-    tree: Tree,
+    pub tree: Tree,
     /// By path; the root is the empty path.
     identities: BTreeMap<Vec<u8>, Identity>,
     /// Hard links and time of the last change of metadata.

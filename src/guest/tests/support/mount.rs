@@ -27,6 +27,15 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        run(&["umount", self.at.path().to_str().unwrap()]);
+        let at = self.at.path().to_str().unwrap();
+        // What another thread starts holds the files that are open here until it runs its program.
+        for _ in 0..100 {
+            let umount = std::process::Command::new("umount").arg(at).output();
+            if umount.is_ok_and(|out| out.status.success()) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        run(&["umount", at]);
     }
 }

@@ -156,3 +156,11 @@ pub fn assert_same(ours: &Tree, theirs: &Tree) {
         wrong.join("\n")
     );
 }
+
+/// The node at a path, each part of which is looked up.
+pub fn path(filesystem: &dyn Filesystem, path: &[u8]) -> NodeId {
+    path.split(|byte| *byte == b'/')
+        .fold(filesystem.root(), |at, name| {
+            filesystem.lookup(at, name).unwrap().unwrap()
+        })
+}
