@@ -5,6 +5,7 @@ use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::error::Result;
@@ -170,6 +171,9 @@ pub struct Summary {
     /// How much can be relied on it.
     pub condition: Condition,
 }
+
+/// A filesystem as callers hold it.
+pub type OpenFilesystem = Arc<dyn Filesystem>;
 
 /// A filesystem on a volume, opened for reading.
 ///

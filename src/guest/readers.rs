@@ -1,17 +1,13 @@
 //! The filesystems that are read here: one line for each, one folder behind it.
 
-use std::sync::Arc;
-
 use crate::block::Source;
 use crate::btrfs;
 use crate::error::Result;
 use crate::ext4;
 use crate::fat;
-use crate::filesystem::Filesystem;
 use crate::xfs;
 
-/// A filesystem as callers hold it.
-pub type OpenFilesystem = Arc<dyn Filesystem>;
+pub use crate::filesystem::OpenFilesystem;
 
 /// Opens a filesystem; none where its superblock is not there.
 type Open = fn(&Source) -> Result<Option<OpenFilesystem>>;
