@@ -36,6 +36,7 @@ pub mod extract;
 mod fat;
 pub mod filesystem;
 pub mod named;
+mod ntfs;
 mod partitions;
 pub mod path;
 pub mod ranges;

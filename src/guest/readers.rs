@@ -5,6 +5,7 @@ use crate::btrfs;
 use crate::error::Result;
 use crate::ext4;
 use crate::fat;
+use crate::ntfs;
 use crate::xfs;
 
 pub use crate::filesystem::OpenFilesystem;
@@ -21,8 +22,9 @@ struct Reader {
 static READERS: &[Reader] = &[
     Reader { open: btrfs::open },
     Reader { open: xfs::open },
-    Reader { open: fat::open },
+    Reader { open: ntfs::open },
     Reader { open: ext4::open },
+    Reader { open: fat::open },
 ];
 
 /// The filesystem on a volume; none where no reader knows it.

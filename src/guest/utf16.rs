@@ -17,6 +17,12 @@ pub(crate) fn to_wtf8(units: &[u16]) -> Vec<u8> {
     name
 }
 
+/// Little-endian units of UTF-16.
+pub(crate) fn units(bytes: &[u8]) -> Vec<u16> {
+    let (pairs, _) = bytes.as_chunks::<2>();
+    pairs.iter().map(|pair| u16::from_le_bytes(*pair)).collect()
+}
+
 /// Whether two names are the same but for upper and lower case. What is no text counts byte by byte.
 pub(crate) fn same_name(one: &[u8], other: &[u8]) -> bool {
     if one == other {
@@ -47,6 +53,7 @@ mod tests {
         assert_eq!(to_wtf8(&[0x41, 0xd83c, 0x42]), b"A\xed\xa0\xbcB");
         assert_eq!(to_wtf8(&[0xdfff]), b"\xed\xbf\xbf");
         assert_eq!(to_wtf8(&[0x4f60, 0xfc]), "你ü".as_bytes());
+        assert_eq!(units(&[1, 2, 3, 4, 5]), [0x201, 0x403]);
     }
 
     #[test]

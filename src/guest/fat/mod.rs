@@ -21,10 +21,9 @@ use crate::digest::Digest;
 use crate::error::{Error, Printable, Result};
 use crate::filesystem::{
     Candidates, Condition, Entry, FileExtent, Filesystem, Link, Links, Node, NodeId, NodeKind,
-    Summary, Use,
+    OpenFilesystem, Summary, Use,
 };
 use crate::ranges::Ranges;
-use crate::readers::OpenFilesystem;
 use crate::utf16;
 
 /// Bytes of tables and directories that are held.

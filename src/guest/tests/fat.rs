@@ -9,11 +9,13 @@ use qanopy_guest::block::Mapped;
 use qanopy_guest::filesystem::{Candidates, NodeId, Use};
 use qanopy_guest::{Filesystem, Ranges, Source, diff, readers};
 
-use super::support::changes;
-use super::support::files::{Abilities, bytes, populate};
-use super::support::hostile;
-use super::support::tools::{has, run};
-use super::support::tree::{self, Tree, assert_same};
+use super::support::nodes;
+use super::support::source;
+use crate::support::changes;
+use crate::support::files::{Abilities, bytes, populate};
+use crate::support::hostile;
+use crate::support::tools::{has, run, sample};
+use crate::support::tree::{self, Tree, assert_same};
 
 const TOOLS: [&str; 8] = [
     "mkfs.fat", "mcopy", "mmd", "mdel", "mdeltree", "mmove", "mattrib", "fsck.fat",
@@ -99,38 +101,6 @@ fn as_fat(mut tree: Tree) -> Tree {
     tree
 }
 
-/// Node by node, with what is recorded.
-fn digests(filesystem: &dyn Filesystem) -> std::collections::BTreeMap<NodeId, (u64, u64)> {
-    fn walk(
-        filesystem: &dyn Filesystem,
-        id: NodeId,
-        found: &mut std::collections::BTreeMap<NodeId, (u64, u64)>,
-    ) {
-        let node = filesystem.node(id).unwrap();
-        found.insert(id, (node.generation, node.digest));
-        if node.is_directory() {
-            let mut inside = Vec::new();
-            let mut each = |entry: qanopy_guest::filesystem::Entry<'_>| {
-                inside.push(entry.id);
-                std::ops::ControlFlow::Continue(())
-            };
-            filesystem.entries(id, &mut each).unwrap();
-            for id in inside {
-                walk(filesystem, id, found);
-            }
-        }
-    }
-    let mut found = std::collections::BTreeMap::new();
-    walk(filesystem, filesystem.root(), &mut found);
-    found
-}
-
-fn find(filesystem: &dyn Filesystem, path: &str) -> NodeId {
-    path.split('/').fold(filesystem.root(), |at, name| {
-        filesystem.lookup(at, name.as_bytes()).unwrap().unwrap()
-    })
-}
-
 const VARIANTS: [(&str, u64, &[&str]); 6] = [
     ("FAT12", 40 << 20, &["-F", "12", "-s", "32", "-n", "TWELVE"]),
     ("FAT16", 30 << 20, &["-F", "16", "-s", "1", "-n", "SIXTEEN"]),
@@ -143,17 +113,6 @@ const VARIANTS: [(&str, u64, &[&str]); 6] = [
     ("FAT32", 300 << 20, &["-F", "32", "-s", "8", "-f", "1"]),
     ("FAT32", 300 << 20, &["-F", "32", "-S", "4096", "-s", "1"]),
 ];
-
-/// The sectors in which two images of the same length differ.
-fn where_they_differ(before: &[u8], after: &[u8]) -> Ranges {
-    before
-        .chunks(512)
-        .zip(after.chunks(512))
-        .enumerate()
-        .filter(|(_, (before, after))| before != after)
-        .map(|(sector, _)| sector as u64 * 512..sector as u64 * 512 + 512)
-        .collect()
-}
 
 /// What the test below changes, in the words of `diff`.
 fn expected(before: &Tree) -> changes::Told {
@@ -192,7 +151,7 @@ fn a_fat_holds_what_mtools_shows_before_and_after_changes() {
     for (kind, size, options) in VARIANTS {
         let case = Case::new(size, options);
         case.fill(files.path());
-        let bytes_before = fs::read(&case.image).unwrap();
+        let bytes_before: Source = Arc::new(fs::read(&case.image).unwrap());
         let before = case.open();
         assert_eq!(before.summary().kind, kind);
         assert_eq!(before.summary().uuid, "1234-ABCD");
@@ -200,7 +159,7 @@ fn a_fat_holds_what_mtools_shows_before_and_after_changes() {
         assert_same(&ours, &case.truth());
         assert!(ours.len() > 1600, "{}", ours.len());
         let tree_before = ours;
-        let digests_before = digests(&*before);
+        let nodes_before = nodes::all(&*before);
 
         let new = case.dir.path().join("new");
         fs::write(&new, bytes(3, 70_000)).unwrap();
@@ -216,13 +175,13 @@ fn a_fat_holds_what_mtools_shows_before_and_after_changes() {
         let after = case.open();
         let ours = as_fat(tree::of_filesystem(&*after));
         assert_same(&ours, &case.truth());
-        let mode = |path| after.node(find(&*after, path)).unwrap().mode;
+        let mode = |path| after.node(nodes::find(&*after, path)).unwrap().mode;
         assert_eq!(mode("etc/file-0010.conf"), 0o100_444);
         assert_eq!(mode("etc/file-0011.conf"), 0o100_644);
         assert_eq!(mode("etc"), 0o40_755);
 
         // What was not touched has the digest it had; what was touched has another or is gone.
-        let digests_after = digests(&*after);
+        let nodes_after = nodes::all(&*after);
         for (path, same) in [
             ("", true),
             ("etc/file-0005.conf", false),
@@ -235,12 +194,13 @@ fn a_fat_holds_what_mtools_shows_before_and_after_changes() {
         ] {
             let id = match path {
                 "" => after.root(),
-                path => find(&*after, path),
+                path => nodes::find(&*after, path),
             };
-            let is_same = digests_before.get(&id) == digests_after.get(&id);
+            let is_same = nodes_before.get(&id) == nodes_after.get(&id);
             assert_eq!(is_same, same, "{path} of {kind}");
         }
-        let changed = where_they_differ(&bytes_before, &fs::read(&case.image).unwrap());
+        let bytes_after: Source = Arc::new(fs::read(&case.image).unwrap());
+        let changed = source::differing(&bytes_before, &bytes_after, 512);
         assert_eq!(after.candidates(&changed).unwrap(), Candidates::All);
         let (options, watch) = (diff::Options::default(), &mut diff::NoWatch);
         let told = diff::filesystems(&*before, &*after, &changed, options, watch).unwrap();
@@ -266,11 +226,14 @@ fn links_lead_from_a_file_to_the_root() {
         "level0/level1/level2",
         "var/log/file-0003.conf",
     ];
-    let wanted: HashSet<NodeId> = paths.iter().map(|path| find(&*filesystem, path)).collect();
+    let wanted: HashSet<NodeId> = paths
+        .iter()
+        .map(|path| nodes::find(&*filesystem, path))
+        .collect();
     let links = filesystem.links(&wanted).unwrap();
     for path in paths {
         let mut names = Vec::new();
-        let mut at = find(&*filesystem, path);
+        let mut at = nodes::find(&*filesystem, path);
         while at != filesystem.root() {
             let [link] = &links[&at][..] else {
                 panic!("{path}");
@@ -288,7 +251,7 @@ fn links_lead_from_a_file_to_the_root() {
     );
     assert_eq!(
         filesystem.lookup(filesystem.root(), b"LARGE").unwrap(),
-        Some(find(&*filesystem, "large"))
+        Some(nodes::find(&*filesystem, "large"))
     );
     assert_eq!(filesystem.lookup(filesystem.root(), b"larg").unwrap(), None);
 }
@@ -330,7 +293,7 @@ fn usage_is_what_the_table_says() {
         }
         assert!(tail >= used * cluster);
         // No extent of a file is free, and none is metadata.
-        for id in digests(&*filesystem).into_keys() {
+        for id in nodes::all(&*filesystem).into_keys() {
             let is_directory = filesystem.node(id).unwrap().is_directory();
             for extent in filesystem.extents(id).unwrap() {
                 let place = extent.volume..extent.volume + extent.len;
@@ -339,19 +302,6 @@ fn usage_is_what_the_table_says() {
             }
         }
     }
-}
-
-/// An image that nobody here wrote.
-fn sample(name: &str) -> Option<Vec<u8>> {
-    let file = format!("/usr/share/forensics-samples/{name}.xz");
-    if !Path::new(&file).is_file() {
-        super::support::tools::skip(&format!("{file} of forensics-samples missing"));
-        return None;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let out = dir.path().join("sample.raw");
-    run(&["sh", "-c", &format!("xz -dc {file} > {}", out.display())]);
-    Some(fs::read(out).unwrap())
 }
 
 #[test]
@@ -469,7 +419,7 @@ fn a_forged_fat_is_survived() {
         let mut places = vec![0..64, 512..40 << 10];
         let filesystem = case.open();
         let mut directories = Vec::new();
-        for id in digests(&*filesystem).into_keys() {
+        for id in nodes::all(&*filesystem).into_keys() {
             if filesystem.node(id).unwrap().is_directory() {
                 directories.extend(filesystem.extents(id).unwrap());
             }

@@ -5,5 +5,6 @@
 mod btrfs;
 mod ext4;
 mod fat;
+mod ntfs;
 mod support;
 mod xfs;

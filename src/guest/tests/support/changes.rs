@@ -35,6 +35,11 @@ type One = (String, Vec<u8>, Option<Vec<u8>>);
 impl State {
     /// What is mounted at `root`. Filesystems that record no time of birth must not reuse inode numbers.
     pub fn of(root: &Path) -> Self {
+        Self::with(root, &|_, meta| meta.created().ok())
+    }
+
+    /// What is mounted at `root`, where the time of birth is told in another way.
+    pub fn with(root: &Path, born: &dyn Fn(&Path, &fs::Metadata) -> Option<SystemTime>) -> Self {
         let tree = tree::of_folder(root);
         let mut state = Self {
             tree,
@@ -45,10 +50,11 @@ impl State {
             .chain(state.tree.keys().cloned())
             .collect();
         for path in paths {
-            let meta = fs::symlink_metadata(root.join(std::ffi::OsStr::from_bytes(&path))).unwrap();
+            let place = root.join(std::ffi::OsStr::from_bytes(&path));
+            let meta = fs::symlink_metadata(&place).unwrap();
             state
                 .identities
-                .insert(path.clone(), (meta.ino(), meta.created().ok()));
+                .insert(path.clone(), (meta.ino(), born(&place, &meta)));
             state
                 .changed
                 .insert(path, (meta.nlink(), meta.ctime(), meta.ctime_nsec()));

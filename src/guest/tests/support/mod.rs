@@ -7,6 +7,7 @@ pub mod changes;
 pub mod files;
 pub mod hostile;
 pub mod mount;
+pub mod nodes;
 pub mod source;
 pub mod tools;
 pub mod tree;

@@ -56,3 +56,16 @@ pub fn run(words: &[&str]) -> String {
     assert!(out.status.success(), "{words:?}: {} {stderr}", out.status);
     String::from_utf8_lossy(&out.stdout).into_owned()
 }
+
+/// A disk that nobody here wrote, of Debian's packages `forensics-samples`; otherwise a loud line on stderr.
+pub fn sample(name: &str) -> Option<Vec<u8>> {
+    let file = format!("/usr/share/forensics-samples/{name}.xz");
+    if !std::path::Path::new(&file).is_file() {
+        skip(&format!("{file} of forensics-samples missing"));
+        return None;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("sample.raw");
+    run(&["sh", "-c", &format!("xz -dc {file} > {}", out.display())]);
+    Some(std::fs::read(out).unwrap())
+}

@@ -1,0 +1,252 @@
+//! NTFS, as Windows has it on its disks.
+//!
+//! A node is named by the number of its record in the master file table (MFT). Content is that of the stream without a
+//! name; other streams are not shown, nor are the files of NTFS itself. A name in the 8.3 form that stands beside a real
+//! one leads to its file and is not listed. The log is not replayed: a volume that was not unmounted says so.
+
+mod boot_sector;
+mod file;
+mod fixup;
+mod index;
+mod links;
+mod log_file;
+mod lznt1;
+mod mft;
+mod names;
+mod nodes;
+mod record;
+mod reparse;
+mod runs;
+mod stream;
+mod usage;
+
+use std::collections::HashSet;
+use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
+
+use self::boot_sector::BootSector;
+use self::file::File;
+use self::names::bits;
+use self::record::{Extents, kind};
+use crate::block::Source;
+use crate::cache::{Cache, Chunks};
+use crate::error::{Error, Printable, Result};
+use crate::filesystem::{
+    Candidates, Condition, Entry, FileExtent, Filesystem, Links, Node, NodeId, NodeKind,
+    OpenFilesystem, Summary, Use,
+};
+use crate::ranges::Ranges;
+use crate::{field, utf16};
+
+/// Numbers of the records that NTFS has for itself.
+const MFT: u64 = 0;
+const LOG_FILE: u64 = 2;
+const VOLUME: u64 = 3;
+const ROOT: u64 = 5;
+const VOLUME_BITMAP: u64 = 6;
+
+/// The first record that a file of somebody else may have.
+const FIRST_USER: u64 = 24;
+
+/// Bytes of records and directories that are held.
+const HELD: usize = 8 << 20;
+
+/// Bytes of files, as they were put together, that are held.
+const HELD_FILES: usize = 8 << 20;
+
+/// Bytes of content that were unpacked and are held.
+const HELD_UNITS: usize = 2 << 20;
+
+/// What was checked, or what is wrong with it, in words.
+type Checked<T> = std::result::Result<T, String>;
+
+fn damaged(structure: impl Into<String>, offset: u64, problem: String) -> Error {
+    Error::Damaged {
+        filesystem: "NTFS",
+        structure: structure.into(),
+        offset,
+        problem,
+    }
+}
+
+fn printable(number: u64) -> Printable {
+    Printable(format!("MFT record {number}").into_bytes())
+}
+
+fn not_found(number: u64) -> Error {
+    Error::NotFound(printable(number))
+}
+
+fn not_a_directory(number: u64) -> Error {
+    Error::NotADirectory(printable(number))
+}
+
+/// An NTFS filesystem.
+#[derive(Debug)]
+struct Ntfs {
+    /// Content of files, which is read once.
+    volume: Source,
+    metadata: Chunks,
+    boot: BootSector,
+    /// Where the master file table is.
+    mft: Extents,
+    /// By number.
+    files: Cache<u64, Arc<File>>,
+    /// Unpacked content, by the file's number and the unit's.
+    units: Cache<(u64, u64), Arc<[u8]>>,
+    summary: Summary,
+}
+
+/// Opens an NTFS filesystem; none where there is none.
+///
+/// # Errors
+/// When its boot sector, the first records of its master file table or its root directory are damaged; when the volume
+/// cannot be read.
+pub(crate) fn open(volume: &Source) -> Result<Option<OpenFilesystem>> {
+    let mut sector = [0; 512];
+    volume.read_at(0, &mut sector)?;
+    let Some(boot) = BootSector::parse(&sector)? else {
+        return Ok(None);
+    };
+    let mut filesystem = Ntfs {
+        volume: volume.clone(),
+        metadata: Chunks::new(volume.clone(), HELD),
+        boot,
+        mft: Extents::default(),
+        files: Cache::new(HELD_FILES),
+        units: Cache::new(HELD_UNITS),
+        summary: Summary {
+            kind: "NTFS",
+            label: Vec::new(),
+            uuid: format!("{:016X}", boot.serial),
+            block_size: boot.cluster_size,
+            total: boot.total,
+            used: None,
+            written: None,
+            condition: Condition::Clean,
+        },
+    };
+    filesystem.find_mft()?;
+    filesystem.summary.condition = filesystem.condition()?;
+    filesystem.summary.label = filesystem.label()?;
+    filesystem.summary.used = filesystem.used()?;
+    if !filesystem.file(ROOT)?.is_directory {
+        return Err(not_a_directory(ROOT));
+    }
+    Ok(Some(Arc::new(filesystem)))
+}
+
+impl Ntfs {
+    fn label(&self) -> Result<Vec<u8>> {
+        let volume = self.file(VOLUME)?;
+        let name = volume.resident(kind::VOLUME_NAME).next();
+        let units = utf16::units(name.unwrap_or_default());
+        Ok(utf16::to_wtf8(&units))
+    }
+
+    /// Whether the volume was unmounted, and its log holds nothing that was not written.
+    fn condition(&self) -> Result<Condition> {
+        let log = self.file(LOG_FILE)?;
+        let data = log
+            .data()
+            .ok_or_else(|| log.damaged("$LogFile has no data"))?;
+        let len = stream::size(data).min(log_file::HEAD);
+        let mut head = vec![0; usize::try_from(len).unwrap_or_default()];
+        self.read_stream(&log, data, 0, &mut head)?;
+        if let Some(why) = log_file::why_dirty(&head) {
+            return Ok(Condition::NotReplayed(why));
+        }
+        let volume = self.file(VOLUME)?;
+        let information = volume.resident(kind::VOLUME_INFORMATION).next();
+        // VOLUME_FLAG_DIRTY
+        let flags = u16::from_le_bytes(field(information.unwrap_or_default(), 10));
+        Ok(match flags & 1 {
+            0 => Condition::Clean,
+            _ => Condition::NotReplayed("the volume is marked as dirty".to_owned()),
+        })
+    }
+}
+
+impl Filesystem for Ntfs {
+    fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    fn root(&self) -> NodeId {
+        NodeId::new(ROOT)
+    }
+
+    fn node(&self, id: NodeId) -> Result<Node> {
+        let file = self.file(id.number)?;
+        self.node_of(&file)
+    }
+
+    fn entries(
+        &self,
+        directory: NodeId,
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let directory = self.file(directory.number)?;
+        self.named(&directory, &mut |named| {
+            if named.name.is_dos {
+                return ControlFlow::Continue(());
+            }
+            // What a reparse point or a system file is, only its record says.
+            let attributes = named.name.attributes;
+            let kind = match attributes & (bits::REPARSE_POINT | bits::SYSTEM) {
+                0 if attributes & bits::DIRECTORY != 0 => Some(NodeKind::Directory),
+                0 => Some(NodeKind::File),
+                _ => None,
+            };
+            each(Entry {
+                name: &named.name.name,
+                id: NodeId::new(named.file.number),
+                kind,
+            })
+        })
+    }
+
+    fn lookup(&self, directory: NodeId, name: &[u8]) -> Result<Option<NodeId>> {
+        let directory = self.file(directory.number)?;
+        let mut found = None;
+        self.named(&directory, &mut |named| {
+            // Names that differ in case only can stand beside each other: the one that is spelt so comes first.
+            let is_exact = named.name.name == name;
+            if is_exact || (found.is_none() && utf16::same_name(&named.name.name, name)) {
+                found = Some(NodeId::new(named.file.number));
+            }
+            match is_exact {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        })?;
+        Ok(found)
+    }
+
+    fn read(&self, file: NodeId, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let file = self.file(file.number)?;
+        self.read_content(&file, offset, buf)
+    }
+
+    fn link_target(&self, link: NodeId) -> Result<Vec<u8>> {
+        let file = self.file(link.number)?;
+        self.target(&file)
+    }
+
+    fn extents(&self, id: NodeId) -> Result<Vec<FileExtent>> {
+        let file = self.file(id.number)?;
+        self.extents_of(&file)
+    }
+
+    fn candidates(&self, changed: &Ranges) -> Result<Candidates> {
+        Ok(Candidates::Nodes(self.touched(changed)?))
+    }
+
+    fn links(&self, wanted: &HashSet<NodeId>) -> Result<Links> {
+        self.links_to(wanted)
+    }
+
+    fn usage(&self, each: &mut dyn FnMut(Range<u64>, Use)) -> Result<()> {
+        self.used_for(each)
+    }
+}
