@@ -45,7 +45,9 @@ impl Extent {
             let problem = format!("its extent at block {file} {problem}");
             damaged(inode.name(), inode.offset, problem)
         };
-        if blocks == 0 || file + blocks > FILE_BLOCKS.end {
+        // Linux has no byte of a file past the largest signed number.
+        let most = i64::MAX.cast_unsigned() / volume.block_size();
+        if blocks == 0 || file + blocks > most.min(FILE_BLOCKS.end) {
             return Err(wrong(&format!("has {blocks} blocks")));
         }
         match volume.superblock.offset_of(block, blocks) {

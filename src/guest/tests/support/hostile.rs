@@ -35,16 +35,28 @@ impl Random {
 /// Overwrites bytes of `image` within `places` (metadata, mostly), `cases` times from its first state on, and asks
 /// everything that can be asked of what then is there.
 pub fn survives(image: &[u8], places: &[Range<usize>], cases: u64) {
+    survives_sealed(image, places, cases, &|_, _| {});
+}
+
+/// As [`survives`], with checksums put right again: `seal` is given the image and the number of a place that was
+/// overwritten, and may change nothing but that place.
+pub fn survives_sealed(
+    image: &[u8],
+    places: &[Range<usize>],
+    cases: u64,
+    seal: &dyn Fn(&mut [u8], usize),
+) {
     let mut random = Random::new(cases);
     let mut forged = image.to_vec();
     let mut opened = 0;
     for case in 0..cases {
         let mut undo = Vec::new();
         for _ in 0..=random.below(4) {
-            let place = places[random.below(places.len())].clone();
+            let which = random.below(places.len());
+            let place = places[which].clone();
+            undo.push((place.start, forged[place.clone()].to_vec()));
             let at = place.start + random.below(place.len());
-            let len = [1, 1, 2, 4, 8, 64][random.below(6)].min(forged.len() - at);
-            undo.push((at, forged[at..at + len].to_vec()));
+            let len = [1, 1, 2, 4, 8, 64][random.below(6)].min(place.end - at);
             let what = random.below(5);
             for byte in &mut forged[at..at + len] {
                 *byte = match what {
@@ -54,6 +66,9 @@ pub fn survives(image: &[u8], places: &[Range<usize>], cases: u64) {
                     3 => byte.wrapping_add(1),
                     _ => random.below(256).to_le_bytes()[0],
                 };
+            }
+            if random.below(8) > 0 {
+                seal(&mut forged, which);
             }
         }
         let shared = Arc::new(forged);

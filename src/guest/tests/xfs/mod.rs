@@ -11,12 +11,14 @@ use qanopy_guest::filesystem::{Candidates, Condition, Filesystem, Node, NodeId, 
 use qanopy_guest::readers::{self, OpenFilesystem};
 use tempfile::TempDir;
 
-use super::support::changes::{self, State};
-use super::support::files::{self, Abilities};
-use super::support::mount::Mount;
-use super::support::source;
-use super::support::tools::{has, is_root, run};
-use super::support::tree;
+use crate::support::changes::{self, State};
+use crate::support::files::{self, Abilities};
+use crate::support::mount::Mount;
+use crate::support::source;
+use crate::support::tools::{has, is_root, run};
+use crate::support::tree;
+
+mod hostile;
 
 const UNIX: Abilities = Abilities { unix: true };
 
