@@ -19,11 +19,10 @@ pub(super) fn usage(volume: &Volume, inodes: &Inodes, each: Each<'_>) -> Result<
     let superblock = &volume.superblock;
     for group in 0..superblock.groups {
         let start = superblock.group_start(group);
-        // The superblock's copy and the headers of the group.
-        each(
-            start..start + 4 * u64::from(superblock.sector_size),
-            Use::Metadata,
-        );
+        // The superblock's copy and the headers of the group, a sector each, in blocks of their own.
+        let headers = 4 * u64::from(superblock.sector_size);
+        let end = start + headers.next_multiple_of(volume.block_size());
+        each(start..end, Use::Metadata);
         free(volume, group, each)?;
         trees(volume, group, each)?;
         inodes.each_chunk(volume, group, &mut |range| each(range, Use::Metadata))?;

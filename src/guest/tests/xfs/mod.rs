@@ -19,12 +19,13 @@ use crate::support::tools::{has, is_root, run};
 use crate::support::tree;
 
 mod hostile;
+mod special;
 
 const UNIX: Abilities = Abilities { unix: true };
 
 /// Whether what these tests need is here.
 fn can() -> bool {
-    has(&["mkfs.xfs", "xfs_db", "mount"]) && is_root()
+    has(&["mkfs.xfs", "xfs_db", "xfs_io", "mount", "fallocate"]) && is_root()
 }
 
 /// An image with an XFS made with these words.
