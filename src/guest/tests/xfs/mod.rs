@@ -213,3 +213,33 @@ fn what_the_log_holds_is_read_as_the_kernel_replays_it() {
         assert_found(&before, &after, &differing(&before, &after));
     }
 }
+
+#[test]
+fn a_log_that_went_round_is_read_from_its_tail() {
+    if !can() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    // Every record takes 256 KiB, so that a hundred of them go round.
+    let image = made(&folder, "--unsupported -l size=26m,sunit=512 -b size=1024");
+    let mount = Mount::new(&image, "nouuid");
+    files::populate(&mount.path(), UNIX);
+    for index in 0..250 {
+        let name = mount.path().join(format!("new-{index}"));
+        fs::write(&name, files::bytes(index, 3_000)).unwrap();
+        File::open(&name).unwrap().sync_all().unwrap();
+        if index % 3 == 0 {
+            fs::rename(&name, mount.path().join("the same again")).unwrap();
+        }
+    }
+    fs::remove_dir_all(mount.path().join("level0")).unwrap();
+    // As if the power went.
+    let root = mount.path();
+    run(&["xfs_io", "-x", "-c", "shutdown", root.to_str().unwrap()]);
+    drop(mount);
+    let filesystem = opened(&image);
+    assert_eq!(filesystem.summary().condition, Condition::Replayed);
+    let ours = tree::of_filesystem(&*filesystem);
+    let mount = Mount::new(&image, "nouuid");
+    tree::assert_same(&ours, &tree::of_folder(&mount.path()));
+}
