@@ -9,7 +9,7 @@ use crate::field;
 pub(super) struct BootSector {
     /// Bytes of a cluster: a power of two.
     pub(super) cluster_size: u32,
-    /// Clusters of the volume.
+    /// Clusters of the volume that are there.
     pub(super) clusters: u64,
     /// Bytes the filesystem covers.
     pub(super) total: u64,
@@ -28,11 +28,11 @@ const MOST_CLUSTER: u64 = 2 << 20;
 const MOST_RECORD: u32 = 16 << 10;
 
 impl BootSector {
-    /// Reads a boot sector; none where it is not one of NTFS.
+    /// Reads a boot sector; none where it is not one of NTFS. `volume` is the length of the volume in bytes.
     ///
     /// # Errors
     /// When it is one and its fields contradict each other.
-    pub(super) fn parse(sector: &[u8; 512]) -> Result<Option<Self>> {
+    pub(super) fn parse(sector: &[u8; 512], volume: u64) -> Result<Option<Self>> {
         if field::<8>(sector, 3) != *b"NTFS    " {
             return Ok(None);
         }
@@ -54,7 +54,9 @@ impl BootSector {
             Ok(size) if size.is_power_of_two() && cluster_size <= MOST_CLUSTER => size,
             _ => return Err(wrong(format!("clusters of {cluster_size} bytes"))),
         };
-        let clusters = sectors / sectors_per_cluster.max(1);
+        // What lies past the volume's end is not there, whatever is said of it.
+        let there = volume / u64::from(cluster_size);
+        let clusters = (sectors / sectors_per_cluster.max(1)).min(there);
         let Some(total) = sectors.checked_mul(bytes_per_sector) else {
             return Err(wrong(format!("sectors_per_volume is {sectors}")));
         };

@@ -82,7 +82,7 @@ impl Ntfs {
     /// [`Error::NotFound`] where no file has this number; when its records are damaged or cannot be read.
     pub(super) fn assemble(&self, number: u64, is_partial: bool) -> Result<File> {
         let base = self.record(number)?.ok_or_else(|| not_found(number))?;
-        if base.base.number != 0 {
+        if base.base.is_some() {
             return Err(not_found(number));
         }
         let mut file = File {
@@ -135,7 +135,11 @@ impl Ntfs {
 }
 
 fn is_part(record: &Record, of: &File) -> bool {
-    record.base.number == of.number && record.base.sequence == of.sequence
+    let file = Reference {
+        number: of.number,
+        sequence: of.sequence,
+    };
+    record.base == Some(file)
 }
 
 /// The attributes of a file with the parts of each stream joined.

@@ -33,6 +33,7 @@ impl Ntfs {
         self.mft = data
             .cloned()
             .ok_or_else(|| wrong("it does not say where it is".to_owned()))?;
+        self.check_mft()?;
         // Where the rest is may be told by records that are in a part which is told of later.
         loop {
             let file = self.assemble(MFT, true)?;
@@ -43,12 +44,29 @@ impl Ntfs {
                 return Ok(());
             }
             self.mft = found.clone();
+            self.check_mft()?;
         }
     }
 
-    /// How many records there are room for.
+    /// Whether as much of the master file table is stored as it says it is long. One that has holes, or lies in the
+    /// same place twice, could be read for ever.
+    fn check_mft(&self) -> Result<()> {
+        let stored: u64 = self.mft.runs.iter().map(|run| run.count).sum();
+        let has_hole = self.mft.runs.iter().any(|run| run.lcn.is_none());
+        if has_hole || stored > self.boot.clusters {
+            let problem = format!(
+                "it is stored in {stored} clusters of {}",
+                self.boot.clusters
+            );
+            return Err(damaged("MFT record 0", self.boot.mft, problem));
+        }
+        Ok(())
+    }
+
+    /// How many records there are room for, as far as it is known where they are.
     pub(super) fn records(&self) -> u64 {
-        self.mft.size / u64::from(self.boot.record_size)
+        let stored = super::runs::end(&self.mft.runs) * u64::from(self.boot.cluster_size);
+        self.mft.size.min(stored) / u64::from(self.boot.record_size)
     }
 
     /// Where a record begins in the volume; 0 where it is not known.
@@ -115,11 +133,7 @@ impl Ntfs {
         each: &mut dyn FnMut(u64, Header),
     ) -> Result<()> {
         let size = u64::from(self.boot.record_size);
-        let end = within
-            .end
-            .min(self.mft.size)
-            .div_ceil(size)
-            .min(self.records());
+        let end = within.end.div_ceil(size).min(self.records());
         let mut number = within.start / size;
         let mut piece = Vec::new();
         while number < end {
@@ -145,10 +159,7 @@ impl Ntfs {
         let mut found = BTreeSet::new();
         for part in self.mft_within(changed).as_slice() {
             self.headers(part.clone(), &mut |number, header| {
-                let number = match header.base.number {
-                    0 => number,
-                    base => base,
-                };
+                let number = header.base.map_or(number, |base| base.number);
                 if header.is_in_use && (number == ROOT || number >= FIRST_USER) {
                     found.insert(number);
                 }

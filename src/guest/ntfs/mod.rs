@@ -105,7 +105,7 @@ struct Ntfs {
 pub(crate) fn open(volume: &Source) -> Result<Option<OpenFilesystem>> {
     let mut sector = [0; 512];
     volume.read_at(0, &mut sector)?;
-    let Some(boot) = BootSector::parse(&sector)? else {
+    let Some(boot) = BootSector::parse(&sector, volume.len())? else {
         return Ok(None);
     };
     let mut filesystem = Ntfs {

@@ -87,8 +87,8 @@ pub(super) struct Extents {
 #[derive(Debug, Clone)]
 pub(super) struct Record {
     pub(super) sequence: u16,
-    /// The record that this is a part of; number 0 of a base record.
-    pub(super) base: Reference,
+    /// The record that this is a part of; none of a base record.
+    pub(super) base: Option<Reference>,
     pub(super) is_directory: bool,
     pub(super) attributes: Vec<Attribute>,
 }
@@ -97,7 +97,7 @@ pub(super) struct Record {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Header {
     pub(super) is_in_use: bool,
-    pub(super) base: Reference,
+    pub(super) base: Option<Reference>,
 }
 
 impl Header {
@@ -105,8 +105,16 @@ impl Header {
     pub(super) fn of(bytes: &[u8]) -> Option<Self> {
         (field::<4>(bytes, 0) == *b"FILE").then(|| Self {
             is_in_use: u16::from_le_bytes(field(bytes, 22)) & 1 != 0,
-            base: Reference::new(u64::from_le_bytes(field(bytes, 32))),
+            base: base(bytes),
         })
+    }
+}
+
+/// `parent_ref`. The first record of all has number 0 and parts as well, so a base record is one with nothing here.
+fn base(record: &[u8]) -> Option<Reference> {
+    match u64::from_le_bytes(field(record, 32)) {
+        0 => None,
+        raw => Some(Reference::new(raw)),
     }
 }
 
@@ -132,7 +140,7 @@ impl Record {
         let body = bytes.get(..used).ok_or_else(|| format!("used is {used}"))?;
         Ok(Some(Self {
             sequence: u16::from_le_bytes(field(body, 16)),
-            base: Reference::new(u64::from_le_bytes(field(body, 32))),
+            base: base(body),
             is_directory: flags & 2 != 0,
             attributes: attributes(body, first, clusters)?,
         }))

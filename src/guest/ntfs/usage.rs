@@ -11,6 +11,9 @@ use crate::filesystem::Use;
 /// Bytes of the volume's bitmap read together: those of 32 GiB in clusters of 4 KiB.
 const PIECE: usize = 1 << 20;
 
+/// Records that are read to tell what is metadata.
+const MOST_RECORDS: u64 = 16 << 20;
+
 /// Clusters of a volume that are counted when it is opened: a bitmap of 8 MiB.
 const MOST_COUNTED: u64 = 64 << 20;
 
@@ -75,20 +78,25 @@ impl Ntfs {
                 each(clusters.start * size..clusters.end * size, Use::Free);
             }
         })?;
+        if self.records() > MOST_RECORDS {
+            return Err(Error::TooMuch {
+                what: "MFT records",
+                most: MOST_RECORDS,
+            });
+        }
         let mut own = Vec::new();
         self.headers(0..self.mft.size, &mut |number, header| {
             if header.is_in_use {
-                own.push((number, header.base.number));
+                own.push((number, header.base.map_or(number, |base| base.number)));
             }
         })?;
-        for (number, base) in own {
+        for (number, file) in own {
             let record = match self.record(number) {
                 // What is damaged is told where its file is read.
                 Err(Error::Damaged { .. }) | Ok(None) => continue,
                 Ok(Some(record)) => record,
                 Err(error) => return Err(error),
             };
-            let file = if base == 0 { number } else { base };
             for attribute in &record.attributes {
                 let Some(used) = use_of(file, attribute) else {
                     continue;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use qanopy_guest::block::Mapped;
-use qanopy_guest::filesystem::{Condition, Use};
+use qanopy_guest::filesystem::{Candidates, Condition, Use};
 use qanopy_guest::{Filesystem, Ranges, Source, diff, readers};
 
 use crate::support::changes::{self, State};
@@ -185,6 +185,50 @@ fn an_ntfs_holds_what_ntfs_3g_shows_and_the_changes_that_were_made() {
             &changes::expected(&before, &after),
         );
     }
+}
+
+#[test]
+fn a_master_file_table_in_many_pieces_is_read() {
+    if !has(&TOOLS) || !is_root() {
+        return;
+    }
+    let case = Case::new(8 << 20, &["-c", "512"]);
+    let mounted = case.mount(MOUNT);
+    let root = mounted.path();
+    // Fill it, leave a hole in every other place, and make the table grow into these.
+    let full = |name: &str, content: &[u8]| -> usize {
+        let made = (0..10_000).take_while(|index| {
+            let path = root.join(format!("{name}{index}"));
+            fs::write(&path, content).is_ok()
+        });
+        made.count()
+    };
+    let files = full("file ", &bytes(1, 1500));
+    for index in (0..files).step_by(2) {
+        fs::remove_file(root.join(format!("file {index}"))).unwrap();
+    }
+    let empty = full("empty ", b"");
+    assert!(empty > files / 2, "{empty} after {files}");
+    drop(mounted);
+    // The first record is too small to tell where all pieces are.
+    let table = run(&[
+        "ntfsinfo",
+        "-f",
+        "-v",
+        "-i",
+        "0",
+        case.image.to_str().unwrap(),
+    ]);
+    assert!(table.contains("$ATTRIBUTE_LIST"), "{table}");
+    let filesystem = case.open();
+    assert_same(&shown(&*filesystem), &truth(&case.mount("ro")));
+    let Candidates::Nodes(all) = filesystem.candidates(&Ranges::all()).unwrap() else {
+        panic!("it tells candidates");
+    };
+    let nodes = nodes::all(&*filesystem);
+    assert!(nodes.keys().all(|id| all.contains(id)));
+    let links = filesystem.links(&nodes.keys().copied().collect()).unwrap();
+    assert_eq!(links.len(), nodes.len() - 1, "all but the root");
 }
 
 #[test]
