@@ -20,8 +20,9 @@ use qanopy::ops::{
     self, AmendImage, BackingStyle, BitmapAction, Branch, ChangeBitmap, ChangeSnapshot, CloneImage,
     Commit, CommittedLayer, Confirm, Direction, EmptyTrash, Export, Flatten, ImageOptions, Import,
     Link, MoveImages, NewSize, NoteKind, Plan, Rebase, RecoverEntry, Recovery, RedoEntry,
-    RefusalKind, Relink, RelinkSeveral, RemoveLeftovers, RepairAction, RepairImage, Request,
-    Resize, Restore, Revert, Siblings, SnapshotAction, SnapshotName, Squash, UndoEntry, trash,
+    RefusalKind, Relink, RelinkSeveral, Relocation, RemoveLeftovers, RepairAction, RepairImage,
+    Request, Resize, Restore, Revert, Siblings, SnapshotAction, SnapshotName, Squash, UndoEntry,
+    trash,
 };
 use serde_json::Value;
 use support::faults::{Calls, Fault, FaultyHost, Then};
@@ -450,6 +451,91 @@ fn with_pinned_disk(disk: PathBuf, base: PathBuf) -> Machine {
     let mut machine = machine_of(disk);
     machine.disks[0].pinned = vec![named(base)];
     machine
+}
+
+/// What harms the machine `web`, whose disk is `top.qcow2`, and was agreed to by number.
+fn despite_machines(name: &str, request: &dyn Fn(&Path) -> Request, back: Back) {
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let dir = fs::canonicalize(home.path()).unwrap();
+    chain(&dir);
+    let knowing = |host: Arc<dyn Host>, dir: &Path| {
+        let mut context = context(host, dir);
+        let web = machine_of(dir.join("top.qcow2"));
+        context.know_machines(Arc::new(Machines::of(vec![web], Vec::new())));
+        context
+    };
+    let plan =
+        |dir: &Path, request: &Request| ops::plan(&knowing(Arc::new(RealHost), dir), request);
+    let before = images(&dir);
+    let refused = plan(&dir, &request(&dir));
+    assert_eq!(refused.confirm, Confirm::Impossible, "{}", words(&refused));
+    let recorder = Arc::new(RecordingHost::new(&dir));
+    let host: Arc<dyn Host> = recorder.clone();
+    let asked = Request::despite_machines(request(&dir));
+    let planned = ops::plan(&knowing(host, &dir), &asked);
+    assert!(matches!(planned.confirm, Confirm::Count(_)));
+    execute(planned).unwrap();
+    let after = images(&dir);
+    let journal = fs::read_to_string(dir.join("state/journal.jsonl")).unwrap();
+    let begun = journal.lines().next().unwrap();
+    let log = recorder.log();
+    let mut warned = [0; 2];
+    for state in log.crash_states(STATES, 7) {
+        for (number, way) in [Recovery::Finish, Recovery::RollBack]
+            .into_iter()
+            .enumerate()
+        {
+            let there = log.replay(&state);
+            let root = fs::canonicalize(there.path()).unwrap();
+            let story = format!("{name}, {way:?}: {}", log.describe(&state));
+            for file in support::script::files_below(&root) {
+                if qanopy::image::maker_of(&file).is_some() {
+                    fs::remove_file(file).unwrap();
+                }
+            }
+            interrupt(&root, begun, &dir);
+            let asked = plan(&root, &Request::Recover(RecoverEntry { entry: 1, way }));
+            let said = words(&asked);
+            if let (Recovery::RollBack, Back::No(why)) = (way, back) {
+                assert!(said.contains(why), "{said}\n{story}");
+                continue;
+            }
+            // It was agreed to, and has to come to an end: nobody is in the way, and nothing is passed over.
+            assert!(asked.refusals.is_empty(), "{said}\n{story}");
+            warned[number] += usize::from(said.contains("the machine web"));
+            execute(asked).unwrap_or_else(|error| panic!("{error}\n{story}"));
+            match way {
+                Recovery::Finish => assert_eq!(images(&root), after, "{story}"),
+                _ => assert_eq!(images(&root), before, "{story}"),
+            }
+            let journal = Journal::at(&root.join("state"));
+            assert!(journal.interrupted().unwrap().is_empty(), "{story}");
+        }
+    }
+    assert!(warned[0] > 0, "{name}: {warned:?}");
+}
+
+#[test]
+fn what_harms_a_machine_by_number_is_finished_and_taken_back_all_the_same() {
+    let discard = |dir: &Path| Request::discard(vec![dir.join("high.qcow2")]);
+    despite_machines("discard", &discard, Back::AsBefore);
+    let rename = |dir: &Path| {
+        MoveImages {
+            moves: vec![Relocation {
+                from: dir.join("top.qcow2"),
+                to: dir.join("new.qcow2"),
+                style: None,
+            }],
+            subtree: false,
+        }
+        .into()
+    };
+    despite_machines("move", &rename, Back::AsBefore);
+    let merge = |dir: &Path| commit(dir, "top.qcow2", "high.qcow2", None);
+    despite_machines("commit", &merge, Back::No("can be finished"));
 }
 
 #[test]

@@ -341,6 +341,47 @@ fn a_move_that_is_cut_off_is_finished_or_taken_back() {
 }
 
 #[test]
+fn what_one_machine_gets_and_another_loses_by_number_is_finished_or_taken_back() {
+    let Some(session) = web() else { return };
+    session.image("-b disk -F qcow2 top");
+    session.write("top", 4, 192);
+    session.define("db", "top");
+    session.virsh_ok("start db");
+    session.virsh_ok("managedsave db");
+    session.folder("sub");
+    let before = (session.xml("web"), session.xml("db"));
+    let words = "move disk sub --subtree";
+    // Of what is saved no definition changes.
+    let told = session.q(&format!("{words} --redefine --dry-run"));
+    assert!(
+        told["error"]["message"].as_str().unwrap().contains("db"),
+        "{told:#}"
+    );
+    let entry = |number: usize| 2 * number + 1;
+    let cuts = [
+        (Cut::BeforeDefine, "--roll-back"),
+        (Cut::AfterDefine, "--roll-back"),
+        (Cut::AfterDefine, "--finish"),
+    ];
+    for (number, (cut, way)) in cuts.into_iter().enumerate() {
+        session.cut_off(
+            &format!("{words} --redefine --despite-machines --confirm 1"),
+            cut,
+        );
+        session.q_ok(&format!("recover {} {way} --yes", entry(number)));
+        let is_back = way == "--roll-back";
+        assert_eq!(session.xml("web") == before.0, is_back, "{cut:?} {way}");
+        assert_eq!(session.xml("db"), before.1);
+        assert_eq!(session.at("disk").exists(), is_back, "{cut:?} {way}");
+        assert_eq!(session.at("top").exists(), is_back, "{cut:?} {way}");
+        session.guest_finds("web", OF_WEB);
+    }
+    assert!(is_source(&session, "sub/disk"));
+    // It is left behind.
+    assert!(!session.virsh("start db").status.success());
+}
+
+#[test]
 fn a_rebase_of_a_pinned_chain_that_is_cut_off_is_finished_or_taken_back() {
     let Some(session) = pinned() else { return };
     let before = session.xml("web");

@@ -134,6 +134,11 @@ impl Session {
         String::from_utf8(ended.stdout).unwrap()
     }
 
+    /// Makes a folder among the images.
+    pub fn folder(&self, name: &str) {
+        self.ok("mkdir", &[name]);
+    }
+
     /// `virsh`, whatever comes of it.
     pub fn virsh(&self, words: &str) -> Output {
         let all: Vec<&str> = ["-q", "-c", "qemu:///session"]
