@@ -5,14 +5,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::forest::{Flags, GOLDEN, Location, Node, NodeId};
-use crate::host::{FileKind, LockSet, printable};
+use crate::host::{Access, FileKind, LockProbe, LockSet, printable};
 use crate::machines::{Disk, Machine, Machines, Part};
 use crate::units::{count, size};
 
 use super::absolute;
 use super::definition_change::{Cure, Step, domain_disk};
 use super::format::{listed, name, shown};
-use super::locks::{Use, who_uses};
 use super::plan::{EffectKind, Plan};
 
 /// The permission bits that let somebody write.
@@ -208,8 +207,9 @@ fn unfit(
             stat.mode
         ));
     }
-    match who_uses(host, &base.path, LockSet::ReadWrite) {
-        Ok(Use::Busy(sentence)) => Some(format!("since {sentence}")),
-        Ok(Use::Free | Use::Open(_) | Use::Unknown(_)) | Err(_) => None,
-    }
+    let file = host.open(&base.path, Access::Read);
+    let probe = file.and_then(|file| file.probe_lock(LockSet::ReadWrite));
+    let is_locked = matches!(probe, Ok(LockProbe::Busy(_)));
+    (is_locked || base.holders.iter().any(|holder| holder.writes))
+        .then(|| "which is in use".to_owned())
 }
