@@ -17,14 +17,14 @@ struct Raw {
     bg_block_bitmap_lo: U32,
     bg_inode_bitmap_lo: U32,
     bg_inode_table_lo: U32,
-    _bg_free_blocks_count_lo: U16,
+    bg_free_blocks_count_lo: U16,
     _bg_free_inodes_count_lo: U16,
     _bg_used_dirs_count_lo: U16,
     bg_flags: U16,
     _bg_exclude_bitmap_lo: U32,
     bg_block_bitmap_csum_lo: U16,
     bg_inode_bitmap_csum_lo: U16,
-    bg_itable_unused_lo: U16,
+    _bg_itable_unused_lo: U16,
     bg_checksum: U16,
 }
 
@@ -35,10 +35,10 @@ struct RawHigh {
     bg_block_bitmap_hi: U32,
     bg_inode_bitmap_hi: U32,
     bg_inode_table_hi: U32,
-    _bg_free_blocks_count_hi: U16,
+    bg_free_blocks_count_hi: U16,
     _bg_free_inodes_count_hi: U16,
     _bg_used_dirs_count_hi: U16,
-    bg_itable_unused_hi: U16,
+    _bg_itable_unused_hi: U16,
     _bg_exclude_bitmap_hi: U32,
     bg_block_bitmap_csum_hi: U16,
     bg_inode_bitmap_csum_hi: U16,
@@ -56,8 +56,7 @@ pub(super) struct Group {
     pub(super) block_bitmap: u64,
     pub(super) inode_bitmap: u64,
     pub(super) inode_table: u64,
-    /// The inodes at the end of the table that were never in use, and whose records may hold anything.
-    pub(super) unused_inodes: u32,
+    free_clusters: u32,
     /// Whether the bitmap of inodes was never written: none is in use.
     pub(super) without_inodes: bool,
     /// Whether the bitmap of blocks was never written: only what every group has is in use.
@@ -109,12 +108,13 @@ impl Volume {
             u32::from(lo.get()) | high.map_or(0, |high| u32::from(hi(high).get())) << 16
         };
         let has = |flag: u16| with_checksums && raw.bg_flags.get() & flag != 0;
-        let unused = narrow(raw.bg_itable_unused_lo, |high| high.bg_itable_unused_hi);
         let found = Group {
             block_bitmap: wide(raw.bg_block_bitmap_lo, |high| high.bg_block_bitmap_hi),
             inode_bitmap: wide(raw.bg_inode_bitmap_lo, |high| high.bg_inode_bitmap_hi),
             inode_table: wide(raw.bg_inode_table_lo, |high| high.bg_inode_table_hi),
-            unused_inodes: if with_checksums { unused } else { 0 },
+            free_clusters: narrow(raw.bg_free_blocks_count_lo, |high| {
+                high.bg_free_blocks_count_hi
+            }),
             without_inodes: has(INODE_UNINIT),
             without_block_bitmap: has(BLOCK_UNINIT),
             block_bitmap_checksum: narrow(raw.bg_block_bitmap_csum_lo, |high| {
@@ -135,10 +135,16 @@ impl Volume {
                 return Err(wrong(format!("{name} is {start}, which is no block")));
             }
         }
-        if found.unused_inodes > superblock.inodes_per_group {
-            return Err(wrong(format!("bg_itable_unused is {unused}")));
-        }
         Ok(found)
+    }
+
+    /// How many blocks are free, as the descriptors say; none where one is damaged.
+    pub(super) fn free_blocks(&self) -> Option<u64> {
+        let mut clusters = 0;
+        for number in 0..self.superblock.groups {
+            clusters += u64::from(self.group(number).ok()?.free_clusters);
+        }
+        Some(clusters * u64::from(self.superblock.cluster_blocks))
     }
 
     /// Bytes of a group's inode table.

@@ -16,6 +16,7 @@ mod index;
 mod indirect;
 mod inline;
 mod inode;
+mod journal;
 mod links;
 mod map;
 mod node;
@@ -29,16 +30,15 @@ use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
-use crate::block::Source;
-use crate::error::Result;
+use crate::block::{Replayed, Source};
+use crate::error::{Error, Result};
 use crate::filesystem::{
     Candidates, Condition, Entry, FileExtent, Filesystem, Links, Node, NodeId, Summary, Use,
 };
 use crate::ranges::Ranges;
-use feature::Incompatible;
+use feature::{Compatible, Incompatible};
 use index::Index;
 use inode::Flag;
-use superblock::Superblock;
 use volume::Volume;
 
 /// The inode of the root directory.
@@ -49,6 +49,8 @@ const ROOT: u64 = 2;
 struct Ext4 {
     volume: Volume,
     summary: Summary,
+    /// What the journal replaced.
+    replayed: Ranges,
     index: OnceLock<Index>,
 }
 
@@ -71,23 +73,61 @@ pub(crate) fn open(source: &Source) -> Result<Option<Arc<dyn Filesystem>>> {
     let Some(volume) = Volume::open(source)? else {
         return Ok(None);
     };
-    let condition = match volume.superblock.incompatible {
-        features if features.contains(Incompatible::RECOVER) => {
-            Condition::NotReplayed("journals are not replayed".to_owned())
-        }
-        _ => Condition::Clean,
-    };
-    let summary = summary(&volume.superblock, condition);
+    let (volume, condition, replayed) = recovered(volume)?;
     Ok(Some(Arc::new(Ext4 {
+        summary: summary(&volume, condition),
         volume,
-        summary,
+        replayed,
         index: OnceLock::new(),
     })))
 }
 
-fn summary(superblock: &Superblock, condition: Condition) -> Summary {
+/// The volume as it is once its journal was replayed, where it has one that has to be.
+fn recovered(volume: Volume) -> Result<(Volume, Condition, Ranges)> {
+    let superblock = &volume.superblock;
+    if !superblock.incompatible.contains(Incompatible::RECOVER) {
+        return Ok((volume, Condition::Clean, Ranges::new()));
+    }
+    let with_journal = superblock.compatible.contains(Compatible::HAS_JOURNAL);
+    let replay = match superblock.journal_inode {
+        0 => Err("the journal is on another device".to_owned()),
+        _ if !with_journal => Err("there is no journal".to_owned()),
+        inode => match journal::replay(&volume, inode) {
+            Ok(replay) => Ok(replay),
+            Err(error @ Error::Image(_)) => return Err(error),
+            Err(error) => Err(error.to_string()),
+        },
+    };
+    let replay = match replay {
+        Ok(replay) => replay,
+        Err(why) => return Ok((volume, Condition::NotReplayed(why), Ranges::new())),
+    };
+    let condition = match replay.missing {
+        Some(missing) => Condition::NotReplayed(missing),
+        None => Condition::Replayed,
+    };
+    let source = Replayed::new(volume.source.clone(), superblock.block_len(), replay.blocks);
+    let replaced = source.replaced();
+    let source: Source = Arc::new(source);
+    match Volume::open(&source)? {
+        Some(volume) => Ok((volume, condition, replaced)),
+        None => Err(error::damaged(
+            "superblock",
+            superblock::AT,
+            "the journal has none in its place",
+        )),
+    }
+}
+
+fn summary(volume: &Volume, condition: Condition) -> Summary {
+    let superblock = &volume.superblock;
     let size = superblock.block_bytes();
-    let used = superblock.blocks.checked_sub(superblock.free_blocks);
+    // While it is mounted, the count in the superblock is not kept.
+    let free = match condition {
+        Condition::Clean => Some(superblock.free_blocks),
+        _ => volume.free_blocks(),
+    };
+    let used = free.and_then(|free| superblock.blocks.checked_sub(free));
     let hex: String = superblock.uuid.map(|byte| format!("{byte:02x}")).concat();
     let part = |range: Range<usize>| hex.get(range).unwrap_or_default();
     let parts = [
@@ -168,7 +208,9 @@ impl Filesystem for Ext4 {
         if changed.is_empty() {
             return Ok(Candidates::Nodes(Vec::new()));
         }
-        let found = self.volume.candidates(self.index()?, changed)?;
+        let mut changed = changed.clone();
+        changed.extend(&self.replayed);
+        let found = self.volume.candidates(self.index()?, &changed)?;
         Ok(Candidates::Nodes(found))
     }
 
@@ -177,6 +219,10 @@ impl Filesystem for Ext4 {
             return Ok(Links::new());
         }
         self.volume.links(self.index()?, wanted)
+    }
+
+    fn replayed(&self) -> Ranges {
+        self.replayed.clone()
     }
 
     fn usage(&self, each: &mut dyn FnMut(Range<u64>, Use)) -> Result<()> {

@@ -6,6 +6,7 @@
 mod differences;
 mod fixtures;
 mod hostile;
+mod journal;
 mod reads;
 mod second_opinion;
 mod usage;
