@@ -6,11 +6,11 @@ use std::collections::{BTreeSet, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::Btrfs;
 use super::block::{Block, Pointer};
 use super::format::{FIRST_FREE, ItemHeader, Key, LAST_FREE, kind};
 use super::inode;
 use super::tree::{Item, Tree, child};
+use super::volume::Btrfs;
 use crate::error::{Error, Result};
 use crate::filesystem::NodeId;
 use crate::ranges::Ranges;

@@ -48,6 +48,15 @@ pub(super) fn name_hash(name: &[u8]) -> u64 {
     u64::from(!crc32c::crc32c_append(1, name))
 }
 
+/// The hash of a link, which is the offset in the key of its `INODE_EXTREF`: CRC32C from the number of the directory.
+pub(super) fn link_hash(parent: u64, name: &[u8]) -> u64 {
+    let [a, b, c, d, ..] = parent.to_le_bytes();
+    u64::from(!crc32c::crc32c_append(
+        !u32::from_le_bytes([a, b, c, d]),
+        name,
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

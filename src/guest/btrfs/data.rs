@@ -3,11 +3,11 @@
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use super::Btrfs;
 use super::compression::{Compression, MAX_COMPRESSED};
 use super::format::{FileExtentItem, FileExtentPlace, Key, kind, unsupported};
 use super::inode::{keys, name};
 use super::tree::Item;
+use super::volume::Btrfs;
 use crate::error::{Error, Result};
 use crate::filesystem::{FileExtent, NodeId, NodeKind};
 
@@ -116,6 +116,24 @@ impl<'a> Extent<'a> {
             unwritten: head.kind == 2,
         };
         Ok(extent)
+    }
+
+    /// Whether the item holds the data itself.
+    pub(super) const fn is_inline(&self) -> bool {
+        matches!(self.stored, Stored::Inline(_))
+    }
+
+    /// Whether nothing is stored of it.
+    pub(super) const fn is_hole(&self) -> bool {
+        matches!(self.stored, Stored::Hole)
+    }
+
+    /// Where it is stored: logical address and length; nowhere else where it is inline or a hole.
+    pub(super) const fn place(&self) -> Option<(u64, u64)> {
+        match self.stored {
+            Stored::Place { logical, len, .. } => Some((logical, len)),
+            _ => None,
+        }
     }
 
     /// The bytes of the file.

@@ -2,12 +2,12 @@
 
 use std::ops::ControlFlow;
 
-use super::Btrfs;
 use super::checksum::name_hash;
 use super::format::{DirItem, InodeExtref, InodeRef, Key, kind};
 use super::inode::{empty_directory, is_empty_directory, keys, name as node_name};
 use super::subvolumes::{is_subvolume, root_directory};
 use super::tree::Item;
+use super::volume::Btrfs;
 use crate::error::{Error, Result};
 use crate::filesystem::{Entry, Link, NodeId, NodeKind};
 
@@ -16,6 +16,8 @@ use crate::filesystem::{Entry, Link, NodeId, NodeKind};
 pub(super) struct Stored<'a> {
     pub(super) location: Key,
     pub(super) kind: Option<NodeKind>,
+    /// The kind as a number.
+    pub(super) raw_kind: u8,
     pub(super) name: &'a [u8],
 }
 
@@ -156,6 +158,7 @@ pub(super) fn each_stored<'a>(
         let stored = Stored {
             location,
             kind,
+            raw_kind: entry.kind,
             name,
         };
         if each(stored)?.is_break() {

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
-use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::error::Error;
 
@@ -38,6 +38,8 @@ pub(super) mod tree_id {
     pub(in super::super) const EXTENT: u64 = 2;
     /// The top-level subvolume (`BTRFS_FS_TREE_OBJECTID`).
     pub(in super::super) const FS: u64 = 5;
+    /// `BTRFS_TREE_LOG_OBJECTID`, which is -6.
+    pub(in super::super) const LOG: u64 = u64::MAX - 5;
 }
 
 /// The first number that an inode or a subvolume can have (`BTRFS_FIRST_FREE_OBJECTID`). The root directory of every
@@ -52,6 +54,7 @@ pub(super) mod kind {
     pub(in super::super) const INODE_REF: u8 = 12;
     pub(in super::super) const INODE_EXTREF: u8 = 13;
     pub(in super::super) const XATTR_ITEM: u8 = 24;
+    pub(in super::super) const DIR_LOG_INDEX: u8 = 72;
     pub(in super::super) const DIR_ITEM: u8 = 84;
     pub(in super::super) const DIR_INDEX: u8 = 96;
     pub(in super::super) const EXTENT_DATA: u8 = 108;
@@ -151,7 +154,7 @@ impl fmt::Display for Key {
 }
 
 /// `btrfs_disk_key`
-#[derive(Debug, Clone, Copy, FromBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(super) struct DiskKey {
     pub(super) objectid: U64,
@@ -286,7 +289,7 @@ pub(super) struct Stripe {
 }
 
 /// `btrfs_timespec`
-#[derive(Debug, Clone, Copy, FromBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(super) struct Timespec {
     pub(super) sec: U64,
@@ -294,7 +297,7 @@ pub(super) struct Timespec {
 }
 
 /// `btrfs_inode_item`
-#[derive(Debug, Clone, Copy, FromBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(super) struct InodeItem {
     pub(super) generation: U64,
@@ -335,7 +338,7 @@ pub(super) struct RootItem {
 }
 
 /// `btrfs_dir_item`; its name follows, and after that data of the length `data_len`.
-#[derive(Debug, Clone, Copy, FromBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(super) struct DirItem {
     pub(super) location: DiskKey,
@@ -346,7 +349,7 @@ pub(super) struct DirItem {
 }
 
 /// `btrfs_inode_ref`; its name follows.
-#[derive(Debug, Clone, Copy, FromBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(super) struct InodeRef {
     pub(super) index: U64,
@@ -384,13 +387,20 @@ pub(super) struct FileExtentItem {
 }
 
 /// What follows [`FileExtentItem`] where the data is not inline.
-#[derive(Debug, Clone, Copy, FromBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(super) struct FileExtentPlace {
     pub(super) disk_bytenr: U64,
     pub(super) disk_num_bytes: U64,
     pub(super) offset: U64,
     pub(super) num_bytes: U64,
+}
+
+/// `btrfs_dir_log_item`
+#[derive(Debug, Clone, Copy, FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(super) struct DirLogItem {
+    pub(super) end: U64,
 }
 
 /// `btrfs_extent_item`

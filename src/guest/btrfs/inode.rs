@@ -3,9 +3,9 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::Btrfs;
 use super::format::{FIRST_FREE, InodeItem, Key, LAST_FREE, Timespec, kind};
 use super::tree::Item;
+use super::volume::Btrfs;
 use crate::digest::Digest;
 use crate::error::{Error, Printable, Result};
 use crate::filesystem::{Node, NodeId, NodeKind};
@@ -35,6 +35,16 @@ pub(super) fn name(id: NodeId) -> Printable {
 /// The keys of an inode's items of one kind.
 pub(super) const fn keys(id: NodeId, kind: u8) -> std::ops::RangeInclusive<Key> {
     Key::new(id.number, kind, 0)..=Key::new(id.number, kind, u64::MAX)
+}
+
+/// Whether an inode is a directory.
+pub(super) fn is_directory(inode: &InodeItem) -> bool {
+    inode.mode.get() >> 12 == 0o04
+}
+
+/// Whether an inode is a regular file.
+pub(super) fn is_file(inode: &InodeItem) -> bool {
+    inode.mode.get() >> 12 == 0o10
 }
 
 impl Btrfs {

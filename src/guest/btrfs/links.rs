@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::Btrfs;
+use super::volume::Btrfs;
 use crate::error::Result;
 use crate::filesystem::{Links, NodeId};
 

@@ -8,6 +8,7 @@
 //! | `superblock`, `chunks` | where the trees begin, and where logical addresses are |
 //! | `block`, `tree` | a block of a tree, and a tree's items in order |
 //! | `subvolumes`, `inode`, `directory`, `data` | what the items mean |
+//! | `log` | what was written since the last transaction |
 //! | `compression`, `lzo` | data that is stored compressed |
 //! | `candidates`, `links`, `usage` | what may differ, what it is called, and what bytes are used for |
 //!
@@ -24,56 +25,34 @@ mod directory;
 mod format;
 mod inode;
 mod links;
+mod log;
 mod lzo;
 mod subvolumes;
 mod superblock;
 mod tree;
 mod usage;
+mod volume;
 
 use std::any::Any;
-use std::collections::HashSet;
-use std::fmt;
+use std::collections::{HashMap, HashSet};
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use crate::block::Source;
 use crate::cache::Cache;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::filesystem::{
-    Candidates, Condition, Entry, FileExtent, Filesystem, Links, Node, NodeId, Summary, Use,
+    Candidates, Condition, Entry, FileExtent, Filesystem, Links, Node, NodeId, OpenFilesystem,
+    Summary, Use,
 };
 use crate::ranges::Ranges;
-use crate::readers::OpenFilesystem;
+
 use block::{Blocks, Pointer};
 use chunks::Chunks;
 use format::{Key, kind, tree_id};
 use superblock::Super;
-use tree::{Changes, Tree};
-
-/// Trees of subvolumes whose roots are kept.
-const KEPT_TREES: usize = 1024;
-/// Bytes of decompressed extents that are kept.
-const KEPT_EXTENTS: usize = 1 << 20;
-
-/// A Btrfs that was opened.
-struct Btrfs {
-    superblock: Super,
-    blocks: Blocks,
-    /// The tree that names all others.
-    roots: Tree,
-    summary: Summary,
-    trees: Cache<u64, Tree>,
-    /// By logical address and length once decompressed.
-    decompressed: Cache<(u64, u64), Arc<[u8]>>,
-}
-
-impl fmt::Debug for Btrfs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Btrfs")
-            .field("summary", &self.summary)
-            .finish_non_exhaustive()
-    }
-}
+use tree::Tree;
+use volume::{Btrfs, KEPT_EXTENTS, KEPT_TREES};
 
 /// Opens a Btrfs; none where there is no superblock of one.
 pub(crate) fn open(volume: &Source) -> Result<Option<OpenFilesystem>> {
@@ -119,28 +98,30 @@ impl Btrfs {
             total: raw.total_bytes.get(),
             used: Some(raw.bytes_used.get()),
             written: None,
-            condition: match raw.log_root.get() {
-                0 => Condition::Clean,
-                _ => Condition::NotReplayed("its log tree is not replayed".to_owned()),
-            },
+            condition: Condition::Clean,
         };
-        let opened = Self {
+        let mut opened = Self {
             superblock,
+            logged: HashMap::new(),
             blocks,
             roots,
             summary,
             trees: Cache::new(KEPT_TREES),
             decompressed: Cache::new(KEPT_EXTENTS),
         };
+        if raw.log_root.get() != 0 {
+            opened.summary.condition = match log::replay(&opened) {
+                Ok(logged) => {
+                    opened.logged = logged;
+                    Condition::Replayed
+                }
+                Err(error @ Error::Image(_)) => return Err(error),
+                Err(error) => Condition::NotReplayed(format!("log tree: {error}")),
+            };
+        }
         // Without the root directory, nothing can be shown.
         opened.inode(opened.root())?;
         Ok(opened)
-    }
-
-    /// What the log puts into the tree of a subvolume.
-    #[expect(clippy::unused_self, reason = "the log is not replayed yet")]
-    const fn changes_of(&self, _subvolume: u64) -> Option<Arc<Changes>> {
-        None
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::ops::ControlFlow;
 
-use super::Btrfs;
 use super::block::Pointer;
 use super::checksum::name_hash;
 use super::format::{
     DirItem, FIRST_FREE, Key, LAST_FREE, MAX_LEVEL, RootItem, RootRef, kind, tree_id,
 };
 use super::tree::{Item, Tree};
+use super::volume::Btrfs;
 use crate::error::{Error, Printable, Result};
 use crate::filesystem::{Link, NodeId};
 
@@ -22,21 +22,27 @@ pub(super) fn is_subvolume(id: u64) -> bool {
 
 /// The root that a `ROOT_ITEM` holds; none of a subvolume that is deleted.
 pub(super) fn root(item: &Item<'_>) -> Result<Option<Pointer>> {
-    let (root, _) = item.read::<RootItem>()?;
-    if root.refs.get() == 0 {
+    let (stored, _) = item.read::<RootItem>()?;
+    if stored.refs.get() == 0 {
         return Ok(None);
     }
+    pointer(item).map(Some)
+}
+
+/// The root that a `ROOT_ITEM` holds, whether it is in use or not.
+pub(super) fn pointer(item: &Item<'_>) -> Result<Pointer> {
+    let (root, _) = item.read::<RootItem>()?;
     if root.level >= MAX_LEVEL {
         return Err(item.damaged(format!("level is {}", root.level)));
     }
-    Ok(Some(Pointer {
+    Ok(Pointer {
         logical: root.bytenr.get(),
         generation: root.generation.get(),
         level: root.level,
         first: None,
         end: None,
         at: item.at,
-    }))
+    })
 }
 
 /// The root directory of a subvolume.

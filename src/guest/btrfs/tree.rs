@@ -7,7 +7,7 @@ use std::sync::Arc;
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::block::{Block, Blocks, Pointer};
-use super::format::{Key, damaged};
+use super::format::{InodeItem, Key, damaged};
 use crate::error::{Error, Result};
 
 /// An item of a tree.
@@ -41,6 +41,38 @@ pub(super) struct Put {
     pub(super) at: u64,
 }
 
+impl From<&Item<'_>> for Put {
+    fn from(item: &Item<'_>) -> Self {
+        Self {
+            data: item.data.to_vec(),
+            at: item.at,
+        }
+    }
+}
+
+impl From<Item<'_>> for Put {
+    fn from(item: Item<'_>) -> Self {
+        Self::from(&item)
+    }
+}
+
+impl Put {
+    pub(super) const fn item(&self, key: Key) -> Item<'_> {
+        Item {
+            key,
+            data: self.data.as_slice(),
+            at: self.at,
+        }
+    }
+
+    /// The inode it holds.
+    pub(super) fn inode(&self, key: Key) -> Result<InodeItem> {
+        InodeItem::read_from_prefix(&self.data)
+            .map(|(inode, _)| inode)
+            .map_err(|_| self.item(key).damaged("it is too short"))
+    }
+}
+
 /// Items that are put into a tree, or taken out of it where there is none.
 pub(super) type Changes = BTreeMap<Key, Option<Put>>;
 
@@ -51,9 +83,6 @@ pub(super) struct Tree {
     pub(super) changes: Option<Arc<Changes>>,
 }
 
-/// What is called for items, until it breaks off.
-type Each<'a> = dyn FnMut(Item<'_>) -> Result<ControlFlow<()>> + 'a;
-
 impl Tree {
     pub(super) const fn new(root: Pointer) -> Self {
         Self {
@@ -62,21 +91,60 @@ impl Tree {
         }
     }
 
-    /// Calls `each` for the items of these keys, in order.
+    fn view<'a>(&'a self, blocks: &'a Blocks) -> View<'a> {
+        View {
+            blocks,
+            root: &self.root,
+            changes: self.changes.as_deref(),
+        }
+    }
+
+    /// As [`View::scan`].
     pub(super) fn scan(
         &self,
         blocks: &Blocks,
         keys: RangeInclusive<Key>,
         each: &mut Each<'_>,
     ) -> Result<()> {
-        let Some(changes) = &self.changes else {
-            return scan(blocks, &self.root, &keys, each).map(drop);
-        };
+        self.view(blocks).scan(keys, each)
+    }
+
+    /// As [`View::get`].
+    pub(super) fn get<T>(
+        &self,
+        blocks: &Blocks,
+        key: Key,
+        each: impl FnOnce(Item<'_>) -> Result<T>,
+    ) -> Result<Option<T>> {
+        self.view(blocks).get(key, each)
+    }
+
+    /// As [`View::last`].
+    pub(super) fn last(&self, blocks: &Blocks, keys: RangeInclusive<Key>) -> Result<Option<Key>> {
+        self.view(blocks).last(keys)
+    }
+}
+
+/// What is called for items, until it breaks off.
+type Each<'a> = dyn FnMut(Item<'_>) -> Result<ControlFlow<()>> + 'a;
+
+/// A tree as it is stored, with changes to it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct View<'a> {
+    pub(super) blocks: &'a Blocks,
+    pub(super) root: &'a Pointer,
+    pub(super) changes: Option<&'a Changes>,
+}
+
+impl View<'_> {
+    /// Calls `each` for the items of these keys, in order.
+    pub(super) fn scan(&self, keys: RangeInclusive<Key>, each: &mut Each<'_>) -> Result<()> {
         if keys.is_empty() {
             return Ok(());
         }
-        let mut put = changes.range(keys.clone()).peekable();
-        let stored = scan(blocks, &self.root, &keys, &mut |item| {
+        let put = self.changes.map(|changes| changes.range(keys.clone()));
+        let mut put = put.into_iter().flatten().peekable();
+        let stored = scan(self.blocks, self.root, &keys, &mut |item| {
             while let Some((key, value)) = put.next_if(|(key, _)| **key <= item.key) {
                 if call(each, *key, value.as_ref())?.is_break() {
                     return Ok(ControlFlow::Break(()));
@@ -101,12 +169,11 @@ impl Tree {
     /// Calls `each` for the item of a key, and gives what it gives; none where there is no such item.
     pub(super) fn get<T>(
         &self,
-        blocks: &Blocks,
         key: Key,
         each: impl FnOnce(Item<'_>) -> Result<T>,
     ) -> Result<Option<T>> {
         let (mut each, mut found) = (Some(each), None);
-        self.scan(blocks, key..=key, &mut |item| {
+        self.scan(key..=key, &mut |item| {
             if let Some(each) = each.take() {
                 found = Some(each(item)?);
             }
@@ -116,10 +183,13 @@ impl Tree {
     }
 
     /// The last key of `keys` that the tree has.
-    pub(super) fn last(&self, blocks: &Blocks, keys: RangeInclusive<Key>) -> Result<Option<Key>> {
+    pub(super) fn last(&self, keys: RangeInclusive<Key>) -> Result<Option<Key>> {
+        if keys.is_empty() {
+            return Ok(None);
+        }
         let mut end = *keys.end();
         let stored = loop {
-            match last(blocks, &self.root, end)?.filter(|key| keys.contains(key)) {
+            match last(self.blocks, self.root, end)?.filter(|key| keys.contains(key)) {
                 Some(key) if self.is_taken_out(key) => match key.before() {
                     Some(before) => end = before,
                     None => break None,
@@ -127,17 +197,14 @@ impl Tree {
                 other => break other,
             }
         };
-        let changes = self.changes.iter().flat_map(|changes| changes.iter().rev());
-        let put = changes
-            .skip_while(|(key, _)| *key > keys.end())
-            .take_while(|(key, _)| *key >= keys.start())
-            .find(|(_, value)| value.is_some())
-            .map(|(key, _)| *key);
-        Ok(stored.max(put))
+        let put = self.changes.map(|changes| changes.range(keys).rev());
+        let mut put = put.into_iter().flatten();
+        let put = put.find(|(_, value)| value.is_some());
+        Ok(stored.max(put.map(|(key, _)| *key)))
     }
 
     fn is_taken_out(&self, key: Key) -> bool {
-        let changes = self.changes.as_ref();
+        let changes = self.changes;
         changes.is_some_and(|changes| matches!(changes.get(&key), Some(None)))
     }
 }

@@ -2,12 +2,15 @@
 
 use std::ops::{ControlFlow, Range};
 
-use super::Btrfs;
+use super::block::Pointer;
+use super::data::Extent;
 use super::format::{EXTENT_FLAG_TREE_BLOCK, ExtentItem, Key, kind, tree_id, unsupported};
+use super::log;
 use super::superblock;
-use super::tree::Tree;
+use super::tree::{Item, Tree, child};
+use super::volume::Btrfs;
 use crate::error::Result;
-use crate::filesystem::Use;
+use crate::filesystem::{Condition, Use};
 
 /// Runs of the same use that touch, joined before they are told.
 struct Runs<'a> {
@@ -87,7 +90,37 @@ impl Btrfs {
             }
             Ok(ControlFlow::Continue(()))
         })?;
+        if self.summary.condition == Condition::Replayed {
+            self.each_logged(&mut runs)?;
+        }
         runs.tell();
+        Ok(())
+    }
+
+    /// What only the log knows of: its own blocks, and what it puts into files.
+    fn each_logged(&self, runs: &mut Runs<'_>) -> Result<()> {
+        let logs = log::logs(self)?.into_iter().map(|(_, log)| log);
+        let mut pointers: Vec<Pointer> = log::log_roots(self)
+            .into_iter()
+            .chain(logs)
+            .map(|tree| tree.root)
+            .collect();
+        while let Some(pointer) = pointers.pop() {
+            runs.add(pointer.logical, self.blocks.nodesize(), Use::Journal);
+            if pointer.level > 0 {
+                let block = self.blocks.read(&pointer)?;
+                let children = 0..block.pointers().len();
+                pointers.extend(children.filter_map(|index| child(&block, &pointer, index)));
+            }
+        }
+        for (key, put) in self.logged.values().flat_map(|changes| changes.iter()) {
+            if let (kind::EXTENT_DATA, Some(put)) = (key.kind, put) {
+                let (key, data, at) = (*key, put.data.as_slice(), put.at);
+                if let Some((logical, len)) = Extent::decode(&Item { key, data, at })?.place() {
+                    runs.add(logical, len, Use::FileData);
+                }
+            }
+        }
         Ok(())
     }
 }

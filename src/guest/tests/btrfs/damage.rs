@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use qanopy_guest::block::Replayed;
-use qanopy_guest::filesystem::{NodeId, NodeKind};
+use qanopy_guest::filesystem::{Condition, NodeId, NodeKind};
 use qanopy_guest::readers;
 use qanopy_guest::{Filesystem, Ranges, Source};
 
@@ -183,7 +183,7 @@ fn forged_metadata_with_sound_checksums_does_no_harm() {
         return;
     }
     let images = Images::new(128 * MIB, &["-m", "single", "-n", "4k", "-s", "4k"]);
-    images.mounted("before", "noatime,compress-force=lzo", |root| {
+    images.mounted("before", "noatime,compress-force=lzo,commit=300", |root| {
         btrfs(&["subvolume", "create"], &root.join("volume"));
         for name in ["volume/one", "two", "three"] {
             fs::write(root.join(name), "again and again ".repeat(20_000)).unwrap();
@@ -200,8 +200,16 @@ fn forged_metadata_with_sound_checksums_does_no_harm() {
         let copy = root.join("copy");
         let from = root.join("volume");
         btrfs(&["subvolume", "snapshot", from.to_str().unwrap()], &copy);
+        // What follows is in the log tree only.
+        run(&["sync", "-f", root.to_str().unwrap()]);
+        fs::rename(root.join("two"), root.join("renamed")).unwrap();
+        fs::write(root.join("file-0007.conf"), files::bytes(9, 30_000)).unwrap();
+        for name in ["renamed", "file-0007.conf", ""] {
+            File::open(root.join(name)).unwrap().sync_all().unwrap();
+        }
+        images.copy("before", "dirty");
     });
-    let image = fs::read(images.path("before")).unwrap();
+    let image = fs::read(images.path("dirty")).unwrap();
     let mut places: Vec<usize> = tree_blocks(&image, NODESIZE)
         .into_values()
         .flatten()
@@ -210,6 +218,7 @@ fn forged_metadata_with_sound_checksums_does_no_harm() {
     places.extend([SUPERBLOCKS[0]; 4]);
     let sound: Source = Arc::new(image.clone());
     let whole = readers::open(&sound).unwrap().unwrap();
+    assert_eq!(whole.summary().condition, Condition::Replayed);
     let mut random = Random(20_261_130);
     let (mut opened, mut refused) = (0, 0);
     let start = Instant::now();

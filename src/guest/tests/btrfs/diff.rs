@@ -15,16 +15,16 @@ use crate::support::files;
 use crate::support::mount::Mount;
 
 /// Two states of one filesystem, and where their volumes differ.
-struct States {
+pub(super) struct States {
     before: OpenFilesystem,
     after: OpenFilesystem,
     changed: Ranges,
 }
 
 impl States {
-    /// The clusters of 64 KiB that differ between the images `before` and `after`, as an overlay would hold them.
-    fn of(images: &Images) -> Self {
-        let [before, after] = ["before", "after"].map(|name| fs::read(images.path(name)).unwrap());
+    /// The clusters of 64 KiB that differ between two images, as an overlay would hold them.
+    pub(super) fn of(images: &Images, names: [&str; 2]) -> Self {
+        let [before, after] = names.map(|name| fs::read(images.path(name)).unwrap());
         let len = 64 << 10;
         let clusters = before.chunks(len).zip(after.chunks(len)).enumerate();
         let differing = clusters.filter(|(_, (was, is))| was != is);
@@ -36,7 +36,7 @@ impl States {
         }
     }
 
-    fn diff(&self) -> diff::Diff {
+    pub(super) fn diff(&self) -> diff::Diff {
         let (before, after) = (&*self.before, &*self.after);
         diff::filesystems(
             before,
@@ -105,7 +105,7 @@ fn what_differs_is_what_the_kernel_shows_to_differ() {
         (&["-M"], "strictatime"),
     ] {
         let (images, [before, after]) = changed_images(options, mount);
-        let states = States::of(&images);
+        let states = States::of(&images, ["before", "after"]);
         let found = states.diff();
         assert!(found.problems.is_empty(), "{:?}", found.problems);
         let expected = changes::expected(&before, &after);
@@ -120,7 +120,7 @@ fn every_node_that_differs_is_a_candidate_and_few_others_are() {
         return;
     }
     let (images, _) = changed_images(&["-n", "4k"], "strictatime");
-    let states = States::of(&images);
+    let states = States::of(&images, ["before", "after"]);
     let (was, is) = (digests(&*states.before), digests(&*states.after));
     let all: HashSet<NodeId> = was.keys().chain(is.keys()).copied().collect();
     let differ: HashSet<NodeId> = all
@@ -173,7 +173,7 @@ fn siblings_that_wrote_to_the_same_places_are_told_apart() {
             fs::write(root.join("etc/file-0001.conf"), text).unwrap();
         });
     }
-    let states = States::of(&images);
+    let states = States::of(&images, ["before", "after"]);
     // Nothing above the leaf that holds the file differs by a byte.
     assert!(!states.changed.intersects(&(64 << 10..68 << 10)));
     let found = states.diff();
@@ -208,7 +208,7 @@ fn subvolumes_that_move_come_and_go_are_told_with_all_that_is_in_them() {
         let words = ["subvolume", "snapshot", "-r", moved.to_str().unwrap()];
         btrfs(&words, &root.join("copy"));
     });
-    let found = States::of(&images).diff();
+    let found = States::of(&images, ["before", "after"]).diff();
     assert!(found.problems.is_empty(), "{:?}", found.problems);
     let told = changes::told(&found.changes);
     let one = |kind: &str, path: &str, from: Option<&str>| {

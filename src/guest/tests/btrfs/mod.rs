@@ -2,6 +2,7 @@
 
 mod damage;
 mod diff;
+mod log;
 
 use std::collections::HashSet;
 use std::fs::{self, File};
