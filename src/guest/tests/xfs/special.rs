@@ -7,10 +7,10 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-use qanopy_guest::filesystem::{Filesystem, NodeId, NodeKind, Use};
+use qanopy_guest::filesystem::{Candidates, Filesystem, NodeId, NodeKind, Use};
 use qanopy_guest::{Error, Ranges, readers};
 
-use super::{can, made, opened, walked};
+use super::{assert_told, can, copied, differing, made, opened, walked};
 use crate::support::files::bytes;
 use crate::support::mount::Mount;
 use crate::support::source;
@@ -239,4 +239,36 @@ fn files_on_a_real_time_device_are_not_taken_for_empty() {
         );
     }
     filesystem.usage(&mut |_, _| {}).unwrap();
+}
+
+#[test]
+fn what_went_with_its_chunk_of_inodes_is_told() {
+    if !can() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let after = made(&folder, "");
+    let mount = Mount::new(&after, "nouuid");
+    for index in 0..500 {
+        let directory = mount.path().join(format!("gone/{index}"));
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("inside"), b"of it").unwrap();
+    }
+    drop(mount);
+    let before = copied(&after, "before");
+    let mount = Mount::new(&after, "nouuid");
+    fs::remove_dir_all(mount.path().join("gone")).unwrap();
+    drop(mount);
+    let differing = differing(&before, &after);
+    let (old, new) = (opened(&before), opened(&after));
+    let known: usize = [&old, &new]
+        .map(|one| match one.candidates(&differing).unwrap() {
+            Candidates::Nodes(found) => found.len(),
+            Candidates::All => usize::MAX,
+        })
+        .iter()
+        .sum();
+    // Their records are as they were.
+    assert!(known < 900, "{known}");
+    assert_told(&before, &after, &differing);
 }
