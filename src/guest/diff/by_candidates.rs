@@ -86,7 +86,18 @@ fn states_of(pair: &mut Pair<'_>, id: NodeId) -> Result<States> {
     })
 }
 
-/// The candidates whose records differ.
+/// Whether the entries of a directory lie where the volume changed, though its record is as it was: tools that edit a
+/// filesystem without mounting it leave its times alone.
+fn is_written_past(pair: &mut Pair<'_>, states: &States) -> Result<bool> {
+    let Some(after) = states.after.as_ref().filter(|after| after.is_directory()) else {
+        return Ok(false);
+    };
+    let extents = pair.after.extents(after.id);
+    let extents = pair.noted(extents)?.unwrap_or_default();
+    Ok(content::touches(&extents, pair.changed))
+}
+
+/// The candidates whose records differ, and the directories whose entries may.
 fn differing(pair: &mut Pair<'_>, mut ids: Vec<NodeId>) -> Result<BTreeMap<NodeId, States>> {
     ids.sort_unstable();
     ids.dedup();
@@ -96,7 +107,7 @@ fn differing(pair: &mut Pair<'_>, mut ids: Vec<NodeId>) -> Result<BTreeMap<NodeI
             pair.go_on()?;
         }
         let states = states_of(pair, id)?;
-        if states.differs() {
+        if states.differs() || is_written_past(pair, &states)? {
             found.insert(id, states);
         }
         if found.len() as u64 > MOST_CHANGES {
