@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "for the files beside each other")]
 #![allow(clippy::print_stdout, reason = "which variant it was when one fails")]
 
+mod corners;
 mod differences;
 mod fixtures;
 mod hostile;
