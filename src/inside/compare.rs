@@ -1,7 +1,7 @@
 //! Which files differ between two images, or two states of one.
 
 use crate::guest::diff::{self, Options, VolumeDiff, Watch};
-use crate::guest::{self};
+use crate::guest::{self, Ranges};
 use crate::image::Chain;
 
 use super::View;
@@ -50,7 +50,20 @@ pub fn compare(
     watch: &mut dyn Watch,
 ) -> guest::Result<Vec<VolumeDiff>> {
     let changed = guest::changed(&sides.before, &sides.after)?;
+    compare_changed(sides, &changed, options, watch)
+}
+
+/// As [`compare`], with the bytes of the disk that can differ, as [`guest::changed`] tells them.
+///
+/// # Errors
+/// As there.
+pub fn compare_changed(
+    sides: &Sides,
+    changed: &Ranges,
+    options: Options,
+    watch: &mut dyn Watch,
+) -> guest::Result<Vec<VolumeDiff>> {
     let before = View::open(sides.before.clone())?;
     let after = View::open(sides.after.clone())?;
-    diff::disks(&before.disk, &after.disk, &changed, options, watch)
+    diff::disks(&before.disk, &after.disk, changed, options, watch)
 }

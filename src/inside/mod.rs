@@ -8,7 +8,7 @@ mod place;
 mod search;
 mod view;
 
-pub use compare::{Older, Sides, compare};
+pub use compare::{Older, Sides, compare, compare_changed};
 pub use contents::{Contents, VolumeContents, contents};
 pub use history::{Event, States, Step};
 pub use place::{Place, PlaceError};

@@ -62,8 +62,10 @@ pub enum Action {
     Info,
     /// Shows the image's chain.
     Chain,
-    /// Shows the ranges the image has changed.
+    /// Shows the files the image has changed.
     Changes,
+    /// Shows logs, caches and temporary files among them, or hides them.
+    Noise,
     /// Shows where its bytes are.
     Map,
     /// Shows what is wrong with the image.
@@ -223,7 +225,8 @@ impl bindings::Action for Action {
         row(Action::Images, Group::Panes, "images", &[c('1')], "to the images"),
         row(Action::Info, Group::Look, "info", &[c('i'), c('2')], "info - all facts of this image"),
         row(Action::Chain, Group::Look, "chain", &[c('3')], "chain - its layers, down to the root"),
-        row(Action::Changes, Group::Look, "diff", &[c('d'), c('4')], "diff - the ranges it has changed").also("changes"),
+        row(Action::Changes, Group::Look, "diff", &[c('d'), c('4')], "diff - the files it has changed; again: from the root").also("changes files"),
+        row(Action::Noise, Group::Look, "noise", &[c(';')], "noise - logs and caches in the diff, shown or not").also("logs cache temporary"),
         row(Action::Map, Group::Look, "map", &[c('m'), c('5')], "map - where its bytes are").also("where layout"),
         row(Action::Health, Group::Look, "health", &[c('6')], "health - what is wrong with it, and with others").also("problems errors"),
         row(Action::SnapshotList, Group::Look, "snapshot-list", &[c('7')], "snapshot list - its internal snapshots"),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::actions::Action;
+use super::file_changes::Files;
 use super::map::MapSeen;
 use super::msg::LiveInfo;
 use super::selected_chain::SelectedChain;
@@ -17,7 +18,7 @@ pub enum Tab {
     Info,
     /// The chain.
     Chain,
-    /// The ranges it has changed.
+    /// The files it has changed, or the ranges where no filesystem is read.
     Changes,
     /// Where its bytes are.
     Map,
@@ -69,6 +70,8 @@ pub struct DetailPane {
     pub asked: Option<PathBuf>,
     /// Where the bytes of an image are, or why that cannot be told.
     pub map: Option<(PathBuf, Result<Arc<MapSeen>, String>)>,
+    /// What is known of the files inside images.
+    pub files: Files,
     /// The image whose map was asked for last.
     pub map_asked: Option<PathBuf>,
 }

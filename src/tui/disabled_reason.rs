@@ -100,6 +100,7 @@ fn when(action: Action) -> When {
             why_not: compare,
         },
         Action::Changes | Action::Map => anywhere(no_file),
+        Action::Noise => anywhere(nothing_selected),
         Action::Info
         | Action::Chain
         | Action::Health

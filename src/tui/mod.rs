@@ -35,6 +35,7 @@ mod dialogs;
 mod disabled_reason;
 mod early_input;
 mod elsewhere;
+mod file_changes;
 mod filter;
 mod forms;
 mod health;

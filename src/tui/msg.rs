@@ -20,6 +20,7 @@ use crate::ops::{
 };
 
 use super::config::NoticeBy;
+use super::file_changes::{FilesAnswer, FilesQuery};
 use super::filter::Hits;
 use super::jobs::Work;
 use super::key::Key;
@@ -99,6 +100,8 @@ pub enum Msg {
     Info(Box<LiveInfo>),
     /// Where the bytes of an image are, or why that cannot be told.
     Mapped(PathBuf, Result<Arc<MapSeen>, String>),
+    /// What is known of files inside images.
+    Files(FilesQuery, FilesAnswer),
     /// Leaves that could be pruned.
     Candidates(QueryId, Vec<Candidate>),
     /// Of leaves that could be pruned, why a rule keeps them, if it does.
@@ -239,6 +242,8 @@ pub enum Effect {
     Info(PathBuf),
     /// Find out where the bytes of an image are, if it is still the selected one after a moment.
     Map(PathBuf, Option<Format>),
+    /// Find out what is known of files inside images; only the newest question is answered.
+    Files(FilesQuery),
     /// Use a passphrase for an encrypted image.
     Unlock(PathBuf, Passphrase),
     /// Hold the passphrase that images still to be made are to have, instead of any others'.

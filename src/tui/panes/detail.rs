@@ -2,6 +2,7 @@
 //! own.
 
 mod chain;
+mod files;
 mod health;
 mod info;
 mod map;
@@ -167,7 +168,7 @@ fn lines(
     let all = match tab {
         Tab::Chain => return chain::lines(app, width, seen),
         Tab::Info => info::lines(app, layout, node, width),
-        Tab::Changes => map::lines(app, node, width, map::Of::Own),
+        Tab::Changes => files::lines(app, node, width),
         Tab::Map => map::lines(app, node, width, map::Of::All),
         Tab::Health => health::lines(app, node, width),
         Tab::Snapshots => snapshots::lines(app, node, width),

@@ -47,6 +47,14 @@ pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
             };
         }
         Action::Images => ui.app.pane = Pane::Images,
+        Action::Noise => {
+            ui.app.detail.files.shows_noise ^= true;
+            cursor::show(&mut ui.app, Tab::Changes);
+        }
+        Action::Changes if ui.app.detail.tab == Tab::Changes && !ui.app.detail.hidden => {
+            ui.app.detail.files.from_root ^= true;
+            ui.app.detail.scroll = 0;
+        }
         Action::Info
         | Action::Chain
         | Action::Changes

@@ -58,6 +58,7 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
             let app = &mut ui.app;
             app.detail.asked = None;
             app.detail.map_asked = None;
+            app.detail.files.forget();
             machines::ask(app, effects);
             effects.push(Effect::Remember(Arc::clone(&app.forest)));
             scan::look_at_changed(app, effects);
@@ -69,6 +70,7 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
                 let app = &mut ui.app;
                 app.detail.asked = None;
                 app.detail.map_asked = None;
+                app.detail.files.forget();
                 if !machines::ask_again(app, effects) {
                     doctor::ask(app, effects);
                 }
@@ -133,6 +135,7 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
                 menus::refresh(ui);
             }
         }
+        Msg::Files(query, answer) => app.detail.files.take(&query, answer),
         Msg::Mapped(path, seen) => {
             if app.detail.map_asked.as_ref() == Some(&path) {
                 app.detail.map = Some((path, seen));

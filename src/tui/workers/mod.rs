@@ -14,6 +14,7 @@ mod check;
 mod command;
 mod compare;
 mod complete;
+mod files;
 mod interrupted;
 mod measure;
 mod plan;
@@ -41,6 +42,7 @@ use crate::machines::{self, Machines};
 use crate::ops::{self, Context, LookedIn, Outcome, ReadOptions, SnapshotName, SpaceCache};
 use crate::system::give_back_memory;
 
+use super::file_changes::FilesQuery;
 use super::filter::Filter;
 use super::jobs::Work;
 use super::log::LogLine;
@@ -48,6 +50,7 @@ use super::msg::{Effect, Msg};
 use super::places::Places;
 use super::secret::Secrets;
 use super::{clipboard, crash, watch};
+use files::FileReader;
 use selected::{look_at_selected, map_selected};
 use session_log::{ToLog, write_log};
 
@@ -64,6 +67,7 @@ pub(super) struct Workers {
     newest: Arc<Newest>,
     selected: Sender<PathBuf>,
     mapped: Sender<(PathBuf, Option<Format>)>,
+    files: Sender<FilesQuery>,
     log: Sender<ToLog>,
     secrets: Arc<Secrets>,
     keys: Keys,
@@ -92,6 +96,7 @@ impl Workers {
         let (selected, selections) = unbounded();
         let (log, to_log) = unbounded();
         let (mapped, to_map) = unbounded();
+        let (files, questions) = unbounded();
         {
             let (host, answers) = (Arc::clone(&host), answers.clone());
             let scan = scan.clone();
@@ -106,9 +111,19 @@ impl Workers {
         }
         let secrets = Arc::new(Secrets::default());
         let source: Arc<dyn Passphrases> = Arc::<Secrets>::clone(&secrets);
+        let keys = Keys::from(source);
+        {
+            let reader = FileReader {
+                host: Arc::clone(&host),
+                scan: scan.clone(),
+                keys: keys.clone(),
+                answers: answers.clone(),
+            };
+            thread::spawn(move || reader.run(&questions));
+        }
         Self {
             alive: bounded(0),
-            keys: Keys::from(source),
+            keys,
             secrets,
             host,
             scan,
@@ -118,6 +133,7 @@ impl Workers {
             measured: Arc::default(),
             selected,
             mapped,
+            files,
             log,
         }
     }
@@ -264,6 +280,10 @@ impl Workers {
             Effect::Info(path) => {
                 // Its thread lives as long as this sender.
                 let _ = me.selected.send(path);
+            }
+            Effect::Files(query) => {
+                // Its thread lives as long as this sender.
+                let _ = me.files.send(query);
             }
             Effect::Map(path, format) => {
                 // Its thread lives as long as this sender.

@@ -14,7 +14,7 @@ use crate::tui::map::MapSeen;
 use crate::tui::msg::{LiveInfo, Msg};
 
 /// How long an image has to be selected before the disk is asked about it.
-const REST: Duration = Duration::from_millis(60);
+pub(super) const REST: Duration = Duration::from_millis(60);
 
 /// Asks the disk about the selected image once the cursor rests on it: passing over thousands of
 /// images asks nothing.

@@ -51,6 +51,7 @@ const FACTS: &[FactRow] = &[
     ("cluster", false, |it| of_header(it, |info| units::size(info.cluster_size))),
     ("refcounts", false, |it| of_header(it, |info| format!("{} bits", info.refcount_bits))),
     ("compression", false, |it| of_header(it, |info| info.compression.name().to_owned())),
+    ("inside", true, inside),
     ("snapshots", false, |it| of_header(it, |info| info.snapshots.to_string())),
     ("bitmaps", false, bitmaps),
     ("features", false, features),
@@ -106,6 +107,58 @@ fn told(text: impl Into<String>, role: Role) -> Told {
 /// What the header of a qcow2 image says.
 fn of_header(it: &About<'_>, text: fn(&ImageInfo) -> String) -> Told {
     plain(it.node.info().map(text))
+}
+
+/// What is on its disk: the operating system, and each volume.
+fn inside(it: &About<'_>) -> Told {
+    let known = it.app.detail.files.contents.as_ref();
+    let Some((_, contents)) = known.filter(|(path, _)| *path == it.node.path) else {
+        return Told::new();
+    };
+    let mut lines = Told::new();
+    if let Some(system) = contents.system() {
+        let host = system
+            .hostname
+            .as_ref()
+            .map(|name| format!(", host {name}"));
+        let written = system
+            .written
+            .map(|at| format!(", written {}", units::utc(at)));
+        let (host, written) = (host.unwrap_or_default(), written.unwrap_or_default());
+        lines.push((
+            text::safe(&format!("{}{host}{written}", system.name)),
+            Role::Plain,
+        ));
+    }
+    for volume in contents.volumes.iter().take(NAMED) {
+        let label = if volume.label.is_empty() {
+            String::new()
+        } else {
+            format!(" \"{}\"", volume.label)
+        };
+        let space = match (volume.used, volume.total) {
+            (Some(used), Some(total)) => {
+                format!(", {} of {} used", units::size(used), units::size(total))
+            }
+            _ => format!(", {}", units::size(volume.len)),
+        };
+        let role = if volume.caution.is_some() {
+            Role::Warning
+        } else {
+            Role::Plain
+        };
+        lines.push((
+            text::safe(&format!("{}: {}{label}{space}", volume.name, volume.kind)),
+            role,
+        ));
+        lines.extend(
+            volume
+                .caution
+                .iter()
+                .map(|why| (text::safe(why), Role::Warning)),
+        );
+    }
+    lines
 }
 
 /// What people have noted of it, line by line.

@@ -55,7 +55,7 @@ pub(in crate::tui) fn lines(app: &App, node: &Node, width: usize, of: Of) -> Vec
     lines
 }
 
-fn wrapped(app: &App, words: &str, role: Role, width: usize) -> Vec<Line<'static>> {
+pub(super) fn wrapped(app: &App, words: &str, role: Role, width: usize) -> Vec<Line<'static>> {
     let style = app.settings.theme.style(role);
     let parts = text::wrap(&text::safe(words), width.saturating_sub(2), 0);
     let line = |part| Line::styled(format!(" {part}"), style);
