@@ -155,6 +155,8 @@ fn a_diff_names_the_files_and_ends_as_diff_does() {
         assert!(told.contains(line), "{line}: {told}");
     }
     assert!(!told.contains("ssl"), "{told}");
+    // Another file has the name of the old one, and is told once.
+    assert_eq!(told.matches("/var/log/messages").count(), 1, "{told}");
     // Nothing differs in the layer between, and the root is the base of that.
     place.q("diff middle.qcow2").with(0);
     assert_eq!(place.q("diff --root top.qcow2").with(1).out, told);

@@ -316,6 +316,7 @@ fn tell(
         came.extend(new.iter().filter_map(|link| Some((is.of(link)?, *id))));
     }
     let mut told = Vec::new();
+    let came_to: HashSet<Vec<u8>> = came.keys().cloned().collect();
     let both: Vec<Vec<u8>> = came
         .keys()
         .filter(|path| went.contains_key(*path))
@@ -336,7 +337,6 @@ fn tell(
         };
         told.push(states.change(ChangeKind::Replaced, path, whole(&states.after)));
     }
-    let came_to: HashSet<Vec<u8>> = came.keys().cloned().collect();
     let (mut went, mut came) = (by_node(went), by_node(came));
     for (id, states) in states {
         pair.go_on()?;
