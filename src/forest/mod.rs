@@ -18,6 +18,7 @@ mod insert;
 mod machines;
 mod names;
 mod node;
+mod node_id;
 mod pins;
 mod problem;
 mod problem_text;
@@ -42,9 +43,8 @@ pub use graph::Forest;
 pub use index::{Index, Remembered};
 pub use insert::Namesakes;
 pub use machines::machine_words;
-pub use node::{
-    Backing, BackingState, Content, Flags, Location, Node, NodeId, Recorded, ScannedFile,
-};
+pub use node::{Backing, BackingState, Content, Flags, Location, Node, Recorded, ScannedFile};
+pub use node_id::NodeId;
 pub use pins::PinMismatch;
 pub use problem::{Problem, ProblemKind};
 pub use readers::Reader;

@@ -9,11 +9,7 @@ use thin_vec::ThinVec;
 use crate::host::{FileId, FileKind, Holder, Stat, Volume, volume_of};
 use crate::image::{Format, ImageInfo, Snapshot};
 
-use super::{Annotation, Edge, GOLDEN, KEEP, Problem, ProblemKind};
-
-/// A node of one [`super::Forest`]; stays valid while that forest grows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId(pub u32);
+use super::{Annotation, Edge, GOLDEN, KEEP, NodeId, Problem, ProblemKind};
 
 /// Where a node stands in the lists by number.
 pub(super) fn index(id: NodeId) -> usize {

@@ -397,6 +397,10 @@ fn a_folder_is_called_one_thing_in_what_people_read() {
     let rooms: Vec<&str> = ROOMS.iter().copied().flatten().copied().collect();
     let mut found = Vec::new();
     for (name, code) in code_below(&rooms) {
+        // Structures of filesystems are called as their specifications do, and kinds of files as POSIX does.
+        if name.starts_with("guest/") || name.ends_with("cli/guest_image.rs") {
+            continue;
+        }
         // What is between quotes is every second part, as far as a line holds no quoted quote.
         let code = without_comments(&code);
         for text in code

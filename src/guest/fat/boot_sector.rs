@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::damaged;
+use super::error::damaged;
 use crate::error::Result;
 use crate::field;
 

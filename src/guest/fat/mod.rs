@@ -5,6 +5,7 @@
 
 mod boot_sector;
 mod directory;
+mod error;
 mod nodes;
 mod table;
 
@@ -30,15 +31,6 @@ use crate::utf16;
 const HELD: usize = 8 << 20;
 
 const ROOT: NodeId = NodeId::new(0);
-
-fn damaged(structure: impl Into<String>, offset: u64, problem: String) -> Error {
-    Error::Damaged {
-        filesystem: "FAT",
-        structure: structure.into(),
-        offset,
-        problem,
-    }
-}
 
 /// A FAT filesystem.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::boot_sector::{BootSector, Width};
-use super::damaged;
+use super::error::damaged;
 use crate::block::BlockSource;
 use crate::cache::Chunks;
 use crate::error::{Error, Result};

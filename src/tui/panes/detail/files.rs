@@ -152,12 +152,13 @@ impl Lines<'_> {
         }
         if noise > 0 {
             let key = self.app.key(Action::Noise);
-            let words = if shows_noise {
-                "are among them"
-            } else {
-                "are hidden"
+            let words = match (noise, shows_noise) {
+                (1, true) => "is among them",
+                (1, false) => "is hidden",
+                (_, true) => "are among them",
+                (_, false) => "are hidden",
             };
-            let noise = units::count(noise, "log, cache or temporary file");
+            let noise = units::count(noise, "log, cached or temporary file");
             self.say(&format!("{noise} {words} ({key})."), Role::Quiet);
         }
         if shown.len() > FEW {
