@@ -6,9 +6,10 @@ use std::ops::ControlFlow;
 use crate::error::{Error, Result};
 use crate::filesystem::{Filesystem, Link, Node, NodeId, NodeKind};
 
+use super::change::{Change, ChangeKind};
 use super::content::{self, Content};
+use super::pair::{MOST_CHANGES, Pair};
 use super::paths::Paths;
-use super::{Change, ChangeKind, MOST_CHANGES, Pair};
 
 /// Both states of a node; none where it is not in use.
 #[derive(Debug, Clone, Default)]

@@ -6,9 +6,10 @@ use std::ops::ControlFlow;
 use crate::error::{Error, Result};
 use crate::filesystem::{Filesystem, Node, NodeKind};
 
+use super::change::{Change, ChangeKind};
 use super::content::{self, Content};
+use super::pair::{MOST_CHANGES, Pair};
 use super::paths::joined;
-use super::{Change, ChangeKind, MOST_CHANGES, Pair};
 
 /// Folders in each other at the most.
 const MOST_DEPTH: usize = 256;

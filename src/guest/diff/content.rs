@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::filesystem::{FileExtent, Node, NodeKind};
 use crate::ranges::Ranges;
 
-use super::Pair;
+use super::pair::Pair;
 
 /// Bytes compared at a time.
 const PIECE: usize = 256 << 10;

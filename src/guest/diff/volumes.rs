@@ -5,7 +5,9 @@ use crate::error::{Error, Result};
 use crate::filesystem::Condition;
 use crate::ranges::Ranges;
 
-use super::{Change, Options, Watch, filesystems};
+use super::change::Change;
+use super::filesystems::filesystems;
+use super::pair::{Options, Watch};
 
 /// How far a volume was compared.
 #[derive(Debug)]

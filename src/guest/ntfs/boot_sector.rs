@@ -1,6 +1,6 @@
 //! The boot sector: where the master file table is. Names of fields as in the kernel's `fs/ntfs3/ntfs.h`.
 
-use super::damaged;
+use super::error::damaged;
 use crate::error::Result;
 use crate::field;
 

@@ -1,7 +1,7 @@
 //! Records of several sectors, whose last two bytes of each sector are kept elsewhere (the update sequence array), so that
 //! one that was written in part is recognised.
 
-use super::Checked;
+use super::error::Checked;
 use crate::field;
 
 /// Bytes that are guarded together, whatever the size of a sector is.

@@ -5,11 +5,12 @@
 
 use std::ops::ControlFlow;
 
+use super::error::{Checked, not_a_directory};
 use super::file::{File, INDEX_NAME, extents};
 use super::fixup;
 use super::names::FileName;
 use super::record::{Reference, kind};
-use super::{Checked, FIRST_USER, Ntfs, not_a_directory};
+use super::{FIRST_USER, Ntfs};
 use crate::error::{Error, Result};
 use crate::field;
 

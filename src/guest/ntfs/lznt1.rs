@@ -1,6 +1,6 @@
 //! LZNT1, which NTFS compresses with: chunks of 4 KiB, each of them literal bytes and copies of what came before it.
 
-use super::Checked;
+use super::error::Checked;
 
 /// Bytes that a chunk unpacks to.
 const CHUNK: usize = 4096;

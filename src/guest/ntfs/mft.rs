@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::error::damaged;
 use super::file::{File, extents};
 use super::record::{Extents, Header, Record};
-use super::{FIRST_USER, MFT, Ntfs, ROOT, damaged};
+use super::{FIRST_USER, MFT, Ntfs, ROOT};
 use crate::block::BlockSource;
 use crate::error::Result;
 use crate::filesystem::NodeId;

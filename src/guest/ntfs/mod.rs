@@ -4,7 +4,9 @@
 //! name; other streams are not shown, nor are the files of NTFS itself. A name in the 8.3 form that stands beside a real
 //! one leads to its file and is not listed. The log is not replayed: a volume that was not unmounted says so.
 
+mod assemble;
 mod boot_sector;
+mod error;
 mod file;
 mod fixup;
 mod index;
@@ -17,6 +19,7 @@ mod nodes;
 mod record;
 mod reparse;
 mod runs;
+mod state;
 mod stream;
 mod usage;
 
@@ -25,18 +28,19 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use self::boot_sector::BootSector;
+use self::error::not_a_directory;
 use self::file::File;
 use self::names::bits;
-use self::record::{Extents, kind};
+use self::record::Extents;
 use crate::block::Source;
 use crate::cache::{Cache, Chunks};
-use crate::error::{Error, Printable, Result};
+use crate::error::Result;
 use crate::filesystem::{
     Candidates, Condition, Entry, FileExtent, Filesystem, Links, Node, NodeId, NodeKind,
     OpenFilesystem, Summary, Use,
 };
 use crate::ranges::Ranges;
-use crate::{field, utf16};
+use crate::utf16;
 
 /// Numbers of the records that NTFS has for itself.
 const MFT: u64 = 0;
@@ -56,30 +60,6 @@ const HELD_FILES: usize = 8 << 20;
 
 /// Bytes of content that were unpacked and are held.
 const HELD_UNITS: usize = 2 << 20;
-
-/// What was checked, or what is wrong with it, in words.
-type Checked<T> = std::result::Result<T, String>;
-
-fn damaged(structure: impl Into<String>, offset: u64, problem: String) -> Error {
-    Error::Damaged {
-        filesystem: "NTFS",
-        structure: structure.into(),
-        offset,
-        problem,
-    }
-}
-
-fn printable(number: u64) -> Printable {
-    Printable(format!("MFT record {number}").into_bytes())
-}
-
-fn not_found(number: u64) -> Error {
-    Error::NotFound(printable(number))
-}
-
-fn not_a_directory(number: u64) -> Error {
-    Error::NotADirectory(printable(number))
-}
 
 /// An NTFS filesystem.
 #[derive(Debug)]
@@ -134,37 +114,6 @@ pub(crate) fn open(volume: &Source) -> Result<Option<OpenFilesystem>> {
         return Err(not_a_directory(ROOT));
     }
     Ok(Some(Arc::new(filesystem)))
-}
-
-impl Ntfs {
-    fn label(&self) -> Result<Vec<u8>> {
-        let volume = self.file(VOLUME)?;
-        let name = volume.resident(kind::VOLUME_NAME).next();
-        let units = utf16::units(name.unwrap_or_default());
-        Ok(utf16::to_wtf8(&units))
-    }
-
-    /// Whether the volume was unmounted, and its log holds nothing that was not written.
-    fn condition(&self) -> Result<Condition> {
-        let log = self.file(LOG_FILE)?;
-        let data = log
-            .data()
-            .ok_or_else(|| log.damaged("$LogFile has no data"))?;
-        let len = stream::size(data).min(log_file::HEAD);
-        let mut head = vec![0; usize::try_from(len).unwrap_or_default()];
-        self.read_stream(&log, data, 0, &mut head)?;
-        if let Some(why) = log_file::why_dirty(&head) {
-            return Ok(Condition::NotReplayed(why));
-        }
-        let volume = self.file(VOLUME)?;
-        let information = volume.resident(kind::VOLUME_INFORMATION).next();
-        // VOLUME_FLAG_DIRTY
-        let flags = u16::from_le_bytes(field(information.unwrap_or_default(), 10));
-        Ok(match flags & 1 {
-            0 => Condition::Clean,
-            _ => Condition::NotReplayed("the volume is marked as dirty".to_owned()),
-        })
-    }
 }
 
 impl Filesystem for Ntfs {

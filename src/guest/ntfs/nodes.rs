@@ -1,11 +1,12 @@
 //! What a file is: its kind, its content and where that is stored.
 
+use super::error::{not_found, printable};
 use super::file::{File, INDEX_NAME, extents};
 use super::names::{FileName, StandardInformation, bits};
 use super::record::{Attribute, Extents, Value, kind};
 use super::reparse::{self, INTERIX_LINK, Reparse};
 use super::runs::{self, Run};
-use super::{Ntfs, not_found, printable, stream};
+use super::{Ntfs, stream};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::filesystem::{FileExtent, Node, NodeId, NodeKind};

@@ -1,6 +1,6 @@
 //! Records of the master file table and the attributes in them. Names of fields as in the kernel's `fs/ntfs3/ntfs.h`.
 
-use super::Checked;
+use super::error::Checked;
 use super::fixup;
 use super::runs::{self, Run};
 use crate::field;

@@ -1,6 +1,6 @@
 //! Reparse points, and the files by which Interix and `ntfs-3g` show symbolic links.
 
-use super::Checked;
+use super::error::Checked;
 use crate::{field, utf16};
 
 /// What a reparse point makes of a file.

@@ -1,6 +1,6 @@
 //! Where a stream that is not resident is stored: mapping pairs.
 
-use super::Checked;
+use super::error::Checked;
 use crate::error::{Error, Result};
 
 /// The runs that one stream may have.

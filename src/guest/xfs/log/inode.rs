@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::replay::{Replay, put};
 use super::transaction::Item;
-use super::{Tried, trouble};
+use super::trouble::{Tried, trouble};
 use crate::field;
 use crate::xfs::dinode::{CORE, Dinode, MAGIC};
 use crate::xfs::inode::CHECKED;

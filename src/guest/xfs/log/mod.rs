@@ -15,6 +15,7 @@ mod record;
 mod replay;
 mod ring;
 mod transaction;
+mod trouble;
 
 use std::collections::BTreeMap;
 
@@ -22,32 +23,11 @@ use self::record::Record;
 use self::replay::{Cancelled, Replay, Unfinished};
 use self::ring::Ring;
 use self::transaction::Assembly;
+use self::trouble::{Tried, Trouble, trouble};
 use super::superblock::Superblock;
 use crate::block::Source;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::filesystem::Condition;
-
-/// Why a log is not replayed.
-#[derive(Debug)]
-enum Trouble {
-    /// The image cannot be read.
-    Image(Error),
-    /// What it holds is not understood.
-    Log(String),
-}
-
-impl From<Error> for Trouble {
-    fn from(error: Error) -> Self {
-        Self::Image(error)
-    }
-}
-
-type Tried<T> = std::result::Result<T, Trouble>;
-
-/// What the log holds contradicts its format.
-fn trouble<T>(why: impl Into<String>) -> Tried<T> {
-    Err(Trouble::Log(why.into()))
-}
 
 /// Records that may have been written in any order before a crash (`XLOG_MAX_ICLOGS`).
 const AT_ONCE: usize = 8;

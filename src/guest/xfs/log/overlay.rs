@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Tried, trouble};
+use super::trouble::{Tried, trouble};
 use crate::block::Source;
 
 /// Bytes that are replaced at the most.

@@ -4,7 +4,7 @@ use zerocopy::byteorder::big_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::ring::{HEADER_MAGIC, Ring};
-use super::{Tried, trouble};
+use super::trouble::{Tried, trouble};
 use crate::field;
 use crate::xfs::superblock::{BASIC_BLOCK, BASIC_BLOCK_LEN, Superblock};
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::overlay::Overlay;
 use super::transaction::{Item, Transaction};
-use super::{Tried, trouble};
+use super::trouble::{Tried, trouble};
 use crate::block::Source;
 use crate::field;
 use crate::xfs::superblock::{BASIC_BLOCK, Superblock};

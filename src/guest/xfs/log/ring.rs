@@ -1,7 +1,7 @@
 //! The log as a ring of basic blocks. Each begins with the cycle that it was written in, so that the place where the
 //! number steps back is where the next record would be written: the head.
 
-use super::{Tried, Trouble};
+use super::trouble::{Tried, Trouble};
 use crate::block::Source;
 use crate::field;
 use crate::xfs::superblock::{BASIC_BLOCK, BASIC_BLOCK_LEN, Superblock};

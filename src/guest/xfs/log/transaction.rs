@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::record::Record;
-use super::{Tried, trouble};
+use super::trouble::{Tried, trouble};
 use crate::field;
 
 /// Bytes of transactions that are put together at once.
