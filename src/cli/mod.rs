@@ -171,7 +171,7 @@ enum Command {
     /// Take from everybody the right to write an image, or give it a mode
     #[command(visible_alias = "chmod")]
     Protect(protect::ProtectArgs),
-    /// Print or change the note and the tags of an image
+    /// Print or change the note and the tags of images
     #[command(visible_alias = "tag")]
     Note(note::NoteArgs),
     /// Change what the definition of a machine says of one of its disks, through libvirt

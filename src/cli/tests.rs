@@ -162,6 +162,7 @@ const LINES: &[&str] = &[
     "move a b",
     "move a b c --subtree",
     "note a text",
+    "note a --text text --tag web",
     "note a '' --clear --tag golden --untag keep",
     "protect a",
     "protect a --mode 644",

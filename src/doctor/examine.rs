@@ -9,7 +9,7 @@ use super::finding::Finding;
 use super::{
     cluster_size, cut_off_base, deep_chain, far_names, half_made, label_differs, machine_disk_gone,
     moved_folder, name_leads_astray, not_permitted, odd_size, old_trash, old_version, orphan,
-    pinned, pinned_otherwise, problems, same_content, stale_bitmap, tables, unfinished,
+    pinned, pinned_otherwise, problems, same_content, stale_bitmap, stale_note, tables, unfinished,
     unread_notes, writable_base,
 };
 
@@ -35,6 +35,7 @@ static FINDERS: &[Finder] = &[
     orphan::FINDER,
     half_made::FINDER,
     unread_notes::FINDER,
+    stale_note::FINDER,
     old_trash::FINDER,
 ];
 

@@ -34,6 +34,7 @@ mod pinned_otherwise;
 mod problems;
 mod same_content;
 mod stale_bitmap;
+mod stale_note;
 mod tables;
 mod treat;
 mod unfinished;

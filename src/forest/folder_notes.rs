@@ -92,6 +92,21 @@ impl FolderNotes {
         self.images.get(name)
     }
 
+    /// The names that it speaks of, in order.
+    pub fn names(&self) -> impl Iterator<Item = &OsStr> {
+        self.images.keys().map(OsString::as_os_str)
+    }
+
+    /// Whether the notes of its folder speak of an image of this name and there is none: not even a link that leads
+    /// nowhere. A folder that cannot be looked into says nothing.
+    #[must_use]
+    pub fn are_stale(host: &dyn Host, image: &Path) -> bool {
+        let is_gone = host
+            .stat_link(image)
+            .is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        is_gone && NotesReader::new(host).in_folder(image).is_some()
+    }
+
     /// Says this of an image from now on.
     pub fn insert(&mut self, name: &OsStr, annotation: Annotation) {
         self.images.insert(name.to_owned(), annotation);

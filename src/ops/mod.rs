@@ -49,7 +49,7 @@ mod squash;
 pub mod undo;
 
 pub use amend::AmendImage;
-pub use annotate::Annotate;
+pub use annotate::{Annotate, AnnotateSeveral};
 pub use bitmap::{BitmapAction, ChangeBitmap};
 pub use branch::Branch;
 pub use branch_unchecked::BranchUnchecked;

@@ -85,7 +85,8 @@ fn when(action: Action) -> When {
         Action::Revert => of_image(revert),
         Action::Move => of_image(not_one_image),
         Action::Resize => of_image(not_one_image),
-        Action::Protect | Action::Note => of_image(not_one_image),
+        Action::Protect => of_image(not_one_image),
+        Action::Note => of_image(note),
         Action::Repair => of_image(repair),
         Action::Snapshots => anywhere(no_tables),
         Action::Amend => of_image(no_tables),
@@ -333,6 +334,13 @@ fn no_file(app: &App) -> Option<String> {
 
 fn not_one_image(app: &App) -> Option<String> {
     one(app).err()
+}
+
+fn note(app: &App) -> Option<String> {
+    match app.tree.marks.len() {
+        0 | 1 => not_one_image(app),
+        _ => not_all_there(app),
+    }
 }
 
 /// Which of the images that an action is about is none of the scanned files.

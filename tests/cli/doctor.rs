@@ -581,6 +581,61 @@ fn notes_that_cannot_be_read_are_told_since_they_may_protect() {
 }
 
 #[test]
+fn several_images_are_noted_at_once_and_a_word_that_is_no_file_is_the_note() {
+    let Some(place) = Place::new() else { return };
+    for name in ["a", "b", "c"] {
+        place.create("", name, "4M");
+    }
+    let noted = |name: &str| {
+        let told = place.q(&format!("note {name} --json")).with(0).result();
+        (text(&told, "note"), told["tags"].to_string())
+    };
+    place.q("note a b c fine --tag web --yes").with(0);
+    for name in ["a", "b", "c"] {
+        assert_eq!(noted(name), ("fine".to_owned(), r#"["web"]"#.to_owned()));
+    }
+    place.q("note a b --untag web --text c --yes").with(0);
+    assert_eq!(noted("b"), ("c".to_owned(), "[]".to_owned()));
+    assert_eq!(noted("c").0, "fine");
+    place.q("undo --yes").with(0);
+    assert_eq!(noted("a"), ("fine".to_owned(), r#"["web"]"#.to_owned()));
+    place.q("note a none b --tag web --yes").with(2);
+    place.q("note a b").with(2);
+}
+
+#[test]
+fn a_note_of_what_is_not_there_is_told_and_forgotten_and_comes_back_by_undo() {
+    let Some(place) = Place::new() else { return };
+    place.create("", "a", "4M");
+    let file = place.at(".qanopy-notes.json");
+    let notes = r#"{"version":1,"images":[{"name":"gone","note":"kernel 6.9","tags":["keep"]},{"name":"a","tags":["web"]}]}"#;
+    fs::write(&file, notes).unwrap();
+    let one = place.only("gone", "stale-note");
+    assert!(text(&one, "message").contains("speaks of"), "{one}");
+    place.q("note gone --tag more --yes").with(4);
+    place.q("doctor --fix-safe --yes").with(0);
+    let left = || fs::read_to_string(&file).unwrap();
+    assert!(
+        !left().contains("gone") && left().contains("web"),
+        "{}",
+        left()
+    );
+    assert_eq!(place.findings(), Vec::<Value>::new());
+    place.q("undo --yes").with(0);
+    assert!(
+        left().contains("kernel 6.9") && left().contains("keep"),
+        "{}",
+        left()
+    );
+    place.only("gone", "stale-note");
+    place.q("redo --yes").with(0);
+    assert!(!left().contains("gone"), "{}", left());
+    // Once there is such an image its note is no longer what is put back.
+    place.create("", "gone", "4M");
+    place.q("undo --yes").with(4);
+}
+
+#[test]
 fn what_a_crash_left_half_made_is_removed() {
     let Some(place) = Place::new() else { return };
     place.create("", "disk", "4M");

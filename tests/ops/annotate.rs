@@ -14,10 +14,10 @@ use qanopy::forest::{
 use qanopy::host::{Host, RealHost};
 use qanopy::image::{Amendment, Preallocation};
 use qanopy::ops::{
-    self, AmendImage, Annotate, BackingStyle, Branch, CloneImage, Commit, CommittedLayer, Confirm,
-    Consent, Danger, Denied, Dependants, Error, Export, ImageOptions, Import, MoveImages, NewSize,
-    NoteKind, Outcome, Plan, Progress, Reflink, RefusalKind, Relocation, Request, Resize, Revert,
-    Siblings, Squash, UndoEntry,
+    self, AmendImage, Annotate, AnnotateSeveral, BackingStyle, Branch, CloneImage, Commit,
+    CommittedLayer, Confirm, Consent, Danger, Denied, Dependants, Error, Export, ImageOptions,
+    Import, MoveImages, NewSize, NoteKind, Outcome, Plan, Progress, Reflink, RefusalKind,
+    Relocation, Request, Resize, Revert, Siblings, Squash, UndoEntry,
 };
 use rustix::fs::{XattrFlags, setxattr};
 
@@ -496,6 +496,60 @@ fn a_scan_sees_what_is_noted_and_that_it_has_changed() {
     let fresh = refreshed(&known.forest, &host, &options(dir.path()), &notes);
     assert_eq!(seen(&fresh, &over), None);
     assert_eq!(seen(&fresh, &base).unwrap().text, "short");
+}
+
+#[test]
+fn several_images_are_noted_by_one_plan_and_taken_back_at_once() {
+    let Some(qemu) = qemu() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let (base, over) = base_and_overlay(&qemu, dir.path());
+    run(dir.path(), &note(&base, Some("the base"), &["golden"]));
+    let of = |image: &Path| Annotate {
+        image: image.to_path_buf(),
+        tag: vec!["web".to_owned()],
+        untag: vec!["golden".to_owned()],
+        ..Annotate::default()
+    };
+    let both: Request = AnnotateSeveral {
+        images: vec![of(&base), of(&over)],
+    }
+    .into();
+    let line = both.command_line().unwrap().to_string();
+    assert!(line.ends_with("--tag web --untag golden"), "{line}");
+    let asked = plan(dir.path(), &both);
+    assert_eq!(asked.effects.len(), 2);
+    let told = words(&asked);
+    assert_eq!(told.matches("extended attributes").count(), 1, "{told}");
+    assert!(
+        told.contains("no longer protected by the tag golden"),
+        "{told}"
+    );
+    let outcome = execute(asked).unwrap();
+    assert_eq!(noted(&base), ("the base".into(), "web".into()));
+    assert_eq!(noted(&over), (String::new(), "web".into()));
+    // What is so already is passed over; where all is, nothing is done.
+    assert!(plan(dir.path(), &both).is_so());
+    run(dir.path(), &untag(&over, "web"));
+    let rest = plan(dir.path(), &both);
+    assert_eq!(rest.effects.len(), 1, "{}", words(&rest));
+    execute(rest).unwrap();
+    run(dir.path(), &outcome.undo.unwrap());
+    assert_eq!(noted(&base), ("the base".into(), "golden".into()));
+    assert_eq!(noted(&over), (String::new(), String::new()));
+    let twice = AnnotateSeveral {
+        images: vec![of(&base), of(&base)],
+    };
+    let refused = plan(dir.path(), &twice.into());
+    assert!(
+        words(&refused).contains("named twice"),
+        "{}",
+        words(&refused)
+    );
+    let missing = AnnotateSeveral {
+        images: vec![of(&base), of(&dir.path().join("none"))],
+    };
+    let refused = plan(dir.path(), &missing.into());
+    assert_eq!(refused.confirm, Confirm::Impossible, "{}", words(&refused));
 }
 
 #[test]

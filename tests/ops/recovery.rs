@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use planning::{context, execute, execute_request, machine_of, named, words};
+use qanopy::forest::{Annotation, FolderNotes, NOTES_FILE, annotation_of};
 use qanopy::host::{Access, Host, RealHost};
 use qanopy::image::{
     Amendment, CarriedBitmaps, Format, ImageFile, NoProgress, Preallocation, SparseSize,
@@ -256,6 +257,89 @@ fn new_files_are_made_or_taken_away_again() {
             },
             back: Back::AsBefore,
         },
+    );
+}
+
+/// What is noted of `low` in the notes of its folder, and of nothing else.
+fn noted_in_folder(dir: &Path) {
+    chain(dir);
+    let note = Annotation {
+        text: "kernel 6.9".to_owned(),
+        tags: vec!["web".to_owned()],
+        in_folder: true,
+    };
+    let mut notes = FolderNotes::default();
+    notes.insert("low.qcow2".as_ref(), note);
+    fs::write(dir.join(NOTES_FILE), notes.to_bytes().unwrap()).unwrap();
+}
+
+/// Cuts it off at some moments, finishes it or takes it back, and gives what the notes tell of `low` and of the image
+/// that it becomes; no note is left of what is not there.
+fn prove_notes(request: &dyn Fn(&Path) -> Request, becomes: &str, is_kept: bool) {
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let dir = fs::canonicalize(home.path()).unwrap();
+    noted_in_folder(&dir);
+    fs::create_dir(dir.join("to")).unwrap();
+    let (log, begun) = record(&dir, &request(&dir));
+    for state in log.crash_states(60, 7) {
+        for way in [Recovery::Finish, Recovery::RollBack] {
+            let there = log.replay(&state);
+            let root = fs::canonicalize(there.path()).unwrap();
+            let story = format!("{way:?}: {}", log.describe(&state));
+            for file in support::script::files_below(&root) {
+                if qanopy::image::maker_of(&file).is_some() {
+                    fs::remove_file(file).unwrap();
+                }
+            }
+            interrupt(&root, &begun, &dir);
+            execute(plan(
+                &root,
+                &Request::Recover(RecoverEntry { entry: 1, way }),
+            ))
+            .unwrap();
+            let (old, new) = (root.join("low.qcow2"), root.join(becomes));
+            let (has, has_not) = match way {
+                Recovery::Finish => (new, old),
+                _ => (old, new),
+            };
+            let noted = |image: &Path| annotation_of(&RealHost, image).map(|noted| noted.text);
+            let is_kept = is_kept || way == Recovery::RollBack;
+            let expected = is_kept.then(|| "kernel 6.9".to_owned());
+            assert_eq!(noted(&has), expected, "{story}");
+            assert_eq!(noted(&has_not), None, "{story}");
+            assert!(!FolderNotes::are_stale(&RealHost, &has_not), "{story}");
+            assert!(!FolderNotes::are_stale(&RealHost, &has), "{story}");
+        }
+    }
+}
+
+#[test]
+fn what_is_noted_in_a_folder_follows_an_image_whose_way_was_cut_off() {
+    prove_notes(
+        &|dir| {
+            Request::Move(MoveImages {
+                moves: vec![ops::Relocation {
+                    from: dir.join("low.qcow2"),
+                    to: dir.join("to/new.qcow2"),
+                    style: None,
+                }],
+                subtree: false,
+            })
+        },
+        "to/new.qcow2",
+        true,
+    );
+}
+
+#[test]
+fn a_discard_that_was_cut_off_leaves_no_note_of_what_is_gone() {
+    prove_notes(
+        &|dir| Request::discard(vec![dir.join("low.qcow2")]),
+        "to/new.qcow2",
+        false,
     );
 }
 

@@ -4,11 +4,11 @@ use qanopy::doctor::{Finding, Sure};
 use qanopy::forest::{Annotation, ChangedBase, Flags, Problem, ProblemKind};
 use qanopy::image::{CarriedBitmaps, Compression, Measure, Preallocation, Qcow2Options};
 use qanopy::ops::{
-    AmendImage, Annotate, BitmapAction, Branch, ChangeBitmap, ChangeSnapshot, CloneImage, Commit,
-    ConvertForm, CreateRaw, Direction, Discard, EffectKind, EmptyTrash, Error, Export, Flatten,
-    ImageOptions, Import, Leftover, MoveImages, NewSize, Note, NoteKind, Outcome, Protect, Rebase,
-    RedoEntry, Reflink, Remedy, RemoveLeftovers, RepairImage, Request, Resize, Restore, Siblings,
-    SnapshotAction, SnapshotName, Squash, UndoEntry, Unlink,
+    AmendImage, Annotate, AnnotateSeveral, BitmapAction, Branch, ChangeBitmap, ChangeSnapshot,
+    CloneImage, Commit, ConvertForm, CreateRaw, Direction, Discard, EffectKind, EmptyTrash, Error,
+    Export, Flatten, ImageOptions, Import, Leftover, MoveImages, NewSize, Note, NoteKind, Outcome,
+    Protect, Rebase, RedoEntry, Reflink, Remedy, RemoveLeftovers, RepairImage, Request, Resize,
+    Restore, Siblings, SnapshotAction, SnapshotName, Squash, UndoEntry, Unlink,
 };
 use qanopy::tui::testing::{
     Completions, Dialog, Effect, FieldName, Filter, Interrupted, JobState, Measured, Msg, Places,
@@ -1268,6 +1268,33 @@ fn what_the_doctor_finds_stands_in_the_health_pane_of_the_image_and_of_all_other
     let screen = harness.screen();
     assert!(screen.contains("2 findings about other files:"), "{screen}");
     assert!(screen.contains("Overlay-1A.qcow2: old-version"), "{screen}");
+}
+
+#[test]
+fn what_several_marked_images_are_gets_noted_by_one_form() {
+    let mut harness = harness();
+    let names = ["Overlay-1A.qcow2", "Overlay-1B.qcow2"];
+    for name in names {
+        harness.go_to(name);
+        harness.press(" ");
+    }
+    harness.press("#");
+    let screen = harness.screen();
+    assert!(
+        screen.contains("Note: what are these 2 images?"),
+        "{screen}"
+    );
+    harness.press("<enter>");
+    assert!(harness.screen().contains("nothing is to be noted"));
+    harness.press("<down>web, lab<down>golden<enter>");
+    let of = |name: &&str| Annotate {
+        image: Path::new("/vm").join(name),
+        tag: vec!["web".to_owned(), "lab".to_owned()],
+        untag: vec!["golden".to_owned()],
+        ..Annotate::default()
+    };
+    let images = names.iter().map(of).collect();
+    assert_eq!(harness.planned().1, AnnotateSeveral { images }.into());
 }
 
 #[test]

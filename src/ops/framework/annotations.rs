@@ -6,13 +6,16 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use crate::forest::{
     Annotation, FolderNotes, NOTES_FILE, NotesReader, annotation_of, attributes_of,
 };
 use crate::host::{Access, FileKind, Host, io_text, set_attributes};
-use crate::image::temporary_name;
+use crate::image::{is_trashed, temporary_name};
 use crate::system::FolderLock;
 
+use super::absolute;
 use super::copy_file::folder;
 use super::error::Error;
 use super::format::shown;
@@ -83,6 +86,19 @@ pub(in crate::ops) fn write(
     }
 }
 
+/// Has the notes of its folder say this of an image that is not there, or nothing of it.
+///
+/// # Errors
+/// [`Error::Failed`] if they cannot be written.
+pub(in crate::ops) fn write_of_missing(
+    host: &dyn Host,
+    image: &Path,
+    says: Option<&Annotation>,
+) -> Result<(), Error> {
+    in_folder(host, folder(image), &[(image, says)])
+        .map_err(|error| Error::io("change the notes in", folder(image), &error))
+}
+
 /// Has the notes of a folder say this of images in it, or nothing.
 fn in_folder(host: &dyn Host, dir: &Path, says: &[(&Path, Option<&Annotation>)]) -> io::Result<()> {
     let path = dir.join(NOTES_FILE);
@@ -119,11 +135,28 @@ fn in_folder(host: &dyn Host, dir: &Path, says: &[(&Path, Option<&Annotation>)])
     replaced.and_then(|()| host.sync_dir(dir))
 }
 
+/// What is noted of one image, and where it goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct CarriedNote {
+    from: PathBuf,
+    to: PathBuf,
+    annotation: Annotation,
+}
+
+impl CarriedNote {
+    /// Where the image is: at its new place, or at its old one where it never got there or was taken back.
+    fn place(&self, host: &dyn Host) -> Option<&Path> {
+        let is_there = |path: &&Path| host.stat(path).is_ok();
+        let new = Some(self.to.as_path()).filter(is_there);
+        let old = || Some(self.from.as_path()).filter(|old| !is_trashed(old) && is_there(old));
+        new.or_else(old)
+    }
+}
+
 /// What is noted of images that a plan moves, copies or brings back, and where it goes with them.
-#[derive(Debug)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::ops) struct Carried {
-    /// Where each of them is afterwards, and what is noted of it.
-    images: Vec<(PathBuf, Annotation)>,
+    images: Vec<CarriedNote>,
     /// Names that the notes of folders may speak of no longer.
     left: Vec<PathBuf>,
 }
@@ -133,37 +166,48 @@ impl Carried {
     pub(in crate::ops) fn by(plan: &Plan) -> Self {
         let host = plan.host();
         let mut notes = NotesReader::new(host);
-        let mut carried = Self {
-            images: Vec::new(),
-            left: Vec::new(),
-        };
+        let mut carried = Self::default();
         for effect in &plan.effects {
-            if let Some((to, annotation)) = goes_along(host, &mut notes, effect) {
-                carried.images.push((to, annotation));
-            }
+            carried.images.extend(goes_along(host, &mut notes, effect));
             let goes = matches!(effect.kind, EffectKind::Moves | EffectKind::Trashes);
             if goes
                 && host
                     .stat_link(&folder(&effect.path).join(NOTES_FILE))
                     .is_ok()
             {
-                carried.left.push(effect.path.clone());
+                carried.left.push(absolute::path(&effect.path));
             }
         }
         carried
     }
 
+    /// Whether nothing is noted of what goes anywhere.
+    pub(in crate::ops) fn is_empty(&self) -> bool {
+        self.images.is_empty() && self.left.is_empty()
+    }
+
+    /// Takes in what an operation that was interrupted had to carry, as far as this one does not.
+    pub(in crate::ops) fn join(&mut self, interrupted: Self) {
+        for image in interrupted.images {
+            let is_it = |known: &CarriedNote| known.to == image.to || known.to == image.from;
+            if !self.images.iter().any(is_it) {
+                self.images.push(image);
+            }
+        }
+        self.left.extend(interrupted.left);
+    }
+
     /// Puts it down, once the plan was carried out; tells what could not be.
     pub(in crate::ops) fn put(self, host: &dyn Host) -> Vec<Note> {
         let mut remarks = Vec::new();
-        for (image, annotation) in &self.images {
-            let is_there = host.stat(image).is_ok();
-            let has_it =
-                || annotation_of(host, image).is_some_and(|now| now.says_the_same(annotation));
-            if is_there
-                && !has_it()
-                && let Err(error) = write(host, image, annotation)
-            {
+        for carried in &self.images {
+            let Some(image) = carried.place(host) else {
+                continue;
+            };
+            let annotation = &carried.annotation;
+            let now = annotation_of(host, image);
+            let has_it = now.is_some_and(|now| now.says_the_same(annotation));
+            if !has_it && let Err(error) = write(host, image, annotation) {
                 let text = format!(
                     "what is noted of {} did not follow it: {error}",
                     shown(image)
@@ -192,14 +236,17 @@ fn goes_along(
     host: &dyn Host,
     notes: &mut NotesReader<'_>,
     effect: &Effect,
-) -> Option<(PathBuf, Annotation)> {
+) -> Option<CarriedNote> {
     let other = effect.counterpart.as_ref()?;
     let (from, to) = match effect.kind {
         EffectKind::Moves => (&effect.path, other),
         EffectKind::Creates => (other, &effect.path),
         EffectKind::Restores => {
-            let noted = trash::annotation_of(host, other);
-            return Some((effect.path.clone(), noted?));
+            return Some(CarriedNote {
+                from: absolute::path(other),
+                to: absolute::path(&effect.path),
+                annotation: trash::annotation_of(host, other)?,
+            });
         }
         _ => return None,
     };
@@ -208,5 +255,9 @@ fn goes_along(
         Ok(stat) if stat.kind == FileKind::Directory => to.join(from.file_name()?),
         _ => to.clone(),
     };
-    Some((to, notes.of(from)?))
+    Some(CarriedNote {
+        from: absolute::path(from),
+        to: absolute::path(&to),
+        annotation: notes.of(from)?,
+    })
 }

@@ -12,6 +12,7 @@ use crate::forest::{Problem, ProblemKind};
 use crate::host::{Host, is_running, printable, this_process};
 use crate::system::LogFile;
 
+use super::annotations::Carried;
 use super::error::Error;
 use super::nature::{Nature, Recovery, RestsOn};
 use super::plan::{EffectKind, Outcome, Plan};
@@ -46,6 +47,9 @@ enum Event {
         /// What the files that it changes were before.
         #[serde(default)]
         before: Preconditions,
+        /// What is noted of images that it moves, copies or brings back.
+        #[serde(default, skip_serializing_if = "Carried::is_empty")]
+        carried: Carried,
     },
     Done {
         id: u64,
@@ -112,6 +116,8 @@ pub struct Entry {
     pub(in crate::ops) goes: Vec<PathBuf>,
     /// What the files that it changes were before.
     pub(in crate::ops) before: Preconditions,
+    /// What is noted of images that it moves, copies or brings back.
+    pub(in crate::ops) carried: Carried,
     /// What the files that taking it back would change were at the end, as later undos have left them.
     pub(in crate::ops) left: Preconditions,
     /// The undo that took it back.
@@ -254,7 +260,7 @@ impl Journal {
     ///
     /// # Errors
     /// When it cannot be written down.
-    pub(in crate::ops) fn begin(&self, plan: &Plan) -> io::Result<u64> {
+    pub(in crate::ops) fn begin(&self, plan: &Plan, carried: &Carried) -> io::Result<u64> {
         let now = plan.host().now().duration_since(UNIX_EPOCH);
         let begun = |id| Event::Begun {
             id,
@@ -269,6 +275,7 @@ impl Journal {
             }),
             goes: files_with(plan, |kind| kind == EffectKind::Trashes),
             before: before(plan),
+            carried: carried.clone(),
         };
         self.file.append(|lines| {
             let last = lines.iter().filter_map(|line| id_of(line)).max();
@@ -395,6 +402,7 @@ fn apply(entries: &mut Vec<Entry>, event: Event) {
             creates,
             goes,
             before,
+            carried,
         } => entries.push(Entry {
             id,
             begun: UNIX_EPOCH
@@ -414,6 +422,7 @@ fn apply(entries: &mut Vec<Entry>, event: Event) {
             creates,
             goes,
             before,
+            carried,
             left: Preconditions::default(),
             taken_back_by: None,
             after: Preconditions::default(),

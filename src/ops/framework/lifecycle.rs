@@ -76,10 +76,12 @@ pub fn run(ready: Ready, progress: &Progress) -> Result<Outcome, Error> {
         .then(|| verify::Proof::take(plan, progress))
         .transpose()?;
     let journal = plan.context().state_dir.as_deref().map(Journal::at);
-    let begun = journal.as_ref().map(|journal| journal.begin(plan));
+    let carried = carried(plan, journal.as_ref());
+    let begun = journal
+        .as_ref()
+        .map(|journal| journal.begin(plan, &carried));
     let before = journal::before(plan);
     let told_of = changed_bases(plan);
-    let carried = Carried::by(plan);
     let defined = plan.definitions_done();
     let mut ended = job
         .run(plan, progress)
@@ -121,6 +123,18 @@ pub fn run(ready: Ready, progress: &Progress) -> Result<Outcome, Error> {
         outcome.remarks.push(Note::new(NoteKind::Proof, text));
     }
     ended
+}
+
+/// What is noted of the images that go somewhere: what brings an interrupted operation to an end carries what that one
+/// had to.
+fn carried(plan: &Plan, journal: Option<&Journal>) -> Carried {
+    let mut carried = Carried::by(plan);
+    if let Nature::EndsInterrupted(entry, _) = plan.request.operation().nature()
+        && let Some(Ok(Some(entry))) = journal.map(|journal| journal.entry(entry))
+    {
+        carried.join(entry.carried);
+    }
+    carried
 }
 
 fn not_recorded(error: &std::io::Error) -> Note {

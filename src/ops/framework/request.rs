@@ -91,6 +91,8 @@ requests! {
     Permit(Permit),
     /// Change what is noted of an image.
     Annotate(Annotate),
+    /// Change what is noted of several images.
+    AnnotateSeveral(AnnotateSeveral),
     /// Have other passphrases open an image that is encrypted with LUKS.
     KeySlot(ChangeKeySlot),
     /// Do something with a dirty bitmap of an image.

@@ -37,6 +37,8 @@ pub enum FormKind {
     Amend,
     /// The note and the tags of an image.
     Note,
+    /// The note and the tags of each of the marked images.
+    NoteEach,
     /// Other passphrases of an encrypted image.
     KeySlots,
     /// A new dirty bitmap.

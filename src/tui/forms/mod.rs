@@ -55,6 +55,7 @@ pub(super) fn form(
         FormKind::ConvertEach => copies::convert_each(app),
         FormKind::Amend => tables::amend(node()?),
         FormKind::Note => note::note(node()?),
+        FormKind::NoteEach => note::note_each(app),
         FormKind::KeySlots => tables::key_slots(node()?),
         FormKind::AddBitmap => tables::add_bitmap(node()?),
         FormKind::MergeBitmap => tables::merge_bitmap(node()?, about?),

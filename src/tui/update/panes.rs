@@ -115,6 +115,7 @@ pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
         Action::Revert => operations::revert(ui, effects),
         Action::Squash => operations::squash(ui, effects),
         Action::Protect => operations::protect(ui, effects),
+        Action::Note if ui.app.tree.marks.len() > 1 => fill(ui, FormKind::NoteEach, effects),
         Action::Note => fill(ui, FormKind::Note, effects),
         Action::KeySlots => fill(ui, FormKind::KeySlots, effects),
         Action::Amend => fill(ui, FormKind::Amend, effects),

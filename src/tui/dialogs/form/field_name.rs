@@ -87,6 +87,8 @@ pub enum FieldName {
     Tags,
     /// What something becomes, or where it goes.
     To,
+    /// The tags that images lose.
+    Untag,
     /// What becomes of what cannot be read.
     Unread,
     /// Which kind of copy.
@@ -141,6 +143,7 @@ impl FieldName {
             Self::Subtree => "subtree",
             Self::Tags => "tags",
             Self::To => "to",
+            Self::Untag => "take off",
             Self::Unread => "unread",
             Self::Way => "way",
             Self::What => "what",

@@ -119,6 +119,21 @@ impl Form {
         }
     }
 
+    /// A form for one request about several images.
+    #[must_use]
+    pub fn of_several(
+        title: String,
+        images: Vec<PathBuf>,
+        fields: Vec<Field>,
+        make: fn(&Form) -> Result<Request, String>,
+    ) -> Self {
+        let first = images.first().cloned().unwrap_or_default();
+        Self {
+            images,
+            ..Self::new(title, &first, fields, false, make)
+        }
+    }
+
     /// The same, with other fields brought in line after each choice.
     #[must_use]
     pub fn tidied_by(mut self, tidy: fn(&mut Form)) -> Self {

@@ -41,6 +41,7 @@ pub(super) fn variants(forest: &Forest, request: &Request) -> Vec<Variant> {
         | Request::Protect(_)
         | Request::Permit(_)
         | Request::Annotate(_)
+        | Request::AnnotateSeveral(_)
         | Request::KeySlot(_)
         | Request::Bitmap(_)
         | Request::Clone(_)

@@ -1,15 +1,19 @@
 //! Annotate: the note and the tags of an image. None of its bytes is written for them, so an image in use may get
 //! them as any other.
 
+mod missing;
+mod several;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::forest::{
-    Annotation, GOLDEN, KEEP, MOST_TAGS, NOTES_FILE, annotation_of, read_tag, read_text,
+    Annotation, FolderNotes, GOLDEN, KEEP, MOST_TAGS, NOTES_FILE, annotation_of, read_tag,
+    read_text,
 };
-use crate::host::printable;
+use crate::host::{Host, printable};
 
 use super::framework::annotations::{self, KeptIn};
 use super::framework::copy_file::folder;
@@ -27,6 +31,8 @@ use super::{
     CommandLine, EffectKind, Error, NoteKind, Outcome, Phase, Plan, Progress, RefusalKind, Request,
     Undo,
 };
+use missing::plan_of_missing;
+pub use several::AnnotateSeveral;
 
 /// Change what is noted of an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,9 +50,24 @@ pub struct Annotate {
     /// What has to be noted of it now, of what takes another one back.
     #[serde(default)]
     pub instead_of: Option<Annotation>,
+    /// Whether the image is not there, and only the notes of its folder are to speak of it: of what takes back that they
+    /// were made to forget it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub of_missing: bool,
 }
 
 impl Request {
+    /// To have the notes of its folder speak no longer of an image that is not there.
+    #[must_use]
+    pub fn forget_note(image: &Path) -> Self {
+        Annotate {
+            image: image.to_path_buf(),
+            clear: true,
+            ..Annotate::default()
+        }
+        .into()
+    }
+
     /// To take one tag off an image.
     pub(super) fn untag(image: &Path, tag: &str) -> Self {
         Annotate {
@@ -59,6 +80,26 @@ impl Request {
 }
 
 impl Annotate {
+    /// What a command line that names images says of them.
+    fn line(&self, mut line: CommandLine) -> CommandLine {
+        if let Some(text) = &self.text {
+            line = line.option("--text", Some(text));
+        }
+        line = line.flag("--clear", self.clear);
+        for tag in &self.tag {
+            line = line.option("--tag", Some(tag));
+        }
+        for tag in &self.untag {
+            line = line.option("--untag", Some(tag));
+        }
+        line
+    }
+
+    /// Whether all that is noted goes, and nothing comes.
+    fn only_clears(&self) -> bool {
+        self.clear && self.text.is_none() && self.tag.is_empty()
+    }
+
     /// What is noted of the image afterwards.
     fn after(&self, now: &Annotation) -> Result<Annotation, String> {
         let mut after = match self.clear {
@@ -106,18 +147,7 @@ impl Operation for Annotate {
     }
 
     fn command_line(&self) -> Option<CommandLine> {
-        let mut line = CommandLine::new(&["note"]).path(&self.image);
-        if let Some(text) = &self.text {
-            line = line.word(text);
-        }
-        line = line.flag("--clear", self.clear);
-        for tag in &self.tag {
-            line = line.option("--tag", Some(tag));
-        }
-        for tag in &self.untag {
-            line = line.option("--untag", Some(tag));
-        }
-        Some(line)
+        Some(self.line(CommandLine::new(&["note"]).path(&self.image)))
     }
 
     fn plan(&self, plan: &mut Plan) {
@@ -142,18 +172,53 @@ impl Operation for Annotate {
 }
 
 fn plan_annotation(plan: &mut Plan, request: &Annotate) {
+    let host = Arc::clone(&plan.context().host);
+    plan.title = format!("Note something of {}", name(&request.image));
+    if host.stat_link(&request.image).is_err()
+        && (request.only_clears() && FolderNotes::are_stale(&*host, &request.image)
+            || request.of_missing)
+    {
+        return plan_of_missing(plan, request);
+    }
+    match annotation(plan, request) {
+        Some(Found::Changes(job)) => {
+            plan.undo = Undo::Possible(format!("note of it again: {}", words(&job.before)));
+            plan.roll_back = Some(job.back().into());
+            plan.job = Some(Arc::new(job));
+        }
+        Some(Found::IsSo(sentence)) => plan.refuse_as_done(sentence),
+        // It is refused.
+        None => {}
+    }
+}
+
+/// What there is to do for an image.
+enum Found {
+    /// This.
+    Changes(AnnotateJob),
+    /// Nothing: a sentence.
+    IsSo(String),
+}
+
+/// Finds what there is to do, and tells it; none where it is refused.
+fn annotation(plan: &mut Plan, request: &Annotate) -> Option<Found> {
     let context = plan.context().clone();
     let host = context.host.as_ref();
-    plan.title = format!("Note something of {}", name(&request.image));
     let of_device = "nothing can be noted of it";
     let path = match resolve::regular_file(&context, &request.image, of_device) {
         Ok((node, _)) => &node.path,
-        Err(sentence) => return plan.refuse_for(sentence),
+        Err(sentence) => {
+            plan.refuse_for(sentence);
+            return None;
+        }
     };
     let now = annotation_of(host, path).unwrap_or_default();
     let after = match request.after(&now) {
         Ok(after) => after,
-        Err(sentence) => return plan.refuse(RefusalKind::Invalid, sentence),
+        Err(sentence) => {
+            plan.refuse(RefusalKind::Invalid, sentence);
+            return None;
+        }
     };
     let is_other = |was: &Annotation| !was.says_the_same(&now);
     if request.instead_of.as_ref().is_some_and(is_other) {
@@ -162,11 +227,12 @@ fn plan_annotation(plan: &mut Plan, request: &Annotate) {
             shown(path),
             words(&now)
         );
-        return plan.refuse(RefusalKind::Stale, text);
+        plan.refuse(RefusalKind::Stale, text);
+        return None;
     }
     if after.says_the_same(&now) {
         let text = format!("of {} that is noted already: {}", shown(path), words(&now));
-        return plan.refuse_as_done(text);
+        return Some(Found::IsSo(text));
     }
     let detail = format!("{} (was: {})", words(&after), words(&now));
     plan.effect(EffectKind::Annotates, path, None, detail);
@@ -174,36 +240,33 @@ fn plan_annotation(plan: &mut Plan, request: &Annotate) {
     warn_of_losses(plan, path, &now, &after);
     plan.keeps.push(format!("every byte of {}", name(path)));
     plan.require_unchanged(path, Compare::Identity);
-    plan.undo = Undo::Possible(format!("note of it again: {}", words(&now)));
-    let back = Annotate {
-        image: path.clone(),
-        text: Some(now.text.clone()),
-        tag: now.tags.clone(),
-        untag: Vec::new(),
-        clear: true,
-        instead_of: Some(after.clone()),
-    };
-    plan.roll_back = Some(back.into());
-    plan.job = Some(Arc::new(AnnotateJob {
+    Some(Found::Changes(AnnotateJob {
         image: path.clone(),
         before: now,
         after,
-    }));
+    }))
 }
 
 /// Says where it is going to be kept.
 fn say_where(plan: &mut Plan, path: &Path) {
     let host = Arc::clone(&plan.context().host);
     match KeptIn::of(host.as_ref(), path) {
-        KeptIn::Attributes => plan.note(
-            NoteKind::Manner,
-            "it is kept in extended attributes of the file, and goes with it",
+        KeptIn::Attributes => note_once(
+            plan,
+            "it is kept in extended attributes of the file, and goes with it".to_owned(),
         ),
         KeptIn::Folder(why) => {
             let text = format!("it is kept in the file {NOTES_FILE} of its folder, since {why}");
-            plan.note(NoteKind::Manner, text);
+            note_once(plan, text);
             may_write::refuse_folder(plan, host.as_ref(), folder(path));
         }
+    }
+}
+
+/// Of several images the same is said once.
+fn note_once(plan: &mut Plan, text: String) {
+    if plan.notes.iter().all(|note| note.text != text) {
+        plan.note(NoteKind::Manner, text);
     }
 }
 
@@ -241,26 +304,54 @@ struct AnnotateJob {
     after: Annotation,
 }
 
+impl AnnotateJob {
+    /// What takes it back.
+    fn back(&self) -> Annotate {
+        Annotate {
+            image: self.image.clone(),
+            text: Some(self.before.text.clone()),
+            tag: self.before.tags.clone(),
+            untag: Vec::new(),
+            clear: true,
+            instead_of: Some(self.after.clone()),
+            of_missing: false,
+        }
+    }
+
+    /// The files that were written for it.
+    fn touched(&self, kept_in: &KeptIn) -> Vec<PathBuf> {
+        let notes = match kept_in {
+            KeptIn::Attributes => None,
+            KeptIn::Folder(_) => Some(folder(&self.image).join(NOTES_FILE)),
+        };
+        std::iter::once(self.image.clone()).chain(notes).collect()
+    }
+
+    /// # Errors
+    /// [`Error::Stale`] if something else is noted of the image by now.
+    fn verify(&self, host: &dyn Host) -> Result<(), Error> {
+        let now = annotation_of(host, &self.image).unwrap_or_default();
+        if now.says_the_same(&self.before) {
+            return Ok(());
+        }
+        let text = format!("what is noted of {} is another by now", shown(&self.image));
+        Err(Error::stale(text))
+    }
+}
+
 impl Job for AnnotateJob {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         progress.enter(Phase::Switch, 0);
         let host = plan.host();
         // Nobody who has it open is disturbed by it: there is nothing to lock.
         let locks = Locking::default().settle(plan)?;
-        let now = annotation_of(host, &self.image).unwrap_or_default();
-        if !now.says_the_same(&self.before) {
-            let text = format!("what is noted of {} is another by now", shown(&self.image));
-            return Err(Error::stale(text));
-        }
+        self.verify(host)?;
         let kept_in = annotations::write(host, &self.image, &self.after)?;
         drop(locks);
-        let mut touched = vec![self.image.clone()];
+        let touched = self.touched(&kept_in);
         let place = match kept_in {
             KeptIn::Attributes => String::new(),
-            KeptIn::Folder(_) => {
-                touched.push(folder(&self.image).join(NOTES_FILE));
-                format!(", in the file {NOTES_FILE} of its folder")
-            }
+            KeptIn::Folder(_) => format!(", in the file {NOTES_FILE} of its folder"),
         };
         Ok(Outcome {
             summary: format!(
