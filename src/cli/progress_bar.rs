@@ -1,4 +1,4 @@
-//! A plan that runs: a worker does it, a bar on standard error shows how far it is, Ctrl-C asks it
+//! Work that takes long, as a plan that runs: a worker does it, a bar on standard error shows how far it is, Ctrl-C asks it
 //! to stop and a second Ctrl-C ends the program at once.
 
 use std::convert::Infallible;
@@ -22,6 +22,15 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// Runs the plan to its end.
 pub(super) fn run(ready: Ready) -> anyhow::Result<Outcome> {
+    let progress = Progress::new();
+    Ok(watch(&progress, || ops::run(ready, &progress))??)
+}
+
+/// Does work that tells how far it is, and stops when that says so.
+pub(super) fn watch<T: Send>(
+    progress: &Progress,
+    work: impl FnOnce() -> T + Send,
+) -> anyhow::Result<T> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         // In this order: the first signal finds the flag unset and sets it, the second finds it set.
@@ -30,15 +39,13 @@ pub(super) fn run(ready: Ready) -> anyhow::Result<Outcome> {
         signal_hook::flag::register(signal, Arc::clone(&stop))
             .context("cannot watch for Ctrl-C")?;
     }
-    let progress = Progress::new();
     let bar = Bar::new();
     let result = thread::scope(|scope| {
         // Closed by the worker's end, whatever that is: short work waits for no tick.
         let (at_work, done) = bounded::<Infallible>(0);
-        let progress = &progress;
         let worker = scope.spawn(move || {
             let _at_work = at_work;
-            ops::run(ready, progress)
+            work()
         });
         while let Err(RecvTimeoutError::Timeout) = done.recv_timeout(TICK) {
             if stop.load(Ordering::Relaxed) {
@@ -50,8 +57,7 @@ pub(super) fn run(ready: Ready) -> anyhow::Result<Outcome> {
     });
     bar.clear();
     match result {
-        Ok(Ok(outcome)) => Ok(outcome),
-        Ok(Err(error)) => Err(error.into()),
+        Ok(done) => Ok(done),
         Err(panic) => std::panic::resume_unwind(panic),
     }
 }

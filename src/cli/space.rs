@@ -8,12 +8,16 @@ use serde_json::{Value, json};
 
 use crate::forest::Forest;
 use crate::host::printable;
-use crate::ops::{self, LayerSpace, ReadSpace, Saving, SpaceCache, SpaceQuery, SpaceReport};
+use crate::ops::{
+    self, LayerSpace, Phase, Progress, ReadSpace, Saving, SpaceCache, SpaceQuery, SpaceReport,
+};
 
 use super::context;
+use super::exit::Stop;
 use super::json::path;
 use super::options::{Globals, OpenArgs, Words, one_of};
 use super::output::Out;
+use super::progress_bar;
 use crate::units;
 
 #[derive(Debug, Args)]
@@ -80,15 +84,26 @@ const MOST_TOLD: usize = 10;
 /// Measures and prints.
 pub(super) fn run(out: &mut Out, globals: Globals, args: &SpaceArgs) -> anyhow::Result<()> {
     let context = context::below_and_remembered(&args.open)?;
+    let progress = Progress::new();
     let query = SpaceQuery {
         older_than: args.older_than,
         reads: args.read,
         known: &SpaceCache::default(),
-        go_on: &|| true,
+        go_on: &|| !progress.is_cancelled(),
+        advances: &|bytes| {
+            // Whether to go on is asked by itself.
+            let _ = progress.advance(bytes);
+        },
         hears: &|_, _| {},
     };
-    let Some(mut report) = ops::space(&context, &query) else {
-        return Ok(());
+    let measured = progress_bar::watch(&progress, || {
+        if args.read {
+            progress.enter(Phase::Collect, ops::bytes_to_read(&context));
+        }
+        ops::space(&context, &query)
+    })?;
+    let Some(mut report) = measured else {
+        return Err(Stop::Cancelled("nothing was changed".to_owned()).into());
     };
     let trees = report.trees();
     let total = report.total();

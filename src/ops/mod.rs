@@ -117,7 +117,7 @@ pub use revert::Revert;
 pub use snapshot::request::{ChangeSnapshot, ExtractAs, SnapshotAction, SnapshotName};
 pub use space::{
     ImageSpace, LayerSpace, ReadSpace, Saving, SavingKind, SpaceCache, SpacePart, SpaceQuery,
-    SpaceReport, space,
+    SpaceReport, bytes_to_read, space,
 };
 pub use squash::{Direction, Squash};
 pub use undo::UndoEntry;

@@ -100,7 +100,7 @@ pub mod testing {
     pub use super::query::{Completions, Measured};
     pub use super::rows::{RowOptions, Rows};
     pub use super::settings::Settings;
-    pub use super::space::{Figure, Figures};
+    pub use super::space::{Figure, Figures, SpaceFound};
     pub use super::theme::Theme;
     pub use super::ui::Ui;
     pub use super::update::{start, update};

@@ -15,8 +15,7 @@ use crate::machines::Machines;
 use crate::ops::journal::Entry;
 use crate::ops::trash::Entry as TrashEntry;
 use crate::ops::{
-    Candidate, Error, ImageSpace, Leftover, Outcome, Plan, Progress, ProgressView, Request,
-    Retention, Saving, SpaceReport,
+    Candidate, Error, Leftover, Outcome, Plan, Progress, ProgressView, Request, Retention,
 };
 
 use super::config::NoticeBy;
@@ -26,7 +25,7 @@ use super::jobs::Work;
 use super::key::Key;
 use super::map::MapSeen;
 use super::query::{Completions, Measured, QueryId};
-use super::space::Figures;
+use super::space::{Figures, SpaceFound};
 
 /// What the mouse did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,9 +106,9 @@ pub enum Msg {
     /// Of leaves that could be pruned, why a rule keeps them, if it does.
     Kept(QueryId, Vec<Option<String>>),
     /// What some of the images hold, and what would free space there.
-    SpaceSoFar(QueryId, Vec<ImageSpace>, Vec<Saving>),
+    SpaceSoFar(QueryId, Box<SpaceFound>),
     /// Where the space went.
-    Space(QueryId, Box<SpaceReport>),
+    Space(QueryId, Box<SpaceFound>),
     /// What is in the trash.
     Trash(QueryId, Vec<TrashEntry>),
     /// Which machines there are.

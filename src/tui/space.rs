@@ -101,6 +101,19 @@ pub struct SpaceFound {
 }
 
 impl SpaceFound {
+    /// Of all that there is.
+    #[must_use]
+    pub fn whole(report: &SpaceReport) -> Self {
+        Self::of(report, true)
+    }
+
+    /// Of what was measured so far.
+    #[must_use]
+    pub fn so_far(report: &SpaceReport) -> Self {
+        Self::of(report, false)
+    }
+
+    /// Looks at every image: no thread that draws has the time for it.
     fn of(report: &SpaceReport, is_whole: bool) -> Self {
         let images = &report.images;
         let mut trees: Vec<(NodeId, LayerSpace)> = report.trees();
@@ -153,8 +166,6 @@ pub(super) type SpaceOf = (u64, u64, bool);
 pub struct Space {
     /// What was measured.
     pub found: SpaceFound,
-    /// What has come so far of a measuring that is not through.
-    so_far: SpaceReport,
     /// Of what it was measured last, or is.
     pub(super) of: Option<SpaceOf>,
     /// The question that is not answered yet.
@@ -172,7 +183,6 @@ impl Space {
 
     /// It is asked for anew.
     pub(super) fn ask(&mut self, query_id: QueryId, of: SpaceOf) {
-        self.so_far = SpaceReport::default();
         (self.asked, self.of) = (Some(query_id), Some(of));
     }
 
@@ -186,21 +196,16 @@ impl Space {
     }
 
     /// Takes in what was measured so far; where all is known of before, that stays until this is whole.
-    pub(super) fn take_some(&mut self, images: Vec<ImageSpace>, savings: Vec<Saving>) {
-        // They come from behind: what is built on an image comes before it.
-        self.so_far.images.splice(0..0, images.into_iter().rev());
-        self.so_far.savings.extend(savings);
-        self.so_far.savings.sort_by(Saving::order);
+    pub(super) fn take_some(&mut self, found: SpaceFound) {
         if !self.found.is_whole {
-            self.found = SpaceFound::of(&self.so_far, false);
+            self.found = found;
             self.version += 1;
         }
     }
 
     /// Takes in all of it.
-    pub(super) fn take_all(&mut self, report: &SpaceReport) {
-        self.found = SpaceFound::of(report, true);
-        self.so_far = SpaceReport::default();
+    pub(super) fn take_all(&mut self, found: SpaceFound) {
+        self.found = found;
         self.asked = None;
         self.version += 1;
     }

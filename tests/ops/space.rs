@@ -29,6 +29,7 @@ pub(crate) fn query(known: &SpaceCache) -> SpaceQuery<'_> {
         reads: false,
         known,
         go_on: &|| true,
+        advances: &|_| {},
         hears: &|_, _| {},
     }
 }
@@ -365,6 +366,7 @@ fn it_ends_soon_when_nobody_waits_any_more() {
     let known = SpaceCache::default();
     let query = SpaceQuery {
         go_on: &|| asked.fetch_add(1, Ordering::SeqCst) < 1,
+        advances: &|_| {},
         ..query(&known)
     };
     assert!(ops::space(&context, &query).is_none());

@@ -10,6 +10,7 @@ use qanopy::host::RealHost;
 use qanopy::ops;
 
 use super::pty::Terminal;
+use crate::support::qemu;
 
 pub fn demo() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -360,6 +361,43 @@ fn a_base_that_is_changed_while_one_looks_is_told_and_accepted() {
     terminal.lose("which was changed on");
     terminal.press("q");
     assert_eq!(terminal.end(), 0);
+}
+
+#[test]
+fn reading_for_space_shows_how_far_it_is_and_stops_when_it_is_told_to() {
+    let Some(qemu) = qemu() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let here = qemu.within(dir.path());
+    // Clusters that are there and hold nothing: reading them takes long, and the disk has no room taken.
+    let full = "preallocation=metadata";
+    here.img(&["create", "-q", "-f", "qcow2", "-o", full, "base", "24G"]);
+    here.img(&[
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-F",
+        "qcow2",
+        "-b",
+        "base",
+        "-o",
+        "preallocation=metadata,extended_l2=on",
+        "over",
+    ]);
+    let mut terminal = Terminal::shell(dir.path(), (100, 30));
+    terminal.see("shell>");
+    let program = env!("CARGO_BIN_EXE_qanopy");
+    terminal.press(&format!("{program} space --read . ; echo ended-$?\r"));
+    terminal.see("collect");
+    terminal.until("how far it is", |screen| {
+        screen.contains("%") && screen.contains("/s")
+    });
+    let started = std::time::Instant::now();
+    terminal.press("<c-c>");
+    terminal.see("ended-130");
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    terminal.see("nothing was changed");
 }
 
 #[test]

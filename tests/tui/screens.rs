@@ -2,7 +2,7 @@
 
 use qanopy::image::Measure;
 use qanopy::ops::{Candidate, Phase, ProgressView};
-use qanopy::tui::testing::{Effect, Measured, Msg, ScanEnd, Theme, Watching};
+use qanopy::tui::testing::{Effect, Measured, Msg, ScanEnd, SpaceFound, Theme, Watching};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -363,7 +363,8 @@ fn measured(harness: &mut AppHarness) {
         _ => None,
     });
     let report = space_report(&harness.ui.app.forest);
-    harness.send(Msg::Space(query_id.unwrap(), Box::new(report)));
+    let found = SpaceFound::whole(&report);
+    harness.send(Msg::Space(query_id.unwrap(), Box::new(found)));
 }
 
 #[test]

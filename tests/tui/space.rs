@@ -2,7 +2,7 @@
 //! not, and never in the way.
 
 use qanopy::ops::{Request, SpaceReport};
-use qanopy::tui::testing::{Effect, Msg, Sort};
+use qanopy::tui::testing::{Effect, Msg, Sort, SpaceFound};
 
 use super::app_harness::{AppHarness, forest, space_report};
 
@@ -33,7 +33,7 @@ fn is_stopped(harness: &AppHarness) -> bool {
 fn answer(harness: &mut AppHarness) -> SpaceReport {
     let question = asked(harness).pop().expect("the space was asked for");
     let report = space_report(&harness.ui.app.forest);
-    harness.send(Msg::Space(question.0, Box::new(report.clone())));
+    harness.send(Msg::Space(question.0, Box::new(SpaceFound::whole(&report))));
     report
 }
 
@@ -54,7 +54,7 @@ fn it_is_measured_when_the_pane_opens_and_stopped_when_it_closes() {
     harness.asked.clear();
     // What comes too late is for nobody.
     let late = space_report(&harness.ui.app.forest);
-    harness.send(Msg::Space(first[0].0, Box::new(late)));
+    harness.send(Msg::Space(first[0].0, Box::new(SpaceFound::whole(&late))));
     assert_eq!(harness.ui.app.space.found.images, 0);
     // Once it is known nobody asks again.
     harness.press("8");
@@ -69,18 +69,24 @@ fn rows_come_piece_by_piece() {
     let mut harness = harness();
     harness.press("8<tab>");
     let question = asked(&mut harness).pop().unwrap().0;
-    let report = space_report(&harness.ui.app.forest);
-    let mut images = report.images;
-    images.reverse();
-    harness.send(Msg::SpaceSoFar(question, images[..3].to_vec(), Vec::new()));
-    assert_eq!(harness.ui.app.space.found.images, 3);
-    assert!(harness.screen().contains("measuring, 3 images so far"));
+    let whole = space_report(&harness.ui.app.forest);
+    let some = SpaceReport {
+        images: whole.images[2..].to_vec(),
+        ..SpaceReport::default()
+    };
     harness.send(Msg::SpaceSoFar(
         question,
-        images[3..].to_vec(),
-        report.savings,
+        Box::new(SpaceFound::so_far(&some)),
     ));
-    assert_eq!(harness.ui.app.space.found.images, images.len());
+    let count = some.images.len();
+    assert_eq!(harness.ui.app.space.found.images, count);
+    let told = format!("measuring, {count} images so far");
+    assert!(harness.screen().contains(&told), "{}", harness.screen());
+    harness.send(Msg::SpaceSoFar(
+        question,
+        Box::new(SpaceFound::so_far(&whole)),
+    ));
+    assert_eq!(harness.ui.app.space.found.images, whole.images.len());
     // A base comes before what is built on it, whatever came first.
     let rows = &harness.ui.app.space.found.rows;
     let at = |name: &str| {
@@ -134,7 +140,10 @@ fn data_is_read_only_when_a_key_asks_for_it() {
     let questions = asked(&mut harness);
     assert!(questions.len() == 1 && questions[0].1, "{questions:?}");
     let report = space_report(&harness.ui.app.forest);
-    harness.send(Msg::Space(questions[0].0, Box::new(report)));
+    harness.send(Msg::Space(
+        questions[0].0,
+        Box::new(SpaceFound::whole(&report)),
+    ));
     // What was read is kept while the pane is closed and opened again.
     harness.press("<esc>8");
     assert_eq!(asked(&mut harness), []);

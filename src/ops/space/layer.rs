@@ -13,7 +13,7 @@ use crate::image::{
 use super::super::Context;
 use super::image_space::{LayerSpace, ReadSpace};
 use super::measured::Measured;
-use super::query::SpaceQuery;
+use super::query::{ImageReading, SpaceQuery};
 use super::ranges::Ranges;
 
 /// Measures an image by its tables, unless its file is one that is known. Nothing that it is built on is opened.
@@ -133,15 +133,23 @@ pub(super) fn read_data(
 ) -> Result<ReadSpace, String> {
     let forest = context.forest.as_ref();
     if let Some(known) = query.known.data(forest, node) {
+        ImageReading::of(query, node.size_on_disk().unwrap_or_default()).end();
         return Ok(known);
     }
-    let found = read_anew(context, node, query).map_err(|error| error.to_string())?;
+    let reading = ImageReading::of(query, node.size_on_disk().unwrap_or_default());
+    let found = read_anew(context, node, &reading);
+    reading.end();
+    let found = found.map_err(|error| error.to_string())?;
     let now = context.host.now();
     query.known.keep_data(forest, node, now, found);
     Ok(found)
 }
 
-fn read_anew(context: &Context, node: &Node, query: &SpaceQuery<'_>) -> image::Result<ReadSpace> {
+fn read_anew(
+    context: &Context,
+    node: &Node,
+    reading: &ImageReading<'_>,
+) -> image::Result<ReadSpace> {
     let forest = context.forest.as_ref();
     // What the scan met; a header that changed meanwhile leads nowhere else.
     let chain = forest.chain(node.id);
@@ -154,15 +162,15 @@ fn read_anew(context: &Context, node: &Node, query: &SpaceQuery<'_>) -> image::R
     };
     let format = node.format();
     let chain = Chain::open(&*context.host, &node.path, format.as_ref(), &may_follow)?;
-    chain.unlock(&context.keys, query)?;
+    chain.unlock(&context.keys, reading)?;
     let equal = match node.backing {
-        Some(_) => equal_below(&chain, query)?,
+        Some(_) => equal_below(&chain, reading)?,
         None => EqualBelow::default(),
     };
     // What is encrypted is noise, and is not stored compressed.
     let compressible = match node.is_encrypted() {
         true => Compressible::default(),
-        false => compressible(&chain, query)?,
+        false => compressible(&chain, reading)?,
     };
     Ok(ReadSpace {
         equal,

@@ -21,15 +21,26 @@ pub use query::SpaceQuery;
 pub use report::SpaceReport;
 pub use savings::{Saving, SavingKind};
 
+/// Whether an image is one of those that are told.
+fn is_told(context: &Context, node: &Node) -> bool {
+    node.location == Location::Scanned
+        && node.stat.is_some()
+        && context.looked_in.covers(&node.path)
+}
+
+/// Bytes on disk of the images whose data would be read.
+#[must_use]
+pub fn bytes_to_read(context: &Context) -> u64 {
+    let told = context.forest.nodes().filter(|node| is_told(context, node));
+    told.filter_map(Node::size_on_disk)
+        .fold(0, u64::saturating_add)
+}
+
 /// Measures every image that is known, and tells of those in the directories searched: images elsewhere count as
 /// built on these. None where the query says to stop.
 #[must_use]
 pub fn space(context: &Context, query: &SpaceQuery<'_>) -> Option<SpaceReport> {
-    let is_here = |node: &Node| {
-        node.location == Location::Scanned
-            && node.stat.is_some()
-            && context.looked_in.covers(&node.path)
-    };
+    let is_here = |node: &Node| is_told(context, node);
     let dirs = context.looked_in.dirs();
     let trash = super::trash::list(&*context.host, context.state_dir.as_deref(), &dirs);
     let mut savings = savings::of_forest(context, &trash, query.older_than, &is_here);

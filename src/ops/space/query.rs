@@ -1,5 +1,6 @@
 //! What is asked, and who hears of it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::image::ProgressSink;
@@ -18,6 +19,11 @@ pub struct SpaceQuery<'a> {
     pub known: &'a SpaceCache,
     /// Asked between images, and while data is read: false stops it.
     pub go_on: &'a (dyn Fn() -> bool + Sync),
+    /// Told how many more bytes of images' files are looked through, of those that [`bytes_to_read`] tells: only where
+    /// data is read.
+    ///
+    /// [`bytes_to_read`]: super::bytes_to_read
+    pub advances: &'a (dyn Fn(u64) + Sync),
     /// Told of some of the images as soon as it is known what they hold, and of what would free space; those that are
     /// built on an image come before it.
     pub hears: &'a (dyn Fn(&[ImageSpace], &[Saving]) + Sync),
@@ -32,8 +38,34 @@ impl std::fmt::Debug for SpaceQuery<'_> {
     }
 }
 
-impl ProgressSink for SpaceQuery<'_> {
-    fn advance(&self, _bytes: u64) -> bool {
-        (self.go_on)()
+/// The reading of one image: what is told of it comes to the bytes of its file, whatever is read how often.
+pub(super) struct ImageReading<'q> {
+    query: &'q SpaceQuery<'q>,
+    left: AtomicU64,
+}
+
+impl<'q> ImageReading<'q> {
+    /// Of a file that takes so many bytes on disk.
+    pub(super) fn of(query: &'q SpaceQuery<'q>, bytes: u64) -> Self {
+        Self {
+            query,
+            left: AtomicU64::new(bytes),
+        }
+    }
+
+    /// It is through.
+    pub(super) fn end(&self) {
+        (self.query.advances)(self.left.swap(0, Ordering::Relaxed));
+    }
+}
+
+impl ProgressSink for ImageReading<'_> {
+    fn advance(&self, bytes: u64) -> bool {
+        let less = |left: u64| Some(left.saturating_sub(bytes));
+        let left = self
+            .left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        (self.query.advances)(left.unwrap_or_default().min(bytes));
+        (self.query.go_on)()
     }
 }

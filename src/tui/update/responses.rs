@@ -159,10 +159,8 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
                 dialog.take_kept(kept, old);
             }
         }
-        Msg::SpaceSoFar(query_id, images, savings) => {
-            space::take_some(app, query_id, images, savings);
-        }
-        Msg::Space(query_id, report) => space::take_all(app, query_id, &report),
+        Msg::SpaceSoFar(query_id, found) => space::take_some(app, query_id, *found),
+        Msg::Space(query_id, found) => space::take_all(app, query_id, *found),
         Msg::Trash(query_id, entries) => {
             if let Some(Dialog::Trash(dialog)) = ui.dialogs.top_mut()
                 && dialog.query_id == query_id

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use crate::ops::{ImageSpace, Saving, SpaceReport};
 use crate::tui::app::App;
 use crate::tui::filter::Filter;
 use crate::tui::msg::Effect;
 use crate::tui::query::QueryId;
+use crate::tui::space::SpaceFound;
 use crate::tui::ui::Ui;
 
 /// Whether the rows are made from what was measured.
@@ -52,22 +52,17 @@ pub(super) fn ask(ui: &mut Ui, effects: &mut Vec<Effect>) {
 }
 
 /// Takes in what was measured so far.
-pub(super) fn take_some(
-    app: &mut App,
-    query_id: QueryId,
-    images: Vec<ImageSpace>,
-    savings: Vec<Saving>,
-) {
+pub(super) fn take_some(app: &mut App, query_id: QueryId, found: SpaceFound) {
     if app.space.asked == Some(query_id) {
-        app.space.take_some(images, savings);
+        app.space.take_some(found);
         rows_change(app);
     }
 }
 
 /// Takes in all of it.
-pub(super) fn take_all(app: &mut App, query_id: QueryId, report: &SpaceReport) {
+pub(super) fn take_all(app: &mut App, query_id: QueryId, found: SpaceFound) {
     if app.space.asked == Some(query_id) {
-        app.space.take_all(report);
+        app.space.take_all(found);
         rows_change(app);
     }
 }
