@@ -7,6 +7,7 @@
 mod support;
 
 mod app_harness;
+mod busy;
 mod counts;
 
 mod e2e;
