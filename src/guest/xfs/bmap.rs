@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use super::btree::{Kind, Tree, children};
+use super::checksummed::damaged;
 use super::inode::{Fork, Format, Inode};
-use super::volume::{Volume, damaged};
+use super::volume::Volume;
 use crate::error::{Error, Result};
 use crate::field;
 use crate::filesystem::NodeKind;

@@ -4,7 +4,8 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use super::volume::{Checksummed, Volume, damaged};
+use super::checksummed::{Checksummed, damaged};
+use super::volume::Volume;
 use crate::error::Result;
 use crate::field;
 

@@ -4,8 +4,9 @@
 use std::ops::ControlFlow;
 
 use super::bmap::Extent;
+use super::checksummed::{Checksummed, damaged};
 use super::inode::{Format, Inode};
-use super::volume::{Checksummed, Volume, damaged};
+use super::volume::Volume;
 use crate::error::{Error, Result};
 use crate::field;
 use crate::filesystem::{Entry, NodeId, NodeKind};

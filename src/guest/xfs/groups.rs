@@ -4,8 +4,9 @@ use zerocopy::byteorder::big_endian::U32;
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::btree::{Kind, Tree};
+use super::checksummed::{Checksummed, damaged};
 use super::superblock::Superblock;
-use super::volume::{Checksummed, Volume, damaged};
+use super::volume::Volume;
 use crate::error::Result;
 use crate::field;
 

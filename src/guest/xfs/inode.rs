@@ -3,9 +3,10 @@
 use zerocopy::byteorder::BE;
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::checksummed::{Checksummed, damaged};
 use super::dinode::{DIFLAG_REALTIME, DIFLAG2_BIGTIME, DIFLAG2_NREXT64, Dinode, MAGIC, Timestamp};
 use super::superblock::Superblock;
-use super::volume::{Checksummed, Volume, damaged};
+use super::volume::Volume;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::field;

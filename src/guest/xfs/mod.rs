@@ -17,6 +17,7 @@
 
 mod bmap;
 mod btree;
+mod checksummed;
 mod content;
 mod dinode;
 mod directory;

@@ -4,7 +4,7 @@
 use zerocopy::byteorder::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use super::volume::{Checksummed, damaged};
+use super::checksummed::{Checksummed, damaged};
 use crate::block::Source;
 use crate::error::{Error, Result};
 

@@ -2,8 +2,9 @@
 //! extent.
 
 use super::bmap::Extent;
+use super::checksummed::{Checksummed, damaged};
 use super::inode::{Format, Inode};
-use super::volume::{Checksummed, Volume, damaged};
+use super::volume::Volume;
 use crate::error::Result;
 use crate::field;
 use crate::filesystem::NodeKind;

@@ -3,11 +3,12 @@
 use std::ops::Range;
 
 use super::btree::{Kind, Tree};
+use super::checksummed::damaged;
 use super::groups::{Agf, Agi};
 use super::inode::{Format, Inode};
 use super::inodes::Inodes;
 use super::superblock::Superblock;
-use super::volume::{Volume, damaged};
+use super::volume::Volume;
 use crate::error::Result;
 use crate::field;
 use crate::filesystem::{NodeKind, Use};

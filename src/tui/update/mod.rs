@@ -13,6 +13,7 @@
 mod cursor;
 mod dialogs;
 mod doctor;
+mod files;
 mod jobs;
 mod keys;
 mod machines;
@@ -34,7 +35,6 @@ use crate::forest::{Location, Node};
 use super::app::App;
 use super::detail_pane::Tab;
 use super::dialogs::Dialog;
-use super::file_changes;
 use super::jobs::{Job, Task};
 use super::msg::{Effect, Msg};
 use super::query::AT_START;
@@ -72,7 +72,7 @@ pub fn update(ui: &mut Ui, msg: Msg) -> Vec<Effect> {
         effects.extend(asked.map(Effect::Info));
     }
     ask_for_map(&mut ui.app, &mut effects);
-    file_changes::ask(&mut ui.app, &mut effects);
+    files::ask(&mut ui.app, &mut effects);
     forget_passphrase(ui, &mut effects);
     effects
 }

@@ -8,8 +8,8 @@ use super::transaction::{Item, Transaction};
 use super::trouble::{Tried, trouble};
 use crate::block::Source;
 use crate::field;
+use crate::xfs::checksummed::Checksummed;
 use crate::xfs::superblock::{BASIC_BLOCK, Superblock};
-use crate::xfs::volume::Checksummed;
 
 /// Kinds of items (`XFS_LI_*`).
 const LI_INODE: u16 = 0x123b;
