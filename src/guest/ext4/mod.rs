@@ -1,6 +1,17 @@
 //! ext2, ext3 and ext4: one format, of which each is a part.
 //!
-//! Structures and fields have the names that the kernel gives them (`fs/ext4/ext4.h`, `Documentation/filesystems/ext4`).
+//! | module | what lives there |
+//! |---|---|
+//! | [`superblock`], [`feature`], [`group`] | geometry, features, where inode tables and bitmaps are |
+//! | [`volume`] | reading metadata, with a bounded cache |
+//! | [`inode`], [`node`], [`inline`] | the record of an inode; what is told of it; content within it |
+//! | [`map`], [`extents`], [`indirect`], [`visit`] | which blocks a file has |
+//! | [`directory`], [`content`] | entries; reading files and links |
+//! | [`index`], [`candidates`], [`links`], [`usage`] | one pass through all inodes, and what is answered from it |
+//! | [`journal`] | replaying it in memory |
+//!
+//! Structures and fields have the names that the kernel gives them (`fs/ext4/ext4.h`, `include/linux/jbd2.h`), and
+//! the rules are those of `Documentation/filesystems/ext4`.
 
 #![deny(clippy::indexing_slicing)]
 
