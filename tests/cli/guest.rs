@@ -3,123 +3,18 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use sha2::{Digest, Sha256};
 
 use crate::commands::Place;
 use crate::schema;
-use crate::support::qemu;
+use crate::support::{guest_disks, qemu};
 
-/// Runs a tool of e2fsprogs, which must succeed.
-fn tool(place: &Place, words: &[&str]) {
-    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap());
-    let mut command = Command::new("/usr/bin/env");
-    command
-        .arg(format!("PATH={path}"))
-        .args(words)
-        .current_dir(place.path());
-    let out = command.output().unwrap();
-    assert!(
-        out.status.success(),
-        "{words:?}: {}",
-        String::from_utf8_lossy(&out.stderr)
-    );
-}
-
-/// A base with a small system on it and an overlay in which files were added, changed and removed; below that an
-/// overlay that changes nothing.
+/// The images of [`guest_disks::make`].
 fn chain() -> Option<Place> {
     let qemu = qemu()?;
     let place = Place::new();
-    let qemu = qemu.within(place.path());
-    let root = place.path().join("root");
-    for folder in ["etc/ssl", "home/anna", "var/log"] {
-        fs::create_dir_all(root.join(folder)).unwrap();
-    }
-    fs::write(
-        root.join("etc/os-release"),
-        "ID=debian\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nVERSION_ID=\"12\"\n",
-    )
-    .unwrap();
-    fs::write(root.join("etc/hostname"), "golden\n").unwrap();
-    fs::write(root.join("etc/fstab"), "old table\n").unwrap();
-    fs::write(root.join("etc/ssl/key"), vec![7; 100_000]).unwrap();
-    fs::write(root.join("home/anna/old"), "gone soon\n").unwrap();
-    fs::write(root.join("var/log/messages"), "one\n").unwrap();
-    tool(
-        &place,
-        &[
-            "mkfs.ext4",
-            "-q",
-            "-L",
-            "system",
-            "-d",
-            "root",
-            "base.raw",
-            "64M",
-        ],
-    );
-    fs::copy(
-        place.path().join("base.raw"),
-        place.path().join("edited.raw"),
-    )
-    .unwrap();
-    fs::write(place.path().join("table"), "new table\n").unwrap();
-    fs::write(place.path().join("thesis"), vec![b'x'; 30_000]).unwrap();
-    fs::write(place.path().join("messages"), "one\ntwo\n").unwrap();
-    let edits = "rm /etc/fstab\nwrite table /etc/fstab\nwrite thesis /home/anna/thesis.odt\nrm /home/anna/old\n\
-        rm /var/log/messages\nwrite messages /var/log/messages\nset_inode_field /etc/hostname mode 0100600\n";
-    fs::write(place.path().join("edits"), edits).unwrap();
-    tool(&place, &["debugfs", "-w", "-f", "edits", "edited.raw"]);
-    for words in [
-        &[
-            "convert",
-            "-q",
-            "-f",
-            "raw",
-            "-O",
-            "qcow2",
-            "base.raw",
-            "base.qcow2",
-        ][..],
-        &[
-            "create",
-            "-q",
-            "-f",
-            "qcow2",
-            "-b",
-            "base.qcow2",
-            "-F",
-            "qcow2",
-            "middle.qcow2",
-        ],
-        &[
-            "create",
-            "-q",
-            "-f",
-            "qcow2",
-            "-b",
-            "edited.raw",
-            "-F",
-            "raw",
-            "top.qcow2",
-        ],
-        &[
-            "rebase",
-            "-q",
-            "-b",
-            "middle.qcow2",
-            "-F",
-            "qcow2",
-            "top.qcow2",
-        ],
-    ] {
-        qemu.img(words);
-    }
-    for gone in ["edited.raw", "base.raw"] {
-        fs::remove_file(place.path().join(gone)).unwrap();
-    }
+    guest_disks::make(place.path(), &qemu);
     Some(place)
 }
 
@@ -209,7 +104,7 @@ fn files_of_a_guest_are_listed_printed_copied_out_and_found() {
     );
     assert_eq!(
         place.q("cat top.qcow2 /etc/fstab").with(0).out,
-        "new table\n"
+        "the new table\n"
     );
     assert_eq!(
         place.q("cat base.qcow2 /etc/fstab").with(0).out,
@@ -242,7 +137,7 @@ fn files_of_a_guest_are_listed_printed_copied_out_and_found() {
         .q("extract top.qcow2 /etc /home/anna/thesis.odt --to out")
         .with(0);
     let out = place.path().join("out");
-    assert_eq!(fs::read(out.join("etc/fstab")).unwrap(), b"new table\n");
+    assert_eq!(fs::read(out.join("etc/fstab")).unwrap(), b"the new table\n");
     assert_eq!(fs::read(out.join("etc/ssl/key")).unwrap(), vec![7; 100_000]);
     assert_eq!(
         fs::read(out.join("thesis.odt")).unwrap(),

@@ -19,6 +19,7 @@
 //! | `encrypted` | images encrypted with LUKS |
 //! | `devices` | loop devices, and nodes as LVM has them |
 //! | `filesystems` | filesystems of a kind, mounted |
+//! | `guest_disks` | images with a filesystem inside, whose files differ along the chain |
 //! | `checker` | a check of qcow2 files that costs no process and shares no code with the library |
 //! | `known` | a context made by a scan, and shorthands to plan and run |
 //! | `ours` | our own reading and our own operations, called as a face calls them |
@@ -42,6 +43,7 @@ pub mod fields;
 pub mod filesystems;
 pub mod folder_crash_suite;
 pub mod forests;
+pub mod guest_disks;
 pub mod holding;
 pub mod image_crash_suite;
 pub mod libvirt;

@@ -1,0 +1,112 @@
+//! Images with a filesystem inside whose files differ along the chain.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::Qemu;
+
+/// Runs a tool of e2fsprogs, which must succeed.
+fn tool(dir: &Path, words: &[&str]) {
+    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap());
+    let mut command = Command::new("/usr/bin/env");
+    command
+        .arg(format!("PATH={path}"))
+        .args(words)
+        .current_dir(dir);
+    let out = command.output().unwrap();
+    assert!(
+        out.status.success(),
+        "{words:?}: {}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+}
+
+/// Makes `base.qcow2` with a small system on it, `middle.qcow2` on that, which changes nothing, and `top.qcow2` on that, in
+/// which files were added, changed and removed. By `mkfs.ext4` and `debugfs`, without root.
+pub fn make(dir: &Path, qemu: &Qemu) {
+    let qemu = qemu.within(dir);
+    let root = dir.join("root");
+    for folder in ["etc/ssl", "home/anna", "var/log"] {
+        fs::create_dir_all(root.join(folder)).unwrap();
+    }
+    fs::write(
+        root.join("etc/os-release"),
+        "ID=debian\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nVERSION_ID=\"12\"\n",
+    )
+    .unwrap();
+    fs::write(root.join("etc/hostname"), "golden\n").unwrap();
+    fs::write(root.join("etc/fstab"), "old table\n").unwrap();
+    fs::write(root.join("etc/ssl/key"), vec![7; 100_000]).unwrap();
+    fs::write(root.join("home/anna/old"), "gone soon\n").unwrap();
+    fs::write(root.join("var/log/messages"), "one\n").unwrap();
+    tool(
+        dir,
+        &[
+            "mkfs.ext4",
+            "-q",
+            "-L",
+            "system",
+            "-d",
+            "root",
+            "base.raw",
+            "64M",
+        ],
+    );
+    fs::copy(dir.join("base.raw"), dir.join("edited.raw")).unwrap();
+    fs::write(dir.join("table"), "the new table\n").unwrap();
+    fs::write(dir.join("thesis"), vec![b'x'; 30_000]).unwrap();
+    fs::write(dir.join("messages"), "one\ntwo\n").unwrap();
+    let edits = "rm /etc/fstab\nwrite table /etc/fstab\nwrite thesis /home/anna/thesis.odt\nrm /home/anna/old\n\
+        rm /var/log/messages\nwrite messages /var/log/messages\nset_inode_field /etc/hostname mode 0100600\n";
+    fs::write(dir.join("edits"), edits).unwrap();
+    tool(dir, &["debugfs", "-w", "-f", "edits", "edited.raw"]);
+    for words in [
+        &[
+            "convert",
+            "-q",
+            "-f",
+            "raw",
+            "-O",
+            "qcow2",
+            "base.raw",
+            "base.qcow2",
+        ][..],
+        &[
+            "create",
+            "-q",
+            "-f",
+            "qcow2",
+            "-b",
+            "base.qcow2",
+            "-F",
+            "qcow2",
+            "middle.qcow2",
+        ],
+        &[
+            "create",
+            "-q",
+            "-f",
+            "qcow2",
+            "-b",
+            "edited.raw",
+            "-F",
+            "raw",
+            "top.qcow2",
+        ],
+        &[
+            "rebase",
+            "-q",
+            "-b",
+            "middle.qcow2",
+            "-F",
+            "qcow2",
+            "top.qcow2",
+        ],
+    ] {
+        qemu.img(words);
+    }
+    for gone in ["edited.raw", "base.raw"] {
+        fs::remove_file(dir.join(gone)).unwrap();
+    }
+}
