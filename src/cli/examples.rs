@@ -85,6 +85,11 @@ const EXAMPLES: &[Example] = &[
         "the file as it was then",
     ),
     (
+        "qanopy explain web.qcow2",
+        "how much of this layer is files, and how much is deleted data",
+    ),
+    ("qanopy explain --json web.qcow2", "the same for a program"),
+    (
         "qanopy extract web.qcow2 /etc /root/notes --to saved",
         "a folder and a file, copied into the folder saved",
     ),

@@ -23,6 +23,7 @@ mod envelope;
 mod examples;
 mod execute;
 mod exit;
+mod explain;
 mod export;
 mod extract;
 mod files;
@@ -139,6 +140,8 @@ enum Command {
     Files(files::FilesArgs),
     /// Print a file of the guest
     Cat(cat::CatArgs),
+    /// Tell what the bytes that a layer stores are used for in the guest: why it is so large
+    Explain(explain::ExplainArgs),
     /// Copy files and folders of the guest out of an image
     Extract(extract::ExtractArgs),
     /// Tell in which layers a file of the guest changed
@@ -343,6 +346,7 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Contents(args) => contents::run(out, globals, &args)?,
         Command::Files(args) => files::run(out, globals, &args)?,
         Command::Cat(args) => cat::run(out, globals, &args)?,
+        Command::Explain(args) => explain::run(out, globals, &args)?,
         Command::Extract(args) => extract::run(out, globals, &args)?,
         Command::History(args) => history::run(out, globals, &args)?,
         Command::Find(args) => find::run(out, globals, &args)?,

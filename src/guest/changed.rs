@@ -1,5 +1,6 @@
 //! Which bytes of a guest's disk can differ between two chains, from their maps alone.
 
+use qanopy_core::image::State;
 use qanopy_core::{Chain, image};
 
 use crate::error::Result;
@@ -13,5 +14,22 @@ use crate::ranges::Ranges;
 pub fn changed(one: &Chain, other: &Chain) -> Result<Ranges> {
     let mut found = Ranges::new();
     image::differing_places(one, other, &mut |range| found.insert(range))?;
+    Ok(found)
+}
+
+/// The bytes of the disk that the top layer of a chain stores itself; those it only says to be zero are not among them.
+///
+/// # Errors
+/// When a table cannot be read.
+pub fn stored(chain: &Chain) -> Result<Ranges> {
+    let mut found = Ranges::new();
+    if let Some(layer) = chain.layers().first() {
+        for extent in layer.extents(0, layer.virtual_size()) {
+            let extent = extent?;
+            if matches!(extent.state, State::Data { .. } | State::Compressed { .. }) {
+                found.insert(extent.start..extent.end());
+            }
+        }
+    }
     Ok(found)
 }

@@ -151,6 +151,7 @@ fn files_of_a_guest_are_listed_printed_copied_out_and_found() {
     );
     for command in [
         "contents top.qcow2",
+        "explain top.qcow2",
         "files top.qcow2 /etc",
         "cat top.qcow2 /etc/fstab",
         "history top.qcow2 /etc/fstab",
@@ -161,4 +162,27 @@ fn files_of_a_guest_are_listed_printed_copied_out_and_found() {
         schema::read(&place.q(&format!("{command} --json")).with(0).out);
     }
     assert_eq!(digests(place.path()), before);
+}
+
+#[test]
+fn what_a_layer_stores_is_explained_and_adds_up() {
+    let Some(place) = chain() else { return };
+    let told = place.q("explain base.qcow2 --json").with(0).result();
+    let of = |key: &str| told[key].as_u64().unwrap();
+    let parts = [
+        "file-data",
+        "metadata",
+        "journal",
+        "free",
+        "swap",
+        "outside",
+        "unread",
+    ];
+    assert_eq!(parts.map(of).iter().sum::<u64>(), of("stored"));
+    // The key of 100,000 bytes and the small files, in blocks of 1 KiB or 4 KiB; clusters hold more than that.
+    assert!(of("file-data") >= 100_000, "{told}");
+    assert!(of("metadata") > 0, "{told}");
+    assert_eq!((of("swap"), of("unread")), (0, 0), "{told}");
+    let words = place.q("explain top.qcow2").with(0).out;
+    assert!(words.contains("256 KiB stored by this layer"), "{words}");
 }
