@@ -66,7 +66,8 @@ fn request_of<W: Into<OsString> + Clone>(words: impl IntoIterator<Item = W>) -> 
         | Command::Config(_)
         | Command::Completions { .. }
         | Command::Man(_)
-        | Command::Schema => return None,
+        | Command::Schema
+        | Command::Explain(_) => return None,
     };
     Some(request.unwrap())
 }
