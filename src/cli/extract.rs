@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use crate::guest::extract::{self, Extracted};
+use crate::guest::extract;
 use crate::guest::path::{self, LastLink};
 use crate::host::printable;
-use crate::inside::Place;
+use crate::inside::{self, Place};
 use crate::json_text::json_name;
 use crate::units;
 
@@ -47,11 +47,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &ExtractArgs) -> anyhow
         let place = Place::parse(text.as_bytes());
         let (volume, filesystem) = place.on(&view)?;
         let node = path::lookup(&**filesystem, &place.path, LastLink::Keep)?;
-        let name = place
-            .path
-            .rsplit(|byte| *byte == b'/')
-            .find(|part| !part.is_empty());
-        let name = name.map_or_else(|| volume.name.to_string().into_bytes(), <[u8]>::to_vec);
+        let name = inside::name_outside(volume, &place.path);
         let Some(to) = extract::below(&args.to, &name) else {
             return Err(Stop::Usage(format!("{} names no file", printable(text))).into());
         };
@@ -82,7 +78,11 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &ExtractArgs) -> anyhow
         out.json(json!(all.collect::<Vec<_>>()))?;
     } else {
         for (to, done) in &copied {
-            out.line(format_args!("{}: {}", printable(to), words(done)))?;
+            out.line(format_args!(
+                "{}: {}",
+                printable(to),
+                inside::extracted(done)
+            ))?;
         }
     }
     if copied.iter().any(|(_, done)| done.left_out_count > 0) {
@@ -90,15 +90,4 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &ExtractArgs) -> anyhow
         return Err(Stop::Problems("not everything could be copied".to_owned()).into());
     }
     Ok(())
-}
-
-fn words(done: &Extracted) -> String {
-    let mut parts = vec![units::count(done.files, "file")];
-    if done.folders > 0 {
-        parts.push(units::count(done.folders, "folder"));
-    }
-    if done.links > 0 {
-        parts.push(units::count(done.links, "link"));
-    }
-    format!("{}, {}", parts.join(", "), units::size(done.bytes))
 }

@@ -10,11 +10,11 @@ use crate::guest::filesystem::{Filesystem, Node, NodeKind};
 use crate::guest::path::{self, LastLink};
 use crate::guest::{self};
 use crate::host::printable_bytes;
-use crate::inside::Place;
+use crate::inside::{Place, mode_text};
 use crate::json_text::json_name_bytes;
 use crate::units;
 
-use super::guest_image::{GuestImageArgs, mode_text, node_fields, target_text, time_text};
+use super::guest_image::{GuestImageArgs, node_fields, target_text, time_text};
 use super::options::Globals;
 use super::output::Out;
 

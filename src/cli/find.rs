@@ -49,7 +49,7 @@ fn in_view(
     view: &View,
     pattern: &Pattern,
 ) -> anyhow::Result<usize> {
-    let (hits, problems) = inside::search(view, pattern)?;
+    let (hits, problems) = inside::search(view, pattern, &mut || true)?;
     complain(&problems);
     let mut documents = Vec::new();
     for hit in &hits {
@@ -87,7 +87,7 @@ fn in_layers(
 ) -> anyhow::Result<usize> {
     let mut found: BTreeMap<(String, Vec<u8>), ()> = BTreeMap::new();
     for (_, view) in states.views() {
-        let (hits, problems) = inside::search(view, pattern)?;
+        let (hits, problems) = inside::search(view, pattern, &mut || true)?;
         complain(&problems);
         found.extend(hits.into_iter().map(|hit| ((hit.volume, hit.path), ())));
     }

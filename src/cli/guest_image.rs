@@ -89,36 +89,6 @@ pub(super) fn kind_name(kind: NodeKind) -> &'static str {
     }
 }
 
-/// `drwxr-xr-x`.
-pub(super) fn mode_text(node: &Node) -> String {
-    let kind = match (node.kind, node.mode & 0o170_000) {
-        (NodeKind::File, _) => '-',
-        (NodeKind::Directory, _) => 'd',
-        (NodeKind::Symlink, _) => 'l',
-        (NodeKind::Special, 0o020_000) => 'c',
-        (NodeKind::Special, 0o060_000) => 'b',
-        (NodeKind::Special, 0o010_000) => 'p',
-        (NodeKind::Special, _) => 's',
-    };
-    let mut text = String::from(kind);
-    for (shift, special, [set, unset]) in [
-        (6, 0o4000, ['s', 'S']),
-        (3, 0o2000, ['s', 'S']),
-        (0, 0o1000, ['t', 'T']),
-    ] {
-        let bits = node.mode >> shift;
-        text.push(if bits & 4 != 0 { 'r' } else { '-' });
-        text.push(if bits & 2 != 0 { 'w' } else { '-' });
-        text.push(match (node.mode & special != 0, bits & 1 != 0) {
-            (true, true) => set,
-            (true, false) => unset,
-            (false, true) => 'x',
-            (false, false) => '-',
-        });
-    }
-    text
-}
-
 /// A time as it is printed; a dash where none is recorded.
 pub(super) fn time_text(time: Option<SystemTime>) -> String {
     time.map_or_else(|| "-".to_owned(), units::utc)

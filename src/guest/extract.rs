@@ -37,7 +37,7 @@ pub struct Extracted {
     pub left_out_count: u64,
 }
 
-/// Told of every piece that was copied; whether to go on.
+/// Told of every piece that was copied, and of no bytes before each file; whether to go on.
 pub type Progress<'a> = &'a mut dyn FnMut(u64) -> bool;
 
 /// Copies a node, and all below it if it is a directory, to `to`, which must not be there yet.
@@ -102,6 +102,10 @@ impl Copier<'_> {
     }
 
     fn node(&mut self, node: &Node, to: &Path, depth: usize) -> Result<()> {
+        // Empty files and folders copy no piece.
+        if !(self.progress)(0) {
+            return Err(Error::Cancelled);
+        }
         let result = match node.kind {
             NodeKind::Directory if depth < MOST_DEPTH => return self.folder(node, to, depth),
             NodeKind::Directory => Err(Error::TooMuch {

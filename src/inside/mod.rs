@@ -7,6 +7,7 @@ mod history;
 mod place;
 mod search;
 mod view;
+mod words;
 
 pub use compare::{Older, Sides, compare, compare_changed};
 pub use contents::{Contents, VolumeContents, contents};
@@ -14,3 +15,4 @@ pub use history::{Event, States, Step};
 pub use place::{Place, PlaceError};
 pub use search::{Hit, Pattern, search};
 pub use view::View;
+pub use words::{extracted, mode_text, name_outside};

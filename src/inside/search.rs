@@ -2,13 +2,15 @@
 
 use std::ops::ControlFlow;
 
-use crate::guest::filesystem::NodeId;
+use crate::guest::filesystem::{NodeId, NodeKind};
 use crate::guest::{self, Error, Filesystem};
 
 use super::View;
 
 /// Files looked at in one filesystem at the most.
 const MOST_FILES: usize = 2_000_000;
+/// Bytes of paths kept at the most, of what was found and of folders that wait.
+const MOST_PATHS: usize = 256 << 20;
 /// Folders in each other at the most.
 const MOST_DEPTH: usize = 256;
 
@@ -90,36 +92,53 @@ pub struct Hit {
     pub id: NodeId,
 }
 
-/// The files of an image whose names match, sorted, and what could not be read.
+/// The files of an image whose names match, sorted, and what could not be read. `go_on` is asked before each folder.
 ///
 /// # Errors
-/// When the image cannot be read, or when there are more files than are looked at.
-pub fn search(view: &View, pattern: &Pattern) -> guest::Result<(Vec<Hit>, Vec<String>)> {
+/// When the image cannot be read, when there are more files than are looked at, or longer paths than are kept, or when
+/// it was stopped.
+pub fn search(
+    view: &View,
+    pattern: &Pattern,
+    go_on: &mut dyn FnMut() -> bool,
+) -> guest::Result<(Vec<Hit>, Vec<String>)> {
     let (mut hits, mut problems) = (Vec::new(), Vec::new());
+    let mut kept = 0;
     for (volume, filesystem) in view.disk.filesystems() {
-        walk(&**filesystem, &mut problems, &mut |path, id| {
+        let mut each = |path: &[u8], id| {
             if pattern.matches(path) {
+                kept += path.len();
                 hits.push(Hit {
                     volume: volume.name.to_string(),
                     path: path.to_vec(),
                     id,
                 });
             }
-        })?;
+            kept <= MOST_PATHS
+        };
+        walk(&**filesystem, &mut problems, &mut each, go_on)?;
     }
     hits.sort();
     Ok((hits, problems))
 }
 
-/// Calls `each` for every file of a filesystem with its path.
+/// Calls `each` for every file of a filesystem with its path, as long as it has room for them.
 fn walk(
     filesystem: &dyn Filesystem,
     problems: &mut Vec<String>,
-    each: &mut dyn FnMut(&[u8], NodeId),
+    each: &mut dyn FnMut(&[u8], NodeId) -> bool,
+    go_on: &mut dyn FnMut() -> bool,
 ) -> guest::Result<()> {
-    let mut folders = vec![(filesystem.root(), Vec::new(), 0)];
+    let mut folders: Vec<(NodeId, Vec<u8>, usize)> = vec![(filesystem.root(), Vec::new(), 0)];
     let mut count = 0;
+    // Bytes of the paths of folders that wait.
+    let mut waiting = 0;
     while let Some((folder, at, depth)) = folders.pop() {
+        if !go_on() {
+            return Err(Error::Cancelled);
+        }
+        waiting -= at.len();
+        let mut has_room = true;
         let mut unknown = Vec::new();
         let listed = filesystem.entries(folder, &mut |entry| {
             let mut path: Vec<u8> = at.clone();
@@ -127,29 +146,39 @@ fn walk(
                 path.push(b'/');
             }
             path.extend_from_slice(entry.name);
-            each(&path, entry.id);
+            has_room = each(&path, entry.id) && waiting <= MOST_PATHS;
             count += 1;
             match entry.kind {
-                Some(guest::filesystem::NodeKind::Directory) => {
-                    folders.push((entry.id, path, depth + 1))
+                Some(NodeKind::Directory) if depth < MOST_DEPTH => {
+                    waiting += path.len();
+                    folders.push((entry.id, path, depth + 1));
                 }
                 Some(_) => {}
-                None => unknown.push((entry.id, path)),
+                None => {
+                    waiting += path.len();
+                    unknown.push((entry.id, path));
+                }
             }
-            if count > MOST_FILES {
+            if count > MOST_FILES || !has_room {
                 ControlFlow::Break(())
             } else {
                 ControlFlow::Continue(())
             }
         });
         for (id, path) in unknown {
-            match filesystem.node(id) {
-                Ok(node) if node.is_directory() => folders.push((id, path, depth + 1)),
-                Ok(_) => {}
-                Err(error) => note(problems, error)?,
+            let is_folder = match filesystem.node(id) {
+                Ok(node) => node.is_directory(),
+                Err(error) => {
+                    note(problems, error)?;
+                    false
+                }
+            };
+            if is_folder && depth < MOST_DEPTH {
+                folders.push((id, path, depth + 1));
+            } else {
+                waiting -= path.len();
             }
         }
-        folders.retain(|(_, _, depth)| *depth <= MOST_DEPTH);
         if let Err(error) = listed {
             note(problems, error)?;
         }
@@ -157,6 +186,12 @@ fn walk(
             return Err(Error::TooMuch {
                 what: "files",
                 most: MOST_FILES as u64,
+            });
+        }
+        if !has_room {
+            return Err(Error::TooMuch {
+                what: "bytes of paths",
+                most: MOST_PATHS as u64,
             });
         }
     }
