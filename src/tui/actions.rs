@@ -74,6 +74,8 @@ pub enum Action {
     SnapshotList,
     /// Shows where the space went.
     Space,
+    /// Shows the files inside the image.
+    Files,
     /// Into the detail pane.
     Enter,
     /// One step back.
@@ -231,6 +233,7 @@ impl bindings::Action for Action {
         row(Action::Health, Group::Look, "health", &[c('6')], "health - what is wrong with it, and with others").also("problems errors"),
         row(Action::SnapshotList, Group::Look, "snapshot-list", &[c('7')], "snapshot list - its internal snapshots"),
         row(Action::Space, Group::Look, "space", &[c('8')], "space - where it went, and what frees most").also("disk usage du size free bars"),
+        row(Action::Files, Group::Look, "files", &[c('9')], "files - browse the files inside this image").also("browse explore inside extract cat ls history find guest"),
         row(Action::Enter, Group::Panes, "detail", &[k(Code::Enter)], "into the detail pane"),
         row(Action::Back, Group::Panes, "back", &[k(Code::Esc)], "one step back; never quits"),
         row(Action::Grow, Group::Panes, "grow", &[c('+')], "a larger images pane"),

@@ -73,7 +73,7 @@ fn when(action: Action) -> When {
         Action::Clone => of_image(not_one_image),
         Action::Convert => anywhere(convert),
         Action::Export => of_image(not_one_image),
-        Action::Measure => anywhere(not_one_image),
+        Action::Measure | Action::Files => anywhere(not_one_image),
         Action::Flatten => anywhere(flatten),
         Action::Commit => of_image(no_base),
         Action::FlattenHere => of_image(no_base),

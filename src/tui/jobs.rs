@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::forest::{Forest, NodeId};
 use crate::ops::{EffectKind, Phase, Plan, Progress, ProgressView, Ready, Request};
 
+use super::browse::Extraction;
 use super::dialogs::list_cursor::ListCursor;
 
 /// So many jobs run at once at most: disks gain nothing by more.
@@ -37,6 +38,8 @@ pub enum Task {
     Check(Vec<PathBuf>),
     /// Comparing what two images show.
     Compare([PathBuf; 2]),
+    /// Copying files out of an image.
+    Extract(Extraction),
     /// A command of the person's own.
     Command(Vec<OsString>),
 }
@@ -50,6 +53,8 @@ pub enum Work {
     Check(Vec<PathBuf>),
     /// Two images to compare.
     Compare([PathBuf; 2]),
+    /// Files to copy out of an image.
+    Extract(Extraction),
     /// A program and its words.
     Command(Vec<OsString>),
 }
@@ -231,6 +236,7 @@ impl Jobs {
             Task::Change(_) => return,
             Task::Check(images) => Work::Check(images.clone()),
             Task::Compare(images) => Work::Compare(images.clone()),
+            Task::Extract(what) => Work::Extract(what.clone()),
             Task::Command(words) => Work::Command(words.clone()),
         };
         job.work = Some(work);

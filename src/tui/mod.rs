@@ -10,7 +10,7 @@
 //! | `health`, `map`, `selected_chain` | what the detail shows |
 //! | `tour`, `tour_strip` | five small tasks on the sample forests |
 //! | `actions`, `bindings`, `keymap`, `disabled_reason` | what keys mean, and when not |
-//! | `msg`, `query` | what happens, and what is asked for |
+//! | `msg`, `query`, `browse` | what happens, and what is asked for |
 //! | `dialogs`, `forms` | what takes the keyboard from the panes |
 //! | `update` | the step |
 //! | `layout`, `views`, `panes`, `labels`, `places`, `status_line`, `text`, `theme` | how it looks |
@@ -25,6 +25,7 @@ mod actions;
 mod answers;
 mod app;
 mod bindings;
+mod browse;
 mod clipboard;
 pub(crate) mod config;
 mod copy;
@@ -88,6 +89,7 @@ pub use runner::run;
 /// What the tests and benches of the interface reach into. No promise is made about any of it.
 #[doc(hidden)]
 pub mod testing {
+    pub use super::browse::{Answer, FileRow, FileText, Found, Question, Trouble};
     pub use super::dialogs::Dialog;
     pub use super::dialogs::form::FieldName;
     pub use super::filter::Filter;

@@ -18,6 +18,7 @@ use crate::ops::{
     Candidate, Error, Leftover, Outcome, Plan, Progress, ProgressView, Request, Retention,
 };
 
+use super::browse::{Answer, Question, Trouble};
 use super::config::NoticeBy;
 use super::file_changes::{FilesAnswer, FilesQuery};
 use super::filter::Hits;
@@ -121,6 +122,8 @@ pub enum Msg {
     BasesChanged(Vec<ChangedBase>),
     /// How large copies of an image would be, or why that cannot be told.
     Measured(QueryId, Result<Measured, String>),
+    /// What was asked about the files inside an image, or why nothing.
+    Browsed(QueryId, Box<Result<Answer, Trouble>>),
     /// A job has ended since the passphrase of an image is missing, or wrong: which, and what to say of it.
     JobLocked(u64, PathBuf, Error),
     /// Something to tell the person.
@@ -279,6 +282,10 @@ pub enum Effect {
     },
     /// Nobody waits for that any more.
     StopSpace,
+    /// Find out something about the files inside an image.
+    Browse(QueryId, Question),
+    /// Nobody waits for that any more.
+    StopBrowsing,
     /// List the trash.
     Trash(QueryId),
     /// Find out which machines there are, around these images.

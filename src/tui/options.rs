@@ -78,6 +78,7 @@ impl TuiOptions {
             theme: config.theme_on(heard.is_light).at_depth(depth()),
             is_demo: self.is_demo,
             home: set("HOME").map(PathBuf::from),
+            here: std::env::current_dir().ok(),
             keymap: config.keymap.clone(),
             commands: config.commands.clone(),
             prune_days: config.prune_days,

@@ -23,6 +23,8 @@ pub struct Settings {
     pub theme: Theme,
     /// The person's home, shown as `~`.
     pub home: Option<PathBuf>,
+    /// The folder it was started in.
+    pub here: Option<PathBuf>,
     /// What keys do.
     pub keymap: Keymap,
     /// The person's own commands.

@@ -11,6 +11,8 @@ mod busy;
 mod counts;
 
 mod e2e;
+mod files;
+mod guest_disk;
 mod journeys;
 mod machines;
 mod offers;

@@ -4,6 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::e2e::{demo, exists};
+use super::guest_disk::guest;
 use super::pty::{PATIENCE, Terminal};
 
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
@@ -125,6 +126,50 @@ fn going_back_tells_no_list_again_that_stayed_as_it_was() {
     let back = talk.answer("");
     assert!(back.contains("Nothing was changed."), "{back}");
     assert!(!back.contains("Images below"), "{back}");
+    talk.leave();
+}
+
+#[test]
+fn the_files_of_an_image_are_told_found_and_copied_out() {
+    let Some(dir) = guest() else { return };
+    let mut talk = Dialogue::begin(Terminal::open(
+        &dir.path().join("vm"),
+        &["--plain"],
+        (80, 24),
+    ));
+    talk.image("top.qcow2");
+    let volumes = talk.answer("files");
+    in_order(
+        &volumes,
+        &[
+            "Files of top.qcow2:",
+            "1  disk",
+            "ext4 \"system\"",
+            "Debian GNU/Linux 12",
+        ],
+    );
+    let root = talk.answer("1");
+    in_order(&root, &["disk:/:", "1  drwxr-xr-x", "etc/", "home/"]);
+    let etc = talk.answer("1");
+    in_order(&etc, &["1  -rw-r--r--", "fstab", "2  ", "motd"]);
+    let motd = talk.answer("2");
+    assert!(motd.contains("Welcome\\u{1b}[31m"), "{motd}");
+    talk.answer("");
+    let history = talk.answer("history 1");
+    in_order(&history, &["modified", "top.qcow2", "added", "base.qcow2"]);
+    let etc = talk.answer("");
+    assert!(etc.contains("fstab"), "{etc}");
+    talk.answer("find");
+    let found = talk.answer("thesis");
+    assert!(found.contains("1  disk:/home/anna/thesis.odt"), "{found}");
+    talk.answer("extract 1");
+    let copies = dir.path().join("copies");
+    let done = talk.answer(copies.to_str().unwrap());
+    assert!(done.contains("1 file, 29.3 KiB copied to"), "{done}");
+    assert!(copies.join("thesis.odt").is_file());
+    for _ in 0..4 {
+        talk.answer("");
+    }
     talk.leave();
 }
 

@@ -3,7 +3,7 @@
 use super::app_harness::{AppHarness, discard_of_three, forest, new_branch, refused_commit};
 
 /// The keys that lead to each mode, and the plan that is answered there.
-const MODES: [&str; 34] = [
+const MODES: [&str; 35] = [
     "",
     "0D",
     "<c-o>",
@@ -17,6 +17,7 @@ const MODES: [&str; 34] = [
     "7",
     "8",
     "8<tab><down>",
+    "9",
     "?",
     "x",
     "y",

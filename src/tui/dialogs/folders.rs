@@ -1,7 +1,7 @@
 //! Which folders are looked at: another one instead of those that are open, or one more. Those of earlier runs
 //! are listed. Whether a folder is there is found out by whoever opens it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ratatui::Frame;
 use ratatui::layout::{Position, Rect};
@@ -19,7 +19,7 @@ use crate::tui::views::frame;
 
 use super::list_cursor::ListCursor;
 use super::next::Next;
-use super::typing::edit;
+use super::typing::{begun, edit, go_on, whole};
 use super::window::{Context, Window};
 
 /// What a key can mean while a folder is chosen.
@@ -96,13 +96,7 @@ impl FoldersDialog {
 
     /// Takes in how the name can go on.
     pub fn completed(&mut self, ways: &Completions) {
-        let typed = self.input.value();
-        let folder = typed
-            .rfind('/')
-            .map_or("", |at| typed.get(..=at).unwrap_or(""));
-        if folder.len() + ways.common.len() > typed.len() {
-            self.input = Input::new(format!("{folder}{}", ways.common));
-        }
+        go_on(&mut self.input, ways);
     }
 
     fn move_to(&mut self, down: bool, len: usize) {
@@ -122,34 +116,10 @@ impl FoldersDialog {
     }
 }
 
-/// A name as it is typed, as a path: from the first folder that is open, or from home.
-fn whole(app: &App, typed: &str) -> PathBuf {
-    let home = app.settings.home.as_deref();
-    let rest = typed.strip_prefix('~');
-    match (home, rest) {
-        (Some(home), Some("")) => home.to_path_buf(),
-        (Some(home), Some(rest)) if rest.starts_with('/') => {
-            home.join(rest.trim_start_matches('/'))
-        }
-        _ => {
-            let from = app.settings.roots.first();
-            from.map_or_else(|| PathBuf::from(typed), |from| from.join(typed))
-        }
-    }
-}
-
 /// Folders that are opened together, for people.
 fn shown(app: &App, roots: &[PathBuf]) -> String {
     let names: Vec<String> = roots.iter().map(|root| app.shown(root)).collect();
     names.join(" ")
-}
-
-/// A path that ends in a slash is a folder all of whose content is asked for.
-fn begun(path: &Path, typed: &str) -> PathBuf {
-    match typed.ends_with('/') {
-        true => path.join(""),
-        false => path.to_path_buf(),
-    }
 }
 
 impl Window for FoldersDialog {
@@ -162,9 +132,8 @@ impl Window for FoldersDialog {
             Action::Down => self.move_to(true, self.listed(app).len()),
             Action::Up => self.move_to(false, self.listed(app).len()),
             Action::Complete => {
-                let typed = self.input.value().to_owned();
                 self.query_id = app.query_id();
-                let path = begun(&whole(app, &typed), &typed);
+                let path = begun(app, self.input.value());
                 context.effects.push(Effect::Complete(self.query_id, path));
             }
             Action::Open | Action::Add => match self.folders(app) {

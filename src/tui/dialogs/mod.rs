@@ -8,6 +8,8 @@
 //! | `next` | what a dialog may ask for |
 //! | `list_cursor`, `typing` | what several of them need |
 
+pub(crate) mod files;
+pub(crate) mod files_line;
 mod filter_line;
 mod folders;
 pub(crate) mod form;
@@ -89,6 +91,10 @@ dialogs! {
     pub(crate) use prune::PruneDialog; as Prune,
     /// Where the space went.
     pub(crate) use space::SpaceDialog; as Space,
+    /// The files inside an image.
+    pub(crate) use files::FilesDialog; as Files,
+    /// What is asked about them is typed.
+    pub(crate) use files_line::FilesLine; as FilesLine,
     /// The trash.
     pub(crate) use trash::TrashDialog; as Trash,
     /// Jobs run, and the person wants to leave.

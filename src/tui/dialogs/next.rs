@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::image::Passphrase;
 use crate::ops::{Ready, Request};
 use crate::tui::actions::{self, Motion};
+use crate::tui::browse::{Extraction, Shown, Spot};
 use crate::tui::forms::FormKind;
 use crate::tui::jobs::Task;
 
@@ -58,6 +59,14 @@ pub enum Next {
         /// The files it reads.
         reads: Vec<PathBuf>,
     },
+    /// A name is typed by which files inside the image are found; the dialog waits below.
+    FindFiles,
+    /// That name was typed.
+    FoundBy(String),
+    /// A folder is typed to copy this file or folder of an image to; the dialog waits below.
+    ExtractTo(Shown, Spot),
+    /// That folder was typed: a job.
+    Extract(Box<Extraction>),
     /// A job was stopped: another may begin.
     StartJobs,
     /// A job that is over is tried again.

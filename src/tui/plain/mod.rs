@@ -8,9 +8,11 @@
 //! | `images` | the images by number, and what is done without one |
 //! | `dialogs` | lists, plans and the small dialogs |
 //! | `space` | where the space went |
+//! | `files` | the files inside an image |
 //! | `form` | forms, field by field |
 
 mod dialogs;
+mod files;
 mod form;
 mod images;
 mod space;
@@ -53,6 +55,8 @@ fn turn(talk: &mut Talk) -> io::Result<()> {
         Some(Dialog::Prune(_)) => dialogs::prune(talk),
         Some(Dialog::Trash(_)) => dialogs::trash(talk),
         Some(Dialog::Space(_)) => space::turn(talk),
+        Some(Dialog::Files(_)) => files::turn(talk),
+        Some(Dialog::FilesLine(_)) => files::line(talk),
         Some(Dialog::Folders(_)) => dialogs::folders(talk),
         Some(
             Dialog::Jobs(_)

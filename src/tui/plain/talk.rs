@@ -312,6 +312,7 @@ fn waits(ui: &Ui) -> bool {
         Some(Dialog::Trash(dialog)) => dialog.entries.is_none(),
         Some(Dialog::Space(_)) => app.space.is_asked(),
         Some(Dialog::Measure(dialog)) => dialog.found.is_none(),
+        Some(Dialog::Files(dialog)) => dialog.waits(),
         Some(Dialog::List(menu)) => menu.query_id.is_some(),
         _ => false,
     };

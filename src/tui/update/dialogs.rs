@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::tui::dialogs::{Dialog, LogView, Next};
+use crate::tui::dialogs::{Dialog, FilesLine, LogView, Next};
 use crate::tui::msg::Effect;
 use crate::tui::ui::Ui;
 
@@ -64,6 +64,21 @@ pub(super) fn follow(ui: &mut Ui, next: Next, effects: &mut Vec<Effect>) {
             ui.dialogs.close();
             jobs::command(&mut ui.app, title, words, &reads, effects);
         }
+        Next::FindFiles => ui.dialogs.open(FilesLine::find()),
+        Next::FoundBy(name) => {
+            ui.dialogs.close();
+            if let Some(Dialog::Files(dialog)) = ui.dialogs.top_mut() {
+                dialog.find(name, &mut ui.app, effects);
+            }
+        }
+        Next::ExtractTo(of, spot) => {
+            let line = FilesLine::extract(&ui.app, of, spot);
+            ui.dialogs.open(line);
+        }
+        Next::Extract(what) => {
+            ui.dialogs.close();
+            jobs::extract(&mut ui.app, *what, effects);
+        }
         Next::StartJobs => jobs::start_next(&mut ui.app.jobs, effects),
         Next::Retry { title, task } => jobs::retry(ui, title, task, effects),
         Next::Log(job) => ui.dialogs.open(LogView { job, up: 0 }),
@@ -88,6 +103,7 @@ fn ask_anew(ui: &mut Ui, effects: &mut Vec<Effect>) {
             follow(ui, next, effects);
         }
         Some(Dialog::Form(form)) => form.replan(&mut ui.app, Duration::ZERO, effects),
+        Some(Dialog::Files(dialog)) => dialog.open_anew(&mut ui.app, effects),
         _ => {}
     }
 }

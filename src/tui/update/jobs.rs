@@ -1,7 +1,8 @@
 //! Jobs: begun, cancelled, tried again; what comes of them. Nothing becomes a job but a plan the person
 //! agreed to, a look through tables, or a command of the person's own.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use crate::host::shell_quoted;
 use crate::ops::{Error, Note, Outcome, Phase, ProgressView, Ready, Remedy, Request};
 use crate::tui::actions::Action;
 use crate::tui::app::App;
+use crate::tui::browse::Extraction;
 use crate::tui::config::{NoticeBy, Notices};
 use crate::tui::dialogs::{Dialog, Keyboard};
 use crate::tui::jobs::{Files, JobState, Jobs, Task, Work};
@@ -102,6 +104,37 @@ pub(super) fn compare(app: &mut App, images: [PathBuf; 2], effects: &mut Vec<Eff
     tell_if_waiting(app, id, &title);
 }
 
+/// Copies files out of an image.
+pub(super) fn extract(app: &mut App, what: Extraction, effects: &mut Vec<Effect>) {
+    let of = &what.of;
+    let title = format!(
+        "Extract {} of {}",
+        what.spot.shown(),
+        units::file_name(&of.image)
+    );
+    let mut command = format!(
+        "qanopy extract {} {} --to {}",
+        shell_quoted(&of.image),
+        shell_quoted(what.spot.typed()),
+        shell_quoted(&what.to)
+    );
+    if let Some(id) = &of.snapshot {
+        let id = shell_quoted(OsStr::from_bytes(id));
+        command.push_str(&format!(" --id --snapshot {id}"));
+    }
+    let files = Files::shown(&app.forest, std::slice::from_ref(&of.image));
+    let id = app.jobs.add(
+        title.clone(),
+        Task::Extract(what.clone()),
+        Work::Extract(what),
+        files,
+    );
+    app.note(Some(id), Kind::Step, &title);
+    app.note(Some(id), Kind::Command, &command);
+    start_next(&mut app.jobs, effects);
+    tell_if_waiting(app, id, &title);
+}
+
 /// Runs a program unseen.
 pub(super) fn command(
     app: &mut App,
@@ -140,6 +173,7 @@ pub(super) fn retry(ui: &mut Ui, title: String, task: Task, effects: &mut Vec<Ef
         Task::Change(request) => open::ask(ui, request, effects),
         Task::Check(images) => check(&mut ui.app, images, effects),
         Task::Compare(images) => compare(&mut ui.app, images, effects),
+        Task::Extract(what) => extract(&mut ui.app, what, effects),
         Task::Command(words) => command(&mut ui.app, title, words, &[], effects),
     }
 }
@@ -197,7 +231,7 @@ pub(super) fn ended(
             }
             touched.clone_from(&outcome.touched);
             let mut text = format!("{}.", outcome.summary.trim_end_matches('.'));
-            if matches!(task, Task::Compare(_)) && !outcome.remarks.is_empty() {
+            if matches!(task, Task::Compare(_) | Task::Extract(_)) && !outcome.remarks.is_empty() {
                 let key = app.key(Action::Jobs);
                 text.push_str(&format!(" {key} Enter lists them."));
             } else {

@@ -8,11 +8,12 @@ use tui_input::Input;
 use crate::forest::{Node, NodeId};
 use crate::tui::actions::{Action, Motion};
 use crate::tui::app::{App, Pane};
+use crate::tui::browse::Shown;
 use crate::tui::detail_pane::Tab;
 use crate::tui::diagram::DiagramPane;
 use crate::tui::dialogs::{
-    FilterLine, FoldersDialog, JobsPane, LogView, MeasureDialog, PruneDialog, SpaceDialog,
-    TrashDialog,
+    FilesDialog, FilterLine, FoldersDialog, JobsPane, LogView, MeasureDialog, PruneDialog,
+    SpaceDialog, TrashDialog,
 };
 use crate::tui::disabled_reason::{can_be_checked, two, why_not};
 use crate::tui::forms::FormKind;
@@ -112,6 +113,7 @@ pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
         Action::Export => fill(ui, FormKind::Export, effects),
         Action::Import => fill(ui, FormKind::Import, effects),
         Action::Measure => measure(ui, effects),
+        Action::Files => files(ui, effects),
         Action::Revert => operations::revert(ui, effects),
         Action::Squash => operations::squash(ui, effects),
         Action::Protect => operations::protect(ui, effects),
@@ -178,6 +180,18 @@ fn measure(ui: &mut Ui, effects: &mut Vec<Effect>) {
         format,
         snapshot,
     });
+}
+
+/// Opens the image down to its files.
+fn files(ui: &mut Ui, effects: &mut Vec<Effect>) {
+    let Some(node) = ui.app.target() else { return };
+    let of = Shown {
+        image: node.path.clone(),
+        format: node.format(),
+        snapshot: ui.app.target_snapshot().map(|snapshot| snapshot.id.clone()),
+    };
+    let dialog = FilesDialog::open(&mut ui.app, of, effects);
+    ui.dialogs.open_alone(dialog);
 }
 
 /// One step back: out of the detail, a range, a filter, a view; never out of the program.

@@ -21,7 +21,7 @@ use crate::tui::ui::Ui;
 use crate::units;
 
 use super::settle::{refresh_preview, replace_forest};
-use super::{dialogs, doctor, jobs, keys, machines, menus, scan, space};
+use super::{dialogs, doctor, jobs, keys, machines, menus, open, scan, space};
 
 /// The forest that a scan's finds go to: the one that is shown, or, where that is scanned anew, the next.
 fn scanned(app: &mut App) -> &mut Forest {
@@ -110,6 +110,12 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
                 dialog.completed(&ways);
                 return;
             }
+            if let Some(Dialog::FilesLine(dialog)) = ui.dialogs.top_mut()
+                && dialog.query_id == query_id
+            {
+                dialog.completed(&ways);
+                return;
+            }
             if let Some(Dialog::Form(form)) = ui.dialogs.top_mut() {
                 for key in form.completed(query_id, ways, app, effects) {
                     keys::press(ui, key, effects);
@@ -166,6 +172,13 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
                 && dialog.query_id == query_id
             {
                 dialog.entries = Some(entries);
+            }
+        }
+        Msg::Browsed(query_id, answer) => {
+            if let Some(Dialog::Files(dialog)) = ui.dialogs.top_mut()
+                && let Some(image) = dialog.take(query_id, *answer)
+            {
+                open::ask_secret(ui, image, None);
             }
         }
         Msg::Machines(machines) => {

@@ -29,7 +29,7 @@ const LISTED: usize = 100;
 
 /// Why nothing came of it.
 #[derive(Debug)]
-enum Stopped {
+pub(super) enum Stopped {
     /// The passphrase of this image is missing, or wrong.
     Locked(PathBuf, Error),
     /// It was cancelled, or one of the images cannot be read to its end.

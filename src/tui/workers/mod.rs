@@ -5,15 +5,17 @@
 //! |---|---|
 //! | `scan` | looking at the directories, and remembering what is there |
 //! | `plan` | plans for requests |
-//! | `run`, `check`, `compare`, `command` | jobs |
+//! | `run`, `check`, `compare`, `extract`, `command` | jobs |
 //! | `selected` | what the disk tells of the selected image |
-//! | `complete`, `interrupted`, `measure`, `space` | answers to dialogs |
+//! | `browse`, `complete`, `interrupted`, `measure`, `space` | answers to dialogs |
 //! | `session_log` | the log on the disk |
 
+mod browse;
 mod check;
 mod command;
 mod compare;
 mod complete;
+mod extract;
 mod files;
 mod interrupted;
 mod measure;
@@ -84,6 +86,7 @@ struct Newest {
     plan: AtomicU64,
     filter: AtomicU64,
     space: AtomicU64,
+    browse: AtomicU64,
 }
 
 impl Workers {
@@ -275,6 +278,7 @@ impl Workers {
                 Work::Plan(ready) => self.spawn(move || me.run(job, *ready, &progress)),
                 Work::Check(images) => self.spawn(move || me.check(job, &images, &progress)),
                 Work::Compare(images) => self.spawn(move || me.compare(job, &images, &progress)),
+                Work::Extract(what) => self.spawn(move || me.extract(job, &what, &progress)),
                 Work::Command(words) => self.spawn(move || me.command(job, &words, &progress)),
             },
             Effect::Info(path) => {
@@ -326,6 +330,11 @@ impl Workers {
                 self.spawn(move || me.space(query_id, forest, reads, older_than));
             }
             Effect::StopSpace => me.newest.space.store(0, Ordering::SeqCst),
+            Effect::Browse(query_id, question) => {
+                me.newest.browse.store(query_id, Ordering::SeqCst);
+                self.spawn(move || me.browse(query_id, question));
+            }
+            Effect::StopBrowsing => me.newest.browse.store(0, Ordering::SeqCst),
             Effect::Trash(query_id) => {
                 self.spawn(move || {
                     let dirs = &me.scan.roots;
