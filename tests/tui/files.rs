@@ -5,17 +5,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use qanopy::guest::filesystem::{Node, NodeId, NodeKind};
+use qanopy::guest::path::{self, LastLink};
+use qanopy::guest::{self, extract};
 use qanopy::host::RealHost;
 use qanopy::image::Format;
-use qanopy::inside::{Contents, Event, Hit, Step, View, VolumeContents, contents};
+use qanopy::inside::{
+    self, Contents, Event, Hit, Pattern, Place, Step, View, VolumeContents, contents,
+};
 use qanopy::ops::{self, Error, ReadOptions};
 use qanopy::tui::testing::{
     Answer, Dialog, Effect, FileRow, FileText, Found, Msg, Question, Trouble, Work,
 };
 
 use super::app_harness::{AppHarness, forest, now};
-use super::guest_disk::guest;
 use super::pty::Terminal;
+use super::support::{guest_disks, qemu};
 
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
 
@@ -350,6 +354,25 @@ fn a_file_is_copied_out_by_a_job() {
 }
 
 #[test]
+fn an_image_that_is_being_written_says_that_it_may_be_torn() {
+    let mut harness = AppHarness::new(forest(), (80, 24));
+    harness.go_to("Overlay-1A.qcow2");
+    harness.press("9");
+    let Answer::Opened(view, contents, _) = opened() else {
+        panic!("another answer");
+    };
+    let live = "Overlay-1A.qcow2 is written by a process: what is read of it may be torn";
+    answer(
+        &mut harness,
+        Ok(Answer::Opened(view, contents, vec![live.to_owned()])),
+    );
+    sees(&harness, &["may be torn", "p2     ext4"]);
+    harness.press("<enter>");
+    answer(&mut harness, Ok(root()));
+    sees(&harness, &["may be torn", "etc/"]);
+}
+
+#[test]
 fn a_session_that_only_reads_copies_nothing_out() {
     let mut harness = AppHarness::with(forest(), (80, 24), |settings| settings.read_only = true);
     harness.go_to("Overlay-1B.qcow2");
@@ -403,10 +426,64 @@ fn a_folder_looks_so() {
 }
 
 #[test]
+fn a_snapshot_under_the_cursor_is_what_is_opened() {
+    let mut harness = AppHarness::new(forest(), (80, 24));
+    harness.go_to("golden-win.qcow2");
+    harness.press("j9");
+    let (_, Question::Open(of)) = asked(&harness) else {
+        panic!("{:?}", harness.asked);
+    };
+    assert_eq!(of.image, PathBuf::from("/vm/golden-win.qcow2"));
+    assert_eq!(of.snapshot.as_deref(), Some(&b"1"[..]));
+    sees(&harness, &["Files of snapshot 1 of golden-win.qcow2"]);
+}
+
+/// The images of [`guest_disks::make`], and an empty folder `copies`. None where QEMU's tools are missing.
+pub fn guest_dir() -> Option<tempfile::TempDir> {
+    let qemu = qemu()?;
+    let dir = tempfile::tempdir().unwrap();
+    guest_disks::make(dir.path(), &qemu);
+    fs::create_dir(dir.path().join("copies")).unwrap();
+    Some(dir)
+}
+
+#[test]
+fn searches_and_copies_stop_before_the_next_folder_or_file() {
+    let Some(dir) = guest_dir() else { return };
+    let path = dir.path().join("base.qcow2");
+    let reading = ops::open_to_read(&RealHost, &path, &ReadOptions::default()).unwrap();
+    let view = View::open(reading.whole().unwrap()).unwrap();
+    let name = Pattern::parse(b"fstab");
+    let mut folders = 0;
+    let stopped = inside::search(&view, &name, &mut || {
+        folders += 1;
+        folders < 2
+    });
+    assert!(matches!(stopped, Err(guest::Error::Cancelled)));
+    assert_eq!(folders, 2);
+    let (hits, _) = inside::search(&view, &name, &mut || true).unwrap();
+    assert_eq!(hits.len(), 1);
+    let place = Place::parse(b"/home");
+    let (_, filesystem) = place.on(&view).unwrap();
+    let home = path::lookup(&**filesystem, b"/home", LastLink::Keep).unwrap();
+    let to = dir.path().join("copies/home");
+    // No byte was copied when the second folder is stopped at.
+    let (mut nodes, mut bytes) = (0, 0);
+    let stopped = extract::extract(&**filesystem, &home, &to, &mut |more| {
+        nodes += u32::from(more == 0);
+        bytes += more;
+        nodes < 2
+    });
+    assert!(matches!(stopped, Err(guest::Error::Cancelled)));
+    assert_eq!((nodes, bytes), (2, 0));
+    assert!(to.is_dir() && !to.join("anna").exists());
+}
+
+#[test]
 fn a_person_browses_an_image_copies_a_file_out_and_sees_its_history() {
     for size in [(80, 24), (120, 40)] {
-        let Some(dir) = guest() else { return };
-        let mut terminal = Terminal::open(&dir.path().join("vm"), &[], size);
+        let Some(dir) = guest_dir() else { return };
+        let mut terminal = Terminal::open(dir.path(), &[], size);
         terminal.go_to("top.qcow2");
         terminal.press("9");
         terminal.see("ext4 \"system\"");
@@ -417,14 +494,20 @@ fn a_person_browses_an_image_copies_a_file_out_and_sees_its_history() {
         terminal.see("os-release");
         // The first is fstab.
         terminal.press("v");
-        terminal.see("new table, which is longer");
+        terminal.see("the new table");
         terminal.press("\x7f");
         terminal.see("os-release");
-        terminal.press("j<enter>");
-        terminal.see("Welcome\\u{1b}[31m");
+        // The last is a folder with a file that is no text.
+        terminal.press("G<enter>");
+        terminal.see("97.7 KiB");
+        terminal.press("<enter>");
+        terminal.see("000000 07 07 07");
+        terminal.see("The first 4 KiB of 97.7 KiB are shown.");
+        terminal.press("\x7f");
+        terminal.see("key");
         terminal.press("\x7f");
         terminal.see("os-release");
-        terminal.press("kl");
+        terminal.press("gl");
         terminal.see("History of disk:/etc/fstab");
         terminal.until("what each layer did", |screen| {
             let did = |event: &str, layer: &str| {

@@ -12,7 +12,6 @@ mod counts;
 
 mod e2e;
 mod files;
-mod guest_disk;
 mod journeys;
 mod machines;
 mod offers;

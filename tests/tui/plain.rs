@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::e2e::{demo, exists};
-use super::guest_disk::guest;
+use super::files::guest_dir;
 use super::pty::{PATIENCE, Terminal};
 
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
@@ -131,12 +131,8 @@ fn going_back_tells_no_list_again_that_stayed_as_it_was() {
 
 #[test]
 fn the_files_of_an_image_are_told_found_and_copied_out() {
-    let Some(dir) = guest() else { return };
-    let mut talk = Dialogue::begin(Terminal::open(
-        &dir.path().join("vm"),
-        &["--plain"],
-        (80, 24),
-    ));
+    let Some(dir) = guest_dir() else { return };
+    let mut talk = Dialogue::begin(Terminal::open(dir.path(), &["--plain"], (80, 24)));
     talk.image("top.qcow2");
     let volumes = talk.answer("files");
     in_order(
@@ -151,9 +147,12 @@ fn the_files_of_an_image_are_told_found_and_copied_out() {
     let root = talk.answer("1");
     in_order(&root, &["disk:/:", "1  drwxr-xr-x", "etc/", "home/"]);
     let etc = talk.answer("1");
-    in_order(&etc, &["1  -rw-r--r--", "fstab", "2  ", "motd"]);
-    let motd = talk.answer("2");
-    assert!(motd.contains("Welcome\\u{1b}[31m"), "{motd}");
+    in_order(
+        &etc,
+        &["1  -rw-r--r--", "fstab", "2  -rw-------", "hostname"],
+    );
+    let hostname = talk.answer("2");
+    assert!(hostname.contains("golden"), "{hostname}");
     talk.answer("");
     let history = talk.answer("history 1");
     in_order(&history, &["modified", "top.qcow2", "added", "base.qcow2"]);
