@@ -12,7 +12,7 @@ use crate::ops::framework::plan::Job;
 use crate::ops::framework::{annotations, may_write, resolve};
 use crate::ops::{EffectKind, Error, NoteKind, Outcome, Phase, Plan, Progress, RefusalKind, Undo};
 
-use super::{Annotate, words};
+use super::request::{Annotate, words};
 
 /// Plans to take out of the notes of a folder what they say of an image that is not there, or to put it back.
 pub(super) fn plan_of_missing(plan: &mut Plan, request: &Annotate) {

@@ -19,7 +19,8 @@ use crate::ops::framework::request::Name;
 use crate::ops::{CommandLine, Error, Outcome, Phase, Plan, Progress, RefusalKind, Request, Undo};
 use crate::units::count;
 
-use super::{Annotate, AnnotateJob, Found, annotation};
+use super::one::{AnnotateJob, Found, annotation};
+use super::request::Annotate;
 
 /// Change what is noted of several images.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
