@@ -11,6 +11,7 @@
 //! | 4 | [`ops`] | what can be done: plans, and what runs them |
 //! | | [`inside`] | the files inside images: which differ, where one changed, which is meant |
 //! | | [`doctor`] | what is wrong: findings, each with the plans that help |
+//! | | [`mount`] | images shown as folders and files, for reading only |
 //! | 3 | [`forest`], [`guest`] | what exists: scan, nodes, the graph, its pictures; what lies inside a guest's disk |
 //! | | [`machines`] | who uses an image: the machines of each product, asked or read, and what could not be asked |
 //! | | [`units`], [`json_text`], [`system`] | sizes, ages and names as people read them; the log's file, the date, memory |
@@ -155,6 +156,7 @@ pub mod inside;
 
 pub mod json_text;
 pub mod machines;
+pub mod mount;
 pub mod ops;
 pub mod system;
 pub mod tui;

@@ -55,7 +55,7 @@ fn named(words: &str, id: &str) -> Option<Named> {
         ("recover", "entry") => Named::Interrupted,
         ("note", "tag") => Named::Tag,
         ("note", "untag") => Named::OwnTag,
-        ("relink" | "rebase", "to") => Named::Image,
+        ("relink" | "rebase", "to") | ("mount", "source") => Named::Image,
         (_, "snapshot" | "other_snapshot") => Named::Snapshot,
         (_, "bitmap" | "source") => Named::Bitmap,
         (

@@ -47,11 +47,11 @@ pub(super) fn roots(open: &OpenArgs) -> io::Result<Vec<PathBuf>> {
     open.dirs.iter().map(absolute).collect()
 }
 
-/// The forest below the folders named.
+/// The forest below the folders named, as the search finds it.
 ///
 /// # Errors
 /// If one of those named cannot be read. What cannot be read below them is told on standard error.
-pub(super) fn below(open: &OpenArgs) -> anyhow::Result<Scanned> {
+pub(super) fn found(open: &OpenArgs) -> anyhow::Result<(Forest, ScanSummary)> {
     let roots = roots(open)?;
     let (forest, summary) = scan(roots.clone(), open.look);
     for (dir, why) in &summary.unreadable_dirs {
@@ -66,7 +66,16 @@ pub(super) fn below(open: &OpenArgs) -> anyhow::Result<Scanned> {
         ));
     }
     remember(&forest);
-    let mut forest = forest;
+    Ok((forest, summary))
+}
+
+/// The forest below the folders named, and all that is known of it.
+///
+/// # Errors
+/// As [`found`].
+pub(super) fn below(open: &OpenArgs) -> anyhow::Result<Scanned> {
+    let (mut forest, summary) = found(open)?;
+    let roots = roots(open)?;
     if let Some(dir) = Index::default_dir() {
         forest.note_interrupted(&Journal::at(&dir).halves());
     }

@@ -45,6 +45,14 @@ const EXAMPLES: &[Example] = &[
         "only 64 MiB behind the first GiB",
     ),
     (
+        "qanopy mount /var/lib/libvirt/images /mnt",
+        "every layer and its guest's files, until Ctrl-C",
+    ),
+    (
+        "qanopy mount web.qcow2 /mnt & tar cf etc.tar -C /mnt/p1 etc",
+        "copy files out of one image",
+    ),
+    (
         "qanopy compare web.qcow2 web-old.qcow2",
         "the ranges that differ; ends with 3 if any does",
     ),

@@ -43,6 +43,7 @@ mod manual;
 mod map;
 mod measure;
 mod mistakes;
+mod mount;
 mod move_image;
 mod new_image;
 mod note;
@@ -130,6 +131,8 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Print which layer of a chain holds what, and where
     Map(map::MapArgs),
+    /// Show images as folders and files: each layer as a disk, and the guest's files on it
+    Mount(mount::MountArgs),
     /// Compare what two images show
     Compare(compare::CompareArgs),
     /// Show which files differ between an image and its base, or another image; end as diff does
@@ -341,6 +344,7 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Check(args) => check::run(out, globals, &args)?,
         Command::Doctor(args) => doctor::run(out, globals, &args)?,
         Command::Map(args) => map::run(out, globals, &args)?,
+        Command::Mount(args) => mount::run(out, globals, &args)?,
         Command::Compare(args) => compare::run(out, globals, &args)?,
         Command::Diff(args) => diff::run(out, globals, &args)?,
         Command::Contents(args) => contents::run(out, globals, &args)?,

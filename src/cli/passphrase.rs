@@ -61,6 +61,19 @@ pub(super) fn keys_with_replacement(
     keys_from(Source {
         given,
         is_replacement: true,
+        asks: true,
+    })
+}
+
+/// What the files named hold, and nothing else: nobody is asked, whatever is opened later on.
+///
+/// # Errors
+/// As [`keys`].
+pub(super) fn keys_given(args: &PassphraseArgs) -> anyhow::Result<Keys> {
+    keys_from(Source {
+        given: all_given(args, &[])?,
+        is_replacement: false,
+        asks: false,
     })
 }
 
@@ -68,6 +81,7 @@ fn gathered(args: &PassphraseArgs, new: &[PathBuf]) -> anyhow::Result<Keys> {
     keys_from(Source {
         given: all_given(args, new)?,
         is_replacement: false,
+        asks: true,
     })
 }
 
@@ -109,6 +123,8 @@ struct Source {
     /// Whether the new passphrase is for an image that opens to another one now: that is never taken for the
     /// new one.
     is_replacement: bool,
+    /// Whether a person is asked for what was not given.
+    asks: bool,
 }
 
 impl Given {
@@ -189,7 +205,8 @@ impl Passphrases for Source {
             let each = given.into_iter().map(|given| &given.passphrase);
             return each.flat_map(as_it_is_and_without_newline).collect();
         }
-        let asked = ask(&format!("Passphrase of {}: ", printable(image)));
+        let ask = || ask(&format!("Passphrase of {}: ", printable(image)));
+        let asked = self.asks.then(ask).flatten();
         asked.into_iter().collect()
     }
 

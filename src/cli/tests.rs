@@ -43,6 +43,7 @@ fn request_of<W: Into<OsString> + Clone>(words: impl IntoIterator<Item = W>) -> 
         Command::Tree(_)
         | Command::Info(_)
         | Command::Map(_)
+        | Command::Mount(_)
         | Command::Compare(_)
         | Command::Diff(_)
         | Command::Contents(_)

@@ -209,6 +209,7 @@ const ROOMS: &[(&str, usize)] = &[
     ("image", 100),
     ("inside", 5),
     ("machines", 12),
+    ("mount", 8),
     ("ops", 80),
     ("qcow2", 15),
     ("tui", 80),

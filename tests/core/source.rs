@@ -87,7 +87,7 @@ const ROOMS: &[&[&str]] = &[
     &["forest", "guest"],
     &["inside"],
     &["ops"],
-    &["doctor"],
+    &["doctor", "mount"],
     &["tui"],
     // It opens the screen.
     &["cli"],

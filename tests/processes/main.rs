@@ -11,5 +11,6 @@ mod killed;
 mod libvirt;
 mod locks;
 mod locks_commit;
+mod mount;
 mod other_users;
 mod redefine;

@@ -9,6 +9,8 @@ use std::process::Command;
 pub struct Filesystem {
     /// The folder in which its files are.
     pub dir: PathBuf,
+    /// The file in which it is.
+    pub disk: PathBuf,
     _home: tempfile::TempDir,
 }
 
@@ -43,7 +45,21 @@ impl Filesystem {
             let _ = std::io::stderr().write_all(line.as_bytes());
             return None;
         }
-        Some(Self { dir, _home: home })
+        Some(Self {
+            dir,
+            disk,
+            _home: home,
+        })
+    }
+
+    /// Mounts it once more for reading only, so that its file stays as it is from here on.
+    pub fn settle(&self) {
+        let run = |program: &str, words: &[&str]| {
+            let ended = Command::new(program).args(words).arg(&self.dir).status();
+            assert!(ended.unwrap().success(), "{program}");
+        };
+        run("umount", &[]);
+        run("mount", &["-o", "loop,ro", self.disk.to_str().unwrap()]);
     }
 }
 
