@@ -186,6 +186,8 @@ pub enum Action {
     Open,
     /// A shell where the image is.
     Shell,
+    /// A shell in the image, which is mounted meanwhile.
+    Mount,
     /// The person's own commands.
     Own,
     /// Listens to the mouse, or no longer.
@@ -293,6 +295,7 @@ impl bindings::Action for Action {
         row(Action::Rescan, Group::Any, "rescan", &[c('r'), Key::ctrl('r')], "rescan - look at the disk again").also("refresh reload"),
         row(Action::Open, Group::Any, "open", &[Key::ctrl('o')], "open - another folder, or one more").also("folder directory recent"),
         row(Action::Shell, Group::Any, "shell", &[c('o')], "shell - in its folder"),
+        row(Action::Mount, Group::Any, "mount", &[c('@')], "mount - a shell among its files, for reading only").also("guest files disk browse extract copy out"),
         row(Action::Own, Group::Any, "own", &[c('!')], "own commands - from the configuration"),
         row(Action::Mouse, Group::Any, "mouse", &[c('%')], "mouse - use it here, or leave it to the terminal"),
         row(Action::Suspend, Group::Any, "suspend", &[Key::ctrl('z')], "suspend - until the shell's fg"),

@@ -70,7 +70,7 @@ fn when(action: Action) -> When {
             on_snapshot: not_a_base,
             why_not: not_one_image,
         },
-        Action::Clone => of_image(not_one_image),
+        Action::Clone | Action::Mount => of_image(not_one_image),
         Action::Convert => anywhere(convert),
         Action::Export => of_image(not_one_image),
         Action::Measure | Action::Files => anywhere(not_one_image),

@@ -67,6 +67,7 @@ mod selection;
 mod session;
 mod session_state;
 mod settings;
+mod shell;
 mod space;
 mod status_line;
 mod summary;

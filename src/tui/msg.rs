@@ -318,6 +318,8 @@ pub enum Effect {
     Mouse(bool),
     /// Give the terminal to a shell in this directory until it ends.
     Shell(PathBuf),
+    /// Mount an image of this format, and give the terminal to a shell there until it ends.
+    Mount(PathBuf, Option<Format>),
     /// Give the terminal to a program, with its words, until it ends.
     OnScreen(Vec<OsString>),
     /// Stop like any program that is told to by Ctrl-Z.

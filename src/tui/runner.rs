@@ -16,6 +16,7 @@ use signal_hook::iterator::Signals;
 
 use crate::forest::ScanOptions;
 use crate::host::{RealHost, io_text, printable};
+use crate::image::Format;
 use crate::system::share_memory;
 
 use super::crash;
@@ -27,6 +28,7 @@ use super::late_answers::LateAnswers;
 use super::msg::{Effect, Msg};
 use super::options::TuiOptions;
 use super::session_state::{recall, remember};
+use super::shell::{MountedImage, shell};
 use super::terminal::{Screen, Surface};
 use super::terminal_query;
 use super::tour::Tour;
@@ -256,8 +258,28 @@ impl<S: Surface> Runner<S> {
         self.execute(effects)
     }
 
-    /// Lends the terminal to a program until it ends.
-    fn lend(&mut self, words: &[OsString], dir: Option<&Path>, wait: bool) -> anyhow::Result<()> {
+    /// Mounts an image, and lends the terminal to a shell there until it ends.
+    fn mount(&mut self, image: PathBuf, format: Option<Format>) -> anyhow::Result<()> {
+        let mounted = match MountedImage::new(&self.workers, image, format) {
+            Ok(mounted) => mounted,
+            Err(why) => return self.take(Msg::Tell(why)),
+        };
+        let intro = mounted.intro();
+        let lent = self.lend(&[shell()], Some(mounted.at()), &intro, false);
+        match mounted.end() {
+            Some(told) => lent.and_then(|()| self.take(Msg::Tell(told))),
+            None => lent,
+        }
+    }
+
+    /// Lends the terminal to a program until it ends; `intro` is told first.
+    fn lend(
+        &mut self,
+        words: &[OsString],
+        dir: Option<&Path>,
+        intro: &str,
+        wait: bool,
+    ) -> anyhow::Result<()> {
         let Some((program, more)) = words.split_first() else {
             return Ok(());
         };
@@ -267,6 +289,10 @@ impl<S: Surface> Runner<S> {
         command.args(more);
         if let Some(dir) = dir {
             command.current_dir(dir);
+        }
+        if !intro.is_empty() {
+            // Whatever becomes of this line, the program runs.
+            let _ = writeln!(io::stdout().lock(), "{intro}");
         }
         let ended = command.status();
         let told = match &ended {
@@ -353,12 +379,9 @@ impl<S: Surface> Runner<S> {
                 Effect::Notify(notice) => self.screen.notify(&notice)?,
                 Effect::Mouse(is_on) => self.screen.mouse(is_on)?,
                 Effect::Suspend => self.suspend()?,
-                Effect::OnScreen(words) => self.lend(&words, None, true)?,
-                Effect::Shell(dir) => {
-                    let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
-                    let shell = shell.unwrap_or_else(|| "/bin/sh".into());
-                    self.lend(&[shell], Some(&dir), false)?;
-                }
+                Effect::OnScreen(words) => self.lend(&words, None, "", true)?,
+                Effect::Shell(dir) => self.lend(&[shell()], Some(&dir), "", false)?,
+                Effect::Mount(image, format) => self.mount(image, format)?,
                 other => self.workers.start(other),
             }
         }

@@ -452,6 +452,44 @@ fn commands_of_the_persons_own_run_on_the_screen_or_as_jobs() {
 }
 
 #[test]
+fn a_shell_opens_among_the_files_of_an_image_which_is_mounted_meanwhile() {
+    let device = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/fuse");
+    if device.is_err() || !nix::unistd::geteuid().is_root() {
+        let required = std::env::var_os("QANOPY_REQUIRE_QEMU").is_some_and(|value| value == "1");
+        assert!(!required, "this test needs /dev/fuse and root");
+        let line =
+            "SKIPPED (no /dev/fuse or not root): a_shell_opens_among_the_files_of_an_image\n";
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+        return;
+    }
+    let dir = demo();
+    let runtime = tempfile::tempdir().unwrap();
+    let home = runtime.path().to_str().unwrap();
+    let env = [("XDG_RUNTIME_DIR", home), ("PS1", "among> ")];
+    let vm = dir.path().join("vm/rootbase");
+    let mut terminal = Terminal::open_with(&vm, &env, (100, 40));
+    terminal.see("1 tree · 9 images");
+    terminal.go_to("Overlay-2A");
+    terminal.press("@");
+    terminal.see("is mounted here, for reading only");
+    terminal.see("among>");
+    terminal.press("ls; wc -c < disk.raw; touch new<enter>");
+    terminal.see("disk.raw");
+    terminal.see(&(64_u64 << 20).to_string());
+    terminal.see("Read-only file system");
+    terminal.press("exit<enter>");
+    terminal.see("1 tree · 9 images");
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    assert!(!mounts.contains(home), "{mounts}");
+    assert_eq!(std::fs::read_dir(home).unwrap().count(), 0);
+    terminal.press("q");
+    assert_eq!(terminal.end(), 0);
+}
+
+#[test]
 fn a_shell_opens_where_the_image_is_and_gives_the_screen_back() {
     let dir = demo();
     let mut terminal = open(&dir);

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::forest::ScanOptions;
 use crate::host::{RealHost, io_text, printable_lines};
+use crate::image::Format;
 use crate::ops::ProgressView;
 use crate::system::share_memory;
 use crate::tui::bindings::Keymap;
@@ -26,6 +27,7 @@ use crate::tui::options::TuiOptions;
 use crate::tui::selection::Built;
 use crate::tui::session_state::{recall, remember};
 use crate::tui::settings::Settings;
+use crate::tui::shell::{MountedImage, shell};
 use crate::tui::terminal_query::Heard;
 use crate::tui::text;
 use crate::tui::tour::Tour;
@@ -277,16 +279,29 @@ impl Talk {
                     }
                 }
                 Effect::Shell(dir) => {
-                    let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
-                    let shell = shell.unwrap_or_else(|| "/bin/sh".into());
-                    self.lend(Command::new(shell).current_dir(dir))?;
+                    self.lend(Command::new(shell()).current_dir(dir))?;
                 }
+                Effect::Mount(image, format) => self.mount(image, format)?,
                 Effect::Suspend => signal_hook::low_level::raise(SIGTSTP)?,
                 Effect::Redraw | Effect::Mouse(_) | Effect::Notify(_) => {}
                 other => self.workers.start(other),
             }
         }
         Ok(())
+    }
+
+    /// Mounts an image, and lends the streams to a shell there until it ends.
+    fn mount(&mut self, image: PathBuf, format: Option<Format>) -> io::Result<()> {
+        let mounted = match MountedImage::new(&self.workers, image, format) {
+            Ok(mounted) => mounted,
+            Err(why) => return self.take(Msg::Tell(why)),
+        };
+        self.say(mounted.intro())?;
+        let lent = self.lend(Command::new(shell()).current_dir(mounted.at()));
+        if let Some(told) = mounted.end() {
+            self.say(told)?;
+        }
+        lent
     }
 
     /// Lends the streams to a program until it ends.

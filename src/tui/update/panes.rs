@@ -132,6 +132,7 @@ pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
         Action::Snapshots => open::list(ui, menus::snapshots(&ui.app)),
         Action::Open => ui.dialogs.open_alone(FoldersDialog::default()),
         Action::Shell => shell(&ui.app, effects),
+        Action::Mount => mount(&ui.app, effects),
         Action::Own => open::list(ui, menus::own(&ui.app)),
         Action::Mouse => mouse(&mut ui.app, effects),
         Action::Suspend => effects.push(Effect::Suspend),
@@ -296,6 +297,11 @@ fn shell(app: &App, effects: &mut Vec<Effect>) {
     let dir = dir.map(Path::to_path_buf);
     let dir = dir.or_else(|| app.settings.roots.first().cloned());
     effects.extend(dir.map(Effect::Shell));
+}
+
+fn mount(app: &App, effects: &mut Vec<Effect>) {
+    let image = app.target().map(|node| (node.path.clone(), node.format()));
+    effects.extend(image.map(|(path, format)| Effect::Mount(path, format)));
 }
 
 fn mouse(app: &mut App, effects: &mut Vec<Effect>) {

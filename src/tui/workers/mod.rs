@@ -41,6 +41,7 @@ use crate::forest::{Forest, ScanOptions, refreshed};
 use crate::host::{Host, io_text, printable};
 use crate::image::{Format, Keys, Passphrases};
 use crate::machines::{self, Machines};
+use crate::mount::{self, Contents};
 use crate::ops::{self, Context, LookedIn, Outcome, ReadOptions, SnapshotName, SpaceCache};
 use crate::system::give_back_memory;
 
@@ -383,6 +384,7 @@ impl Workers {
             | Effect::Open(_)
             | Effect::Mouse(_)
             | Effect::Shell(_)
+            | Effect::Mount(..)
             | Effect::OnScreen(_)
             | Effect::Suspend
             | Effect::Notify(_)
@@ -404,6 +406,12 @@ impl Workers {
             state_dir: self.state_dir.clone(),
             keys: self.keys.clone(),
         }
+    }
+
+    /// An image as a mount shows it, opened with the passphrases that were given so far.
+    pub(super) fn shown(&self, image: &Path, format: Option<Format>) -> Contents {
+        let (host, keys) = (Arc::clone(&self.host), self.keys.clone());
+        mount::one_image(host, image, format, self.reading(None, None), keys)
     }
 
     /// How images are read that the scan may look at.
