@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::commands::Ended;
-use crate::support::{Qemu, forests, qemu};
+use crate::support::{Qemu, copy_program, forests, qemu};
 
 /// A folder `images`, and beside it a home and a state of its own.
 struct Place {
@@ -863,7 +863,7 @@ fn nobody_but_the_owner_and_root_gives_permissions() {
     // The folder of the build need not be one that everybody may enter.
     let open = tempfile::tempdir().unwrap();
     let program = open.path().join("qanopy");
-    fs::copy(env!("CARGO_BIN_EXE_qanopy"), &program).unwrap();
+    copy_program(&program);
     let home = place.dir.path().canonicalize().unwrap();
     for (path, mode) in [
         (open.path(), 0o755),
@@ -1132,7 +1132,7 @@ fn the_owner_of_a_protected_base_lifts_that_around_a_commit() {
     let open = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o777));
     open(place.dir.path()).unwrap();
     let program = place.dir.path().join("qanopy");
-    fs::copy(env!("CARGO_BIN_EXE_qanopy"), &program).unwrap();
+    copy_program(&program);
     let (user, group) = (Some(60_000), Some(60_000));
     if geteuid().is_root() {
         for name in ["", "base", "over"] {

@@ -64,7 +64,7 @@ pub fn session() -> Option<Session> {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
     // The folder of the build need not be one that the other user may enter.
-    fs::copy(env!("CARGO_BIN_EXE_qanopy"), dir.path().join("qanopy")).unwrap();
+    super::copy_program(&dir.path().join("qanopy"));
     let lends = nix::unistd::geteuid().is_root();
     for name in ["home", "run", "vm"] {
         let folder = dir.path().join(name);

@@ -56,6 +56,16 @@ pub mod script;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// Copies the program by another process: what this one has open for writing, a child of another test would hold open
+/// until it begins, and what is open for writing cannot be run.
+pub fn copy_program(to: &std::path::Path) {
+    let copied = std::process::Command::new("cp")
+        .arg(env!("CARGO_BIN_EXE_qanopy"))
+        .arg(to)
+        .status();
+    assert!(copied.unwrap().success());
+}
+
 /// Keeps the other tests of this process waiting: between a fork and the exec after it, a process that
 /// one of them starts has every file that is open here, and with it the locks that this one lets go.
 pub fn alone() -> MutexGuard<'static, ()> {
