@@ -17,6 +17,7 @@ use crate::image::{Format, NoProgress};
 use crate::json_text::json_name;
 use crate::mount::{self, Contents, Mounted, Unmounted};
 use crate::ops::ReadOptions;
+use crate::system::share_memory;
 
 use super::exit::{FileError, Stop};
 use super::options::{FollowArgs, Globals, LookArgs, OpenArgs};
@@ -47,6 +48,7 @@ pub(super) struct MountArgs {
 
 /// Mounts, and stays until that has an end.
 pub(super) fn run(out: &mut Out, globals: Globals, args: &MountArgs) -> anyhow::Result<()> {
+    share_memory();
     let stop = signals()?;
     let stat = RealHost.stat(&args.source);
     stat.map_err(FileError::at("open", &args.source))?;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::host::Host;
 use crate::image::{Format, Keys, NoProgress, snapshot_view};
 use crate::ops::{self, ReadOptions};
+use crate::system::give_back_memory;
 
 use super::tree::ViewId;
 use super::view::View;
@@ -198,11 +199,19 @@ impl Views {
         Ok(View::new(id, chain, live, was_changed)?)
     }
 
-    /// Closes what nobody has looked at for a while.
+    /// Closes what nobody has looked at for a while, and gives back the memory that it took.
     pub fn close_idle(&self) {
         let now = Instant::now();
-        let is_used = |slot: &Slot| now.saturating_duration_since(slot.used) < IDLE;
-        self.lock().slots.retain(is_used);
+        let is_used = |slot: &mut Slot| now.saturating_duration_since(slot.used) < IDLE;
+        let idle: Vec<Slot> = self
+            .lock()
+            .slots
+            .extract_if(.., |slot| !is_used(slot))
+            .collect();
+        if !idle.is_empty() {
+            drop(idle);
+            give_back_memory();
+        }
     }
 }
 

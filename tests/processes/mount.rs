@@ -668,6 +668,43 @@ fn the_files_of_a_guest_are_those_that_the_kernel_shows() {
     }
 }
 
+/// A guest can write any directory into any other; the kernel shows each folder in one place only.
+#[test]
+fn a_circle_of_folders_has_an_end() {
+    if fuse().is_none() {
+        return;
+    }
+    let place = Place::new();
+    let disk = place.images().join("circle.raw");
+    File::create(&disk).unwrap().set_len(32 << 20).unwrap();
+    let run = |program: &str, words: &[&str]| {
+        let path = format!(
+            "{}:/usr/sbin:/sbin",
+            std::env::var("PATH").unwrap_or_default()
+        );
+        let mut command = Command::new(program);
+        let out = command.args(words).arg(&disk).env("PATH", path).output();
+        assert!(out.unwrap().status.success(), "{program} {words:?}");
+    };
+    run("mkfs.ext4", &["-q"]);
+    for request in ["mkdir a", "mkdir a/b", "ln <2> a/b/root", "ln a a/b/up"] {
+        run("debugfs", &["-w", "-R", request]);
+    }
+    let _mounted = place.mounted(&["circle.raw"]);
+    let deep = place.mnt().join("disk/a/b");
+    let names = fs::read_dir(&deep).unwrap();
+    let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+    for name in ["root", "up"] {
+        let error = fs::read_dir(deep.join(name)).unwrap_err();
+        assert_eq!(
+            error.raw_os_error(),
+            Some(Errno::LOOP.raw_os_error()),
+            "{name}"
+        );
+    }
+}
+
 /// Holes of a guest's file are holes: the first one that is told begins behind what is written first and ends where
 /// what is written next begins.
 fn assert_holes(ours: &Path, theirs: &Path) {
