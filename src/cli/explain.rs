@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::guest::{self, explain};
+use crate::inside;
 use crate::units;
 
 use super::guest_image::GuestImageArgs;
@@ -21,19 +22,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &ExplainArgs) -> anyhow
     let view = args.image.view()?;
     let own = guest::stored(&view.chain)?;
     let sums = explain::explain(&view.disk, &own)?;
-    let parts = [
-        ("file-data", "files", sums.file_data),
-        ("metadata", "metadata of filesystems", sums.metadata),
-        ("journal", "journals", sums.journal),
-        (
-            "free",
-            "deleted, and never given back by the guest",
-            sums.free,
-        ),
-        ("swap", "swap space", sums.swap),
-        ("outside", "in no partition or filesystem", sums.outside),
-        ("unread", "on volumes that are not read", sums.unread),
-    ];
+    let parts = inside::uses(&sums);
     if globals.json {
         let mut fields = serde_json::Map::new();
         fields.insert("stored".to_owned(), json!(own.bytes()));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use qanopy_core::Chain;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ranges::Ranges;
 
 /// Something that can be read at any offset.
@@ -38,6 +38,42 @@ impl BlockSource for Chain {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         Ok(Self::read_at(self, buf, offset)?)
+    }
+}
+
+/// A source that gives up as soon as nobody waits for what is read: whatever reads through it stops then.
+pub struct Stoppable {
+    source: Source,
+    stop: Stop,
+}
+
+/// Whether nobody waits any more; once it says so it must not say otherwise.
+pub type Stop = Arc<dyn Fn() -> bool + Send + Sync>;
+
+impl Stoppable {
+    /// Reads through another source, as long as `stop` says nothing else.
+    #[must_use]
+    pub fn new(source: Source, stop: Stop) -> Self {
+        Self { source, stop }
+    }
+}
+
+impl fmt::Debug for Stoppable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.source.fmt(f)
+    }
+}
+
+impl BlockSource for Stoppable {
+    fn len(&self) -> u64 {
+        self.source.len()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        if (self.stop)() {
+            return Err(Error::Cancelled);
+        }
+        self.source.read_at(offset, buf)
     }
 }
 

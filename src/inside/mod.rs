@@ -15,4 +15,4 @@ pub use history::{Event, States, Step};
 pub use place::{Place, PlaceError};
 pub use search::{Hit, Pattern, search};
 pub use view::View;
-pub use words::{extracted, mode_text, name_outside};
+pub use words::{extracted, mode_text, name_outside, uses};

@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::guest::block::{Stop, Stoppable};
 use crate::guest::cache::Chunks;
 use crate::guest::disk::{Disk, Volume, VolumeName};
 use crate::guest::readers::OpenFilesystem;
 use crate::guest::{self, Source, system};
 use crate::image::Chain;
-
-/// Bytes of a disk that are kept after they were read.
-const KEPT: usize = 24 << 20;
 
 /// What an image shows, with its filesystems.
 #[derive(Debug)]
@@ -21,12 +19,15 @@ pub struct View {
 }
 
 impl View {
+    /// Bytes of a disk that are kept after they were read, where nothing else is said.
+    pub const KEPT: usize = 24 << 20;
+
     /// Opens the volumes of a chain.
     ///
     /// # Errors
     /// When the chain cannot be read. What is damaged inside is told by its volume.
     pub fn open(chain: Chain) -> guest::Result<Self> {
-        Self::keeping(chain, KEPT)
+        Self::keeping(chain, Self::KEPT)
     }
 
     /// As [`View::open`], keeping so many bytes of what was read.
@@ -35,7 +36,25 @@ impl View {
     /// As there.
     pub fn keeping(chain: Chain, kept: usize) -> guest::Result<Self> {
         let source: Source = Arc::new(Chunks::new(Arc::new(chain.clone()), kept));
-        let disk = Disk::open(&source)?;
+        Self::on(chain, &source)
+    }
+
+    /// As [`View::keeping`]; all that reads through it gives up once `stop` says so.
+    ///
+    /// # Errors
+    /// As there, and when it was stopped.
+    pub fn stoppable(chain: Chain, kept: usize, stop: Stop) -> guest::Result<Self> {
+        let below: Source = Arc::new(Stoppable::new(Arc::new(chain.clone()), Arc::clone(&stop)));
+        let view = Self::on(chain, &(Arc::new(Chunks::new(below, kept)) as Source))?;
+        // What a volume holds may have been cut off, which is told of the volume.
+        if stop() {
+            return Err(guest::Error::Cancelled);
+        }
+        Ok(view)
+    }
+
+    fn on(chain: Chain, source: &Source) -> guest::Result<Self> {
+        let disk = Disk::open(source)?;
         Ok(Self { chain, disk })
     }
 

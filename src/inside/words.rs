@@ -1,6 +1,7 @@
 //! Files of a guest in words, as all faces tell of them.
 
 use crate::guest::disk::Volume;
+use crate::guest::explain::Explained;
 use crate::guest::extract::Extracted;
 use crate::guest::filesystem::{Node, NodeKind};
 use crate::units;
@@ -34,6 +35,20 @@ pub fn mode_text(node: &Node) -> String {
         });
     }
     text
+}
+
+/// What bytes are used for: the key that JSON has for it, words for people, and how many.
+#[must_use]
+pub fn uses(sums: &Explained) -> [(&'static str, &'static str, u64); 7] {
+    [
+        ("file-data", "files", sums.file_data),
+        ("metadata", "metadata of filesystems", sums.metadata),
+        ("journal", "journals", sums.journal),
+        ("free", "deleted, not given back by the guest", sums.free),
+        ("swap", "swap space", sums.swap),
+        ("outside", "in no partition or filesystem", sums.outside),
+        ("unread", "on volumes that are not read", sums.unread),
+    ]
 }
 
 /// What was copied out: `3 files, 1 folder, 2.5 MiB`.

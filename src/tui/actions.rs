@@ -68,6 +68,8 @@ pub enum Action {
     Noise,
     /// Shows where its bytes are.
     Map,
+    /// Shows what its bytes are used for.
+    Explain,
     /// Shows what is wrong with the image.
     Health,
     /// Shows its internal snapshots.
@@ -232,6 +234,7 @@ impl bindings::Action for Action {
         row(Action::Changes, Group::Look, "diff", &[c('d'), c('4')], "diff - the files it has changed; again: from the root").also("changes files"),
         row(Action::Noise, Group::Look, "noise", &[c(';')], "noise - logs and caches in the diff, shown or not").also("logs cache temporary"),
         row(Action::Map, Group::Look, "map", &[c('m'), c('5')], "map - where its bytes are").also("where layout"),
+        row(Action::Explain, Group::Look, "explain", &[c('$')], "explain - why it is so large: what its bytes are for").also("why large size usage deleted free files journal swap"),
         row(Action::Health, Group::Look, "health", &[c('6')], "health - what is wrong with it, and with others").also("problems errors"),
         row(Action::SnapshotList, Group::Look, "snapshot-list", &[c('7')], "snapshot list - its internal snapshots"),
         row(Action::Space, Group::Look, "space", &[c('8')], "space - where it went, and what frees most").also("disk usage du size free bars"),

@@ -22,6 +22,8 @@ pub enum Tab {
     Changes,
     /// Where its bytes are.
     Map,
+    /// What its bytes are used for in the guest.
+    Explain,
     /// What is wrong, and what the last check found.
     Health,
     /// Its internal snapshots.
@@ -30,13 +32,14 @@ pub enum Tab {
 
 impl Tab {
     /// All of them in order, with the action that shows each and its title.
-    pub const ALL: [(Self, Action, &'static str); 6] = [
+    pub const ALL: [(Self, Action, &'static str); 7] = [
         (Self::Info, Action::Info, "Info"),
         (Self::Chain, Action::Chain, "Chain"),
         (Self::Changes, Action::Changes, "Diff"),
         (Self::Map, Action::Map, "Map"),
         (Self::Health, Action::Health, "Health"),
         (Self::Snapshots, Action::SnapshotList, "Snapshots"),
+        (Self::Explain, Action::Explain, "Explain"),
     ];
 
     /// The next one in order, or the one before.

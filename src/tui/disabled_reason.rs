@@ -100,7 +100,7 @@ fn when(action: Action) -> When {
             on_snapshot: compare_on_snapshot,
             why_not: compare,
         },
-        Action::Changes | Action::Map => anywhere(no_file),
+        Action::Changes | Action::Map | Action::Explain => anywhere(no_file),
         Action::Noise => anywhere(nothing_selected),
         Action::Info
         | Action::Chain

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::guest::diff::VolumeDiff;
+use crate::guest::explain::Explained;
 use crate::image::Format;
 use crate::inside::Contents;
 use crate::ops::SnapshotName;
@@ -36,6 +37,8 @@ pub enum FilesQuery {
         /// The older state.
         before: Before,
     },
+    /// What the bytes that this image stores are used for.
+    Explain(PathBuf, Option<Format>),
 }
 
 impl FilesQuery {
@@ -43,7 +46,9 @@ impl FilesQuery {
     #[must_use]
     pub fn image(&self) -> &Path {
         match self {
-            Self::Contents(path, _) | Self::Changes { after: path, .. } => path,
+            Self::Contents(path, _)
+            | Self::Explain(path, _)
+            | Self::Changes { after: path, .. } => path,
         }
     }
 }
@@ -51,7 +56,7 @@ impl FilesQuery {
 /// What is known of the answer.
 #[derive(Debug, Clone)]
 pub enum FilesAnswer {
-    /// So many bytes are not kept in the same place.
+    /// So many bytes are not kept in the same place; or so many the image stores.
     Bytes(u64),
     /// So many files can differ.
     Nodes {
@@ -69,6 +74,8 @@ pub enum FilesAnswer {
     },
     /// What is in it.
     Contents(Arc<Contents>),
+    /// What the bytes it stores are used for.
+    Explained(Explained),
     /// It is built on nothing, so that there is nothing to compare it with.
     NoBase,
     /// Why it cannot be told.

@@ -93,6 +93,7 @@ pub mod testing {
     pub use super::browse::{Answer, FileRow, FileText, Found, Question, Trouble};
     pub use super::dialogs::Dialog;
     pub use super::dialogs::form::FieldName;
+    pub use super::file_changes::{Before, FilesAnswer, FilesQuery};
     pub use super::filter::Filter;
     pub use super::jobs::{JobState, Work};
     pub use super::key::{Code, Key};

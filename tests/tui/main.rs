@@ -12,6 +12,7 @@ mod counts;
 
 mod e2e;
 mod files;
+mod inside_pane;
 mod journeys;
 mod machines;
 mod offers;

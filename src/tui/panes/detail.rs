@@ -2,6 +2,7 @@
 //! own.
 
 mod chain;
+mod explain;
 mod files;
 mod health;
 mod info;
@@ -170,6 +171,7 @@ fn lines(
         Tab::Info => info::lines(app, layout, node, width),
         Tab::Changes => files::lines(app, node, width),
         Tab::Map => map::lines(app, node, width, map::Of::All),
+        Tab::Explain => explain::lines(app, node, width),
         Tab::Health => health::lines(app, node, width),
         Tab::Snapshots => snapshots::lines(app, node, width),
     };

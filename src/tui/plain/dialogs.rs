@@ -90,7 +90,7 @@ fn wait_for_info(talk: &mut Talk) -> io::Result<()> {
         let is_map = matches!(detail.tab, Tab::Map | Tab::Changes);
         let map = detail.map.as_ref().map(|(path, _)| path);
         let misses = info != detail.asked.as_ref()
-            || detail.tab == Tab::Changes && !detail.files.is_answered()
+            || matches!(detail.tab, Tab::Changes | Tab::Explain) && !detail.files.is_answered()
             || is_map && detail.map_asked.is_some() && map != detail.map_asked.as_ref();
         misses && Instant::now() < until
     })

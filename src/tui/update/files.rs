@@ -2,8 +2,10 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use crate::forest::{Location, Node};
+use crate::image::Format;
 use crate::ops::SnapshotName;
 use crate::tui::app::App;
 use crate::tui::detail_pane::Tab;
@@ -17,10 +19,8 @@ pub(super) fn ask(app: &mut App, effects: &mut Vec<Effect>) {
     }
     let query = match app.detail.tab {
         Tab::Changes => changes(app),
-        Tab::Info => app
-            .selected()
-            .filter(|node| can_be_read(node))
-            .map(|node| FilesQuery::Contents(node.path.clone(), node.format())),
+        Tab::Info => selected(app, FilesQuery::Contents),
+        Tab::Explain => selected(app, FilesQuery::Explain),
         _ => None,
     };
     let files = &mut app.detail.files;
@@ -36,6 +36,12 @@ pub(super) fn ask(app: &mut App, effects: &mut Vec<Effect>) {
         files.asked = Some(query.clone());
         effects.push(Effect::Files(query));
     }
+}
+
+/// A question about the image under the cursor.
+fn selected(app: &App, question: fn(PathBuf, Option<Format>) -> FilesQuery) -> Option<FilesQuery> {
+    let node = app.selected().filter(|node| can_be_read(node))?;
+    Some(question(node.path.clone(), node.format()))
 }
 
 /// Only what was found by looking may be opened.

@@ -60,6 +60,7 @@ pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
         | Action::Chain
         | Action::Changes
         | Action::Map
+        | Action::Explain
         | Action::Health
         | Action::SnapshotList => {
             let tab = Tab::ALL.iter().find(|(_, shows, _)| *shows == action);

@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::forest::ScanOptions;
 use crate::guest::diff::{Options, VolumeDiff, Watch};
-use crate::guest::{self, Error};
+use crate::guest::{self, Error, explain};
 use crate::host::Host;
 use crate::image::{Chain, ErrorKind, Format, Keys, NoProgress};
 use crate::inside::{self, Older, Sides, View};
@@ -60,8 +60,12 @@ impl FileReader {
     ) -> Result<FilesAnswer, NotTold> {
         match query {
             FilesQuery::Contents(path, format) => {
-                let view = View::open(self.opened(path, format.clone(), None)?)?;
+                let view = view(self.opened(path, format.clone(), None)?, questions)?;
                 Ok(FilesAnswer::Contents(Arc::new(inside::contents(&view)?)))
+            }
+            FilesQuery::Explain(path, format) => {
+                let chain = self.opened(path, format.clone(), None)?;
+                self.explain(query, &chain, questions)
             }
             FilesQuery::Changes {
                 after,
@@ -112,6 +116,20 @@ impl FileReader {
         Ok(chain)
     }
 
+    /// The bytes are told at once, what they are for once all volumes were looked at.
+    fn explain(
+        &self,
+        query: &FilesQuery,
+        chain: &Chain,
+        questions: &Receiver<FilesQuery>,
+    ) -> Result<FilesAnswer, NotTold> {
+        let stored = guest::stored(chain)?;
+        self.answer(query.clone(), FilesAnswer::Bytes(stored.bytes()));
+        let view = view(chain.clone(), questions)?;
+        let sums = explain::explain(&view.disk, &stored)?;
+        Ok(FilesAnswer::Explained(sums))
+    }
+
     fn changes(
         &self,
         query: &FilesQuery,
@@ -140,6 +158,13 @@ impl FileReader {
             volumes: Arc::new(volumes),
         })
     }
+}
+
+/// An image down to its files, read as long as nothing else is asked.
+fn view(chain: Chain, questions: &Receiver<FilesQuery>) -> Result<View, NotTold> {
+    let questions = questions.clone();
+    let stop = Arc::new(move || !questions.is_empty());
+    Ok(View::stoppable(chain, View::KEPT, stop)?)
 }
 
 /// Why there is no answer.

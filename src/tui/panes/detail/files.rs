@@ -81,7 +81,7 @@ pub(in crate::tui) fn lines(app: &App, node: &Node, width: usize) -> Vec<Line<'s
                 .lines
                 .extend(map::lines(app, node, width, map::Of::Own));
         }
-        Some(FilesAnswer::NoBase | FilesAnswer::Contents(_)) => {
+        Some(FilesAnswer::NoBase | FilesAnswer::Contents(_) | FilesAnswer::Explained(_)) => {
             lines.lines.clear();
             lines.say(
                 "It is built on no other image: there is nothing to compare its files with.",

@@ -35,11 +35,11 @@ impl Title {
         let room = width.saturating_sub(2);
         // What has a pane of its own is no tab of this one.
         let has_own = |of: Tab| beside && (shown == Tab::Chain) != (of == Tab::Chain);
-        let tabs: Vec<_> = Tab::ALL
+        let mut tabs: Vec<_> = Tab::ALL
             .into_iter()
             .filter(|(of, ..)| !has_own(*of))
             .collect();
-        let written = |with_names: bool| -> Vec<(Tab, String)> {
+        let written = |tabs: &[(Tab, Action, &str)], with_names: bool| -> Vec<(Tab, String)> {
             let write = |(of, action, what): &(Tab, Action, &str)| {
                 let key = tab_key(app, *action);
                 let text = match (*of == shown, with_names) {
@@ -51,7 +51,6 @@ impl Title {
             };
             tabs.iter().map(write).collect()
         };
-        let named = written(true);
         // A space stands after every tab.
         let needed = |tabs: &[(Tab, String)]| {
             let texts = tabs.iter().map(|(_, text)| text::width(text) + 1);
@@ -68,6 +67,12 @@ impl Title {
                 below: None,
             }
         };
+        let mut named = written(&tabs, true);
+        if needed(&named) + 5 + least > room && shown != Tab::Explain {
+            // The names of the others tell more than one more key does.
+            tabs.retain(|(of, ..)| *of != Tab::Explain);
+            named = written(&tabs, true);
+        }
         if needed(&named) + 5 + least <= room {
             beside_name(named)
         } else if needed(&named) + 2 <= room + 1 {
@@ -77,7 +82,7 @@ impl Title {
                 below: Some(name),
             }
         } else {
-            beside_name(written(false))
+            beside_name(written(&tabs, false))
         }
     }
 
