@@ -2,9 +2,11 @@
 //! plan; here is only how a person at a command line agrees to it.
 
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::inside::Until;
 use crate::ops::{self, Confirm, Consent, Context, Outcome, Part, Plan, Request, Tone};
 
 use super::exit::{NOT_AGREED, READ_ONLY, Stop};
@@ -72,8 +74,11 @@ pub(super) fn execute_plan(
     out: &mut Out,
     globals: Globals,
     consent: ConsentArgs,
-    plan: Plan,
+    mut plan: Plan,
 ) -> anyhow::Result<Executed> {
+    if consent.dry_run || globals.json {
+        look_inside(&mut plan);
+    }
     if consent.dry_run || !plan.refusals.is_empty() {
         if !globals.json {
             show(&plan, consent.verify, |line| out.line(line))?;
@@ -105,7 +110,7 @@ pub(super) fn execute_plan(
         )
         .into());
     }
-    let (agreed, shown) = ask(out, globals, consent, &plan)?;
+    let (agreed, shown) = ask(out, globals, consent, &mut plan)?;
     out.flush()?;
     let described = globals.json.then(|| json::plan(&plan));
     let lost = plan.unread();
@@ -148,6 +153,14 @@ fn tell(out: &mut Out, outcome: &Outcome) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// So long a plan waits for what is told of files inside images.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Has a plan that is going to be shown tell which files inside images it changes or takes away.
+fn look_inside(plan: &mut Plan) {
+    ops::look_inside(plan, &Until::within(LOOK));
 }
 
 /// Gives the plan to `write`, line by line, in the words every face uses.
@@ -208,7 +221,7 @@ fn ask(
     out: &mut Out,
     globals: Globals,
     given: ConsentArgs,
-    plan: &Plan,
+    plan: &mut Plan,
 ) -> anyhow::Result<(Consent, Shown)> {
     let asks_for_number = matches!(plan.confirm, Confirm::Count(_));
     if let Some(number) = given.confirm.filter(|_| asks_for_number || !given.yes) {
@@ -238,6 +251,7 @@ fn ask(
         ))
         .into());
     }
+    look_inside(plan);
     if globals.json {
         show(plan, given.verify, |line| {
             output::complain(line);

@@ -1,16 +1,20 @@
 //! Plans and outcomes as JSON.
 
 use std::path::Path;
+use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
 use crate::image::Lost;
-use crate::json_text::json_name;
+use crate::inside::{Summary, SummaryFile};
+use crate::json_text::{json_name, json_name_bytes};
 use crate::ops::{
-    Confirm, Danger, DefinitionChange, Note, Outcome, Plan, Remedy, Step, Undo, WayOut,
+    Confirm, Danger, DefinitionChange, GuestFate, GuestFiles, Note, Outcome, Plan, Remedy, Step,
+    Undo, WayOut,
 };
 
 use super::remedies;
+use crate::units;
 
 /// A path as text.
 pub(super) fn path(path: &Path) -> Value {
@@ -130,12 +134,17 @@ pub(super) fn plan(plan: &Plan) -> Value {
         Undo::Possible(text) => (true, text),
         Undo::Impossible(text) => (false, text),
     };
+    let now = plan.context().host.now();
+    let guest_files = plan.guest_files.iter();
+    let guest_files: Vec<Value> = guest_files.map(|one| files_of_guest(one, now)).collect();
     let dirs: Vec<Value> = plan.looked_in.dirs().iter().map(|dir| path(dir)).collect();
     json!({
         "title": plan.title,
         "effects": effects,
         "redefines": redefines,
         "keeps": plan.keeps,
+        "guest-files": guest_files,
+        "guest-files-more": plan.guest_files_more,
         "notes": notes,
         "refusals": refusals,
         "is-so-already": plan.is_so(),
@@ -148,6 +157,57 @@ pub(super) fn plan(plan: &Plan) -> Value {
         "commands": plan.commands,
         "looked-in": { "dirs": dirs, "remembered": plan.looked_in.remembered },
     })
+}
+
+/// The files inside an image that change or go. The figures are there where somebody has looked.
+fn files_of_guest(files: &GuestFiles, now: SystemTime) -> Value {
+    let fate = match files.fate {
+        GuestFate::Change { .. } => "change",
+        GuestFate::Go | GuestFate::GoBack { .. } => "go",
+    };
+    let mut fields = Map::new();
+    fields.insert("image".to_owned(), path(&files.image));
+    fields.insert("fate".to_owned(), fate.into());
+    fields.insert("text".to_owned(), files.text(now).into());
+    let (found, why) = match &files.found {
+        Some(Ok(found)) => (Some(found), None),
+        Some(Err(why)) => (None, Some(why.name())),
+        None => (None, Some("not-looked")),
+    };
+    fields.insert("not-known".to_owned(), why.into());
+    if let Some(found) = found {
+        fields.extend(figures(found));
+    }
+    Value::Object(fields)
+}
+
+/// How many files differ, and which of them is the newest and the largest.
+fn figures(found: &Summary) -> Map<String, Value> {
+    let file = |file: &Option<SummaryFile>| match file {
+        None => Value::Null,
+        Some(file) => json!({
+            "volume": file.volume.to_string(),
+            "path": json_name_bytes(&[b"/", file.path.as_slice()].concat()),
+            "bytes": file.bytes,
+            "written": file.modified.map(units::utc),
+        }),
+    };
+    [
+        ("added", json!(found.added)),
+        ("changed", json!(found.changed)),
+        ("deleted", json!(found.deleted)),
+        ("renamed", json!(found.renamed)),
+        ("metadata", json!(found.metadata)),
+        ("noise", json!(found.noise)),
+        ("newer-than-a-week", json!(found.recent)),
+        ("newest", file(&found.newest)),
+        ("largest", file(&found.largest)),
+        ("is-partial", json!(found.is_partial)),
+        ("remarks", json!(found.remarks)),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into_iter()
+    .collect()
 }
 
 /// What changes in the definition of a machine.

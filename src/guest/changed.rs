@@ -1,6 +1,6 @@
 //! Which bytes of a guest's disk can differ between two chains, from their maps alone.
 
-use qanopy_core::image::State;
+use qanopy_core::image::{NoProgress, ProgressSink, State};
 use qanopy_core::{Chain, image};
 
 use crate::error::Result;
@@ -12,8 +12,16 @@ use crate::ranges::Ranges;
 /// # Errors
 /// When a table cannot be read, or a layer could not be opened.
 pub fn changed(one: &Chain, other: &Chain) -> Result<Ranges> {
+    changed_while(one, other, &NoProgress)
+}
+
+/// As [`changed`], for as long as somebody waits.
+///
+/// # Errors
+/// As there, and when it was stopped.
+pub fn changed_while(one: &Chain, other: &Chain, progress: &dyn ProgressSink) -> Result<Ranges> {
     let mut found = Ranges::new();
-    image::differing_places(one, other, &mut |range| found.insert(range))?;
+    image::differing_places(one, other, progress, &mut |range| found.insert(range))?;
     Ok(found)
 }
 

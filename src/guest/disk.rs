@@ -162,7 +162,7 @@ fn content(place: &Mapped) -> Result<Content> {
     match readers::open(&source) {
         Ok(Some(filesystem)) => return Ok(Content::Filesystem(filesystem)),
         Ok(None) => {}
-        Err(error @ Error::Image(_)) => return Err(error),
+        Err(error @ (Error::Image(_) | Error::Cancelled)) => return Err(error),
         Err(error) => return Ok(Content::Failed(error)),
     }
     Ok(match named::named(place)? {

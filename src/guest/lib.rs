@@ -47,7 +47,7 @@ mod utf16;
 mod xfs;
 
 pub use block::{BlockSource, Source};
-pub use changed::{changed, stored};
+pub use changed::{changed, changed_while, stored};
 pub use disk::Disk;
 pub use error::{Error, Printable, Result};
 pub use filesystem::Filesystem;

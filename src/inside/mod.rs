@@ -6,6 +6,8 @@ mod contents;
 mod history;
 mod place;
 mod search;
+mod summary;
+mod until;
 mod view;
 mod words;
 
@@ -14,5 +16,7 @@ pub use contents::{Contents, VolumeContents, contents};
 pub use history::{Event, States, Step};
 pub use place::{Place, PlaceError};
 pub use search::{Hit, Pattern, search};
+pub use summary::{NEW, Summary, SummaryFile, summary, summary_of_all};
+pub use until::Until;
 pub use view::View;
 pub use words::{extracted, mode_text, name_outside, uses};

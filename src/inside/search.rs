@@ -123,7 +123,7 @@ pub fn search(
 }
 
 /// Calls `each` for every file of a filesystem with its path, as long as it has room for them.
-fn walk(
+pub(super) fn walk(
     filesystem: &dyn Filesystem,
     problems: &mut Vec<String>,
     each: &mut dyn FnMut(&[u8], NodeId) -> bool,

@@ -26,8 +26,8 @@ use super::framework::request::Name;
 use super::framework::trash::{Batch, TrashItem};
 use super::framework::{closed_processes, device, resolve};
 use super::{
-    CommandLine, EffectKind, Error, NoteKind, Outcome, Phase, Plan, Progress, RefusalKind, Request,
-    Undo, trash,
+    CommandLine, EffectKind, Error, GuestFate, NoteKind, Outcome, Phase, Plan, Progress,
+    RefusalKind, Request, Undo, trash,
 };
 
 /// Move these images and everything built on them to the trash.
@@ -165,6 +165,7 @@ fn plan_discard(plan: &mut Plan, images: &[PathBuf], spare: &[PathBuf]) {
         check_use(plan, first);
         warn_of_losses(plan, forest, node, &names);
         refuse_as_data_file(plan, forest, node, "discarded");
+        plan.concerns_files(node, GuestFate::Go);
         locked.push(first.clone());
     }
     closed_processes::tell(plan, &locked);

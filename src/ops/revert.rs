@@ -34,8 +34,8 @@ use super::framework::trash::{Batch, TrashItem};
 use super::framework::{backing_format, backing_name, may_write, new_image, space};
 use super::restore::say_what_became_of_bases;
 use super::{
-    Branch, CommandLine, EffectKind, EncryptionOption, Error, ImageOptions, Note, NoteKind,
-    Outcome, Phase, Plan, Progress, RefusalKind, Remedy, Request, Undo, WayOut, trash,
+    Branch, CommandLine, EffectKind, EncryptionOption, Error, GuestFate, ImageOptions, Note,
+    NoteKind, Outcome, Phase, Plan, Progress, RefusalKind, Remedy, Request, Undo, WayOut, trash,
 };
 
 /// Throw away what a leaf holds and start it anew under the same name, or take that back.
@@ -300,6 +300,7 @@ fn leaf<'f>(plan: &mut Plan, forest: &'f Forest, image: &Path) -> Option<(&'f No
     check_use(plan, &node.path);
     warn_of_losses(plan, forest, node, &all_names);
     refuse_as_data_file(plan, forest, node, "reverted");
+    plan.concerns_files(node, GuestFate::Go);
     may_write::refuse_folder(plan, host.as_ref(), folder(&node.path));
     let mut item = items.into_iter().next()?;
     // What is new waits in its place.

@@ -79,6 +79,8 @@ pub struct App {
     pub tour: Option<Tour>,
     /// Whether the workers hold the passphrase of what is still to be made.
     pub protects: bool,
+    /// The shown plan for which it was asked which files inside images it concerns.
+    pub looked_inside: Option<QueryId>,
     pub(super) last_query_id: QueryId,
 }
 

@@ -11,11 +11,13 @@ use crate::doctor::Finding;
 use crate::forest::{ChangedBase, Forest, Problem, ScannedFile};
 use crate::host::{FileId, Holder, Space, Stat};
 use crate::image::{Bitmap, Check, Format, Passphrase, Snapshot};
+use crate::inside::Summary;
 use crate::machines::Machines;
 use crate::ops::journal::Entry;
 use crate::ops::trash::Entry as TrashEntry;
 use crate::ops::{
-    Candidate, Error, Leftover, Outcome, Plan, Progress, ProgressView, Request, Retention,
+    Candidate, Context, Error, GuestFiles, Leftover, NotLooked, Outcome, Plan, Progress,
+    ProgressView, Request, Retention,
 };
 
 use super::browse::{Answer, Question, Trouble};
@@ -88,6 +90,9 @@ pub enum Msg {
     Focus(bool),
     /// A plan was made, on this forest if that is newer than the one shown.
     Planned(QueryId, Box<Plan>, Option<Arc<Forest>>),
+    /// Which files inside an image a plan changes or takes away, or why that is not known: the plan, and which of its
+    /// images.
+    GuestFiles(QueryId, usize, Box<Result<Summary, NotLooked>>),
     /// Plans were made that are agreed to together, one for each request.
     PlannedEach(QueryId, Vec<Plan>),
     /// How far the running jobs are.
@@ -286,6 +291,17 @@ pub enum Effect {
     Browse(QueryId, Question),
     /// Nobody waits for that any more.
     StopBrowsing,
+    /// Find out which files inside images the plan that is shown changes or takes away.
+    LookInside {
+        /// The plan's number.
+        query_id: QueryId,
+        /// What it was planned with.
+        context: Context,
+        /// The images.
+        files: Vec<GuestFiles>,
+    },
+    /// Nobody waits for that any more.
+    StopLookingInside,
     /// List the trash.
     Trash(QueryId),
     /// Find out which machines there are, around these images.

@@ -186,3 +186,47 @@ fn what_a_layer_stores_is_explained_and_adds_up() {
     let words = place.q("explain top.qcow2").with(0).out;
     assert!(words.contains("256 KiB stored by this layer"), "{words}");
 }
+
+#[test]
+fn a_plan_names_the_files_that_change_or_go() {
+    let Some(place) = chain() else { return };
+    let told = place.q("commit --into base.qcow2 --siblings break --dry-run top.qcow2");
+    let told = told.with(0).out;
+    let line = "in guest   5 files change in base.qcow2 (1 added, 1 deleted, 2 changed, 1 in metadata only); largest \
+        /home/anna/thesis.odt 29.3 KiB\n";
+    assert!(told.contains(line), "{told}");
+    let told = place.q("discard --dry-run middle.qcow2").with(0).out;
+    assert!(
+        told.contains("middle.qcow2 holds no file of its own\n"),
+        "{told}"
+    );
+    assert!(
+        told.contains("1 file newer than a week: /home/anna/thesis.odt; 1 is a log"),
+        "{told}"
+    );
+    let document = schema::read(&place.q("revert --dry-run --json top.qcow2").with(0).out);
+    let files = &document["result"]["plan"]["guest-files"];
+    assert_eq!(files.as_array().unwrap().len(), 1, "{files}");
+    let of = |key: &str| files[0][key].clone();
+    assert_eq!(
+        (of("fate"), of("not-known")),
+        ("go".into(), serde_json::Value::Null)
+    );
+    let numbers = [
+        "added",
+        "changed",
+        "deleted",
+        "renamed",
+        "metadata",
+        "noise",
+        "newer-than-a-week",
+    ];
+    assert_eq!(
+        numbers.map(|key| of(key).as_u64().unwrap()),
+        [1, 2, 1, 0, 1, 1, 1]
+    );
+    assert_eq!(of("newest")["path"], "/home/anna/thesis.odt");
+    assert_eq!(of("largest")["bytes"], 30_000);
+    // Nothing is looked at for a plan that nobody is shown, and it does the same.
+    place.q("discard --yes top.qcow2").with(0);
+}

@@ -17,6 +17,7 @@ mod copies;
 mod create;
 mod discard;
 mod flatten;
+mod guest_files;
 mod json_names;
 mod luks;
 mod luks_new;

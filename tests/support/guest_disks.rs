@@ -58,7 +58,8 @@ pub fn make(dir: &Path, qemu: &Qemu) {
     fs::write(dir.join("thesis"), vec![b'x'; 30_000]).unwrap();
     fs::write(dir.join("messages"), "one\ntwo\n").unwrap();
     let edits = "rm /etc/fstab\nwrite table /etc/fstab\nwrite thesis /home/anna/thesis.odt\nrm /home/anna/old\n\
-        rm /var/log/messages\nwrite messages /var/log/messages\nset_inode_field /etc/hostname mode 0100600\n";
+        rm /var/log/messages\nwrite messages /var/log/messages\nset_inode_field /etc/hostname mode 0100600\n\
+        set_inode_field /etc/fstab mtime 202001010000\n";
     fs::write(dir.join("edits"), edits).unwrap();
     tool(dir, &["debugfs", "-w", "-f", "edits", "edited.raw"]);
     for words in [

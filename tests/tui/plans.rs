@@ -2,8 +2,11 @@
 //! meanwhile.
 
 use super::app_harness::{AppHarness, Image, change, forest, qcow2, refused_commit};
-use qanopy::ops::{Confirm, Danger, EffectKind, Note, NoteKind, Request, Undo};
-use qanopy::tui::testing::Dialog;
+use qanopy::inside::Summary;
+use qanopy::ops::{
+    Confirm, Danger, EffectKind, GuestFate, GuestFiles, NotLooked, Note, NoteKind, Request, Undo,
+};
+use qanopy::tui::testing::{Dialog, Effect, Msg};
 
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
 
@@ -273,4 +276,90 @@ fn a_form_whose_plan_is_refused_leads_to_the_ways_out() {
         let (_, request) = harness.planned();
         assert!(matches!(request, Request::Commit(_)), "{request:?}");
     }
+}
+
+/// A discard of a leaf and of what is built on it, which says of both that their files are to be told.
+fn asked_with_files(harness: &mut AppHarness) {
+    harness.go_to("Overlay-2A.qcow2");
+    harness.press("X");
+    harness.answer(|plan| {
+        plan.title = "Discard 2 images".to_owned();
+        plan.guest_files = ["Overlay-2A.qcow2", "Overlay-2B.qcow2"]
+            .map(|name| GuestFiles {
+                image: format!("/vm/{name}").into(),
+                format: None,
+                fate: GuestFate::Go,
+                found: None,
+            })
+            .into();
+    });
+}
+
+#[test]
+fn files_inside_images_are_told_in_a_plan_that_is_there_already() {
+    for size in SIZES {
+        let mut harness = AppHarness::new(forest(), size);
+        asked_with_files(&mut harness);
+        let asked = harness.asked.iter().rev().find_map(|effect| match effect {
+            Effect::LookInside {
+                query_id, files, ..
+            } => Some((*query_id, files.len())),
+            _ => None,
+        });
+        let (query_id, 2) = asked.unwrap() else {
+            panic!("{asked:?}");
+        };
+        let screen = harness.screen();
+        assert_eq!(lines(&screen, "looking inside").len(), 2, "{screen}");
+        // It is asked once, whatever happens meanwhile.
+        harness.asked.clear();
+        harness.press("j");
+        let found = Summary {
+            added: 2,
+            ..Summary::default()
+        };
+        harness.send(Msg::GuestFiles(query_id, 1, Box::new(Ok(found.clone()))));
+        let screen = harness.screen();
+        assert_eq!(
+            lines(&screen, "Overlay-2B.qcow2 holds 2 files").len(),
+            1,
+            "{screen}"
+        );
+        assert_eq!(lines(&screen, "looking inside").len(), 1, "{screen}");
+        let encrypted = Box::new(Err(NotLooked::Encrypted));
+        harness.send(Msg::GuestFiles(query_id, 0, encrypted));
+        let screen = harness.screen();
+        assert_eq!(
+            lines(&screen, "Overlay-2A.qcow2 is encrypted").len(),
+            1,
+            "{screen}"
+        );
+        // What comes for another plan, or of an image that is none of its, changes nothing.
+        harness.send(Msg::GuestFiles(
+            query_id + 1,
+            0,
+            Box::new(Ok(found.clone())),
+        ));
+        harness.send(Msg::GuestFiles(query_id, 9, Box::new(Ok(found))));
+        assert_eq!(harness.screen(), screen);
+        let is_look = |effect: &Effect| matches!(effect, Effect::LookInside { .. });
+        assert!(!harness.asked.iter().any(is_look));
+        harness.press("<esc>");
+        let stops = |effect: &&Effect| matches!(effect, Effect::StopLookingInside);
+        assert_eq!(harness.asked.iter().filter(stops).count(), 1);
+    }
+}
+
+#[test]
+fn nobody_looks_inside_for_a_plan_that_says_nothing_of_files() {
+    let mut harness = AppHarness::new(forest(), (120, 40));
+    asked_to_discard(&mut harness, 1);
+    harness.press("<esc>");
+    let looks = |effect: &Effect| {
+        matches!(
+            effect,
+            Effect::LookInside { .. } | Effect::StopLookingInside
+        )
+    };
+    assert!(!harness.asked.iter().any(looks));
 }

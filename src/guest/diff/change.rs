@@ -72,22 +72,7 @@ impl Change {
     /// folders.
     #[must_use]
     pub fn is_noise(&self) -> bool {
-        const FOLDERS: [&[u8]; 9] = [
-            b"var/log/",
-            b"var/cache/",
-            b"var/tmp/",
-            b"tmp/",
-            b"run/",
-            b"var/lib/systemd/random-seed",
-            b"var/lib/apt/lists/",
-            b"var/lib/dnf/",
-            b"Windows/Prefetch/",
-        ];
-        let in_cache = self
-            .path
-            .split(|byte| *byte == b'/')
-            .any(|part| [&b".cache"[..], b"__pycache__"].contains(&part));
-        in_cache || FOLDERS.iter().any(|folder| self.path.starts_with(folder))
+        is_noise(&self.path)
     }
 
     /// What kind of node it is, or was.
@@ -98,4 +83,24 @@ impl Change {
             .or(self.before.as_ref())
             .map(|node| node.kind)
     }
+}
+
+/// Whether a file of that path, without a leading slash, is one that nobody looks for: see [`Change::is_noise`].
+#[must_use]
+pub fn is_noise(path: &[u8]) -> bool {
+    const FOLDERS: [&[u8]; 9] = [
+        b"var/log/",
+        b"var/cache/",
+        b"var/tmp/",
+        b"tmp/",
+        b"run/",
+        b"var/lib/systemd/random-seed",
+        b"var/lib/apt/lists/",
+        b"var/lib/dnf/",
+        b"Windows/Prefetch/",
+    ];
+    let in_cache = path
+        .split(|byte| *byte == b'/')
+        .any(|part| [&b".cache"[..], b"__pycache__"].contains(&part));
+    in_cache || FOLDERS.iter().any(|folder| path.starts_with(folder))
 }

@@ -13,7 +13,7 @@ mod pair;
 mod paths;
 mod volumes;
 
-pub use change::{Change, ChangeKind};
+pub use change::{Change, ChangeKind, is_noise};
 pub use filesystems::{Diff, content_differs, filesystems};
 pub use pair::{MOST_CHANGES, NoWatch, Options, Watch};
 pub use volumes::{VolumeDiff, VolumeState, disks};

@@ -33,8 +33,8 @@ use super::framework::request::Name;
 use super::framework::secrecy::warn_of_plain_copies;
 use super::framework::{backing_name, device, new_file, readers, resolve, space, unlock};
 use super::{
-    BackingStyle, CommandLine, Commit, CommittedLayer, Context, EffectKind, Note, NoteKind, Plan,
-    RefusalKind, Remedy, Request, Siblings, Undo, WayOut, trash,
+    BackingStyle, CommandLine, Commit, CommittedLayer, Context, EffectKind, GuestFate, Note,
+    NoteKind, Plan, RefusalKind, Remedy, Request, Siblings, Undo, WayOut, trash,
 };
 use analysis::{Analysis, Dependant};
 use merge::{Child, CommitJob, KeepOld, MergedFile, PreservedImage};
@@ -288,6 +288,13 @@ fn plan_sparing(plan: &mut Plan, request: &Commit, spared: &HashSet<NodeId>) -> 
     let kept = judge_dependants(plan, &run, &analysis, request);
     let children = plan_children(plan, &run, &analysis);
     say_what_goes(plan, &run, &analysis, request);
+    if analysis.data + analysis.zeros > 0 {
+        let fate = GuestFate::Change {
+            shown_by: top.path.clone(),
+            layers: run.layers.len(),
+        };
+        plan.concerns_files(base, fate);
+    }
     plan.frees = match stays {
         true => analysis.freed,
         false => run.layers.iter().map(|layer| on_disk(layer)).sum(),

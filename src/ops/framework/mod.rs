@@ -8,6 +8,7 @@
 //! | a plan, its words, and what helps where it is refused | `plan`, `note`, `text`, `format`, `refusal`, `remedy`, `fixes`, `batch` |
 //! | whether a file may be read, written or made | `eligibility`, `may_write`, `new_file`, `space`, `reflinks`, `unlock`, `secrecy` |
 //! | what must not change meanwhile | `preconditions`, `locks`, `files_to_lock`, `locked_host`, `built_on` |
+//! | what becomes of files inside images | `guest_files` |
 //! | carrying it out | `lifecycle`, `progress`, `error`, `verify` |
 //! | what was done, and what was cut off | `journal`, `recovery`, `resumed`, `leaks`, `trash` |
 //! | definitions of machines that change along | `definition_change`, `redefine`, `layer_below` |
@@ -38,6 +39,7 @@ pub(super) mod error;
 pub(super) mod files_to_lock;
 pub(super) mod fixes;
 pub(super) mod format;
+pub(super) mod guest_files;
 pub mod journal;
 pub(super) mod layer_below;
 pub(super) mod leaks;

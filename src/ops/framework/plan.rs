@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::forest::Node;
 use crate::host::Host;
 use crate::image;
 use crate::machines::Machines;
@@ -13,6 +14,7 @@ use crate::machines::Machines;
 use super::context::{Context, LookedIn};
 use super::definition_change::{Redefines, Redefinition, Successor};
 use super::error::Error;
+use super::guest_files::{GuestFate, GuestFiles};
 use super::nature::Nature;
 use super::note::{Note, NoteKind};
 use super::on_machines::OnMachines;
@@ -22,6 +24,9 @@ use super::refusal::{Reason, Refusal, RefusalKind, WayOut};
 use super::remedy::Remedy;
 use super::request::Request;
 use super::resolve;
+
+/// Images of which a plan tells the files.
+const MOST_LOOKED_INSIDE: usize = 16;
 
 /// What an operation that ran has done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -253,6 +258,10 @@ pub struct Plan {
     pub effects: Vec<Effect>,
     /// What stays although one might fear for it, each as the rest of a line that starts `keeps`.
     pub keeps: Vec<String>,
+    /// The files inside images that it changes or takes away.
+    pub guest_files: Vec<GuestFiles>,
+    /// Of how many more images that is not looked at.
+    pub guest_files_more: usize,
     /// What else to know.
     pub notes: Vec<Note>,
     /// Why it will not be done; empty if it can be.
@@ -322,6 +331,8 @@ impl Plan {
             title: String::new(),
             effects: Vec::new(),
             keeps: Vec::new(),
+            guest_files: Vec::new(),
+            guest_files_more: 0,
             notes: Vec::new(),
             refusals: Vec::new(),
             copies: 0,
@@ -372,7 +383,7 @@ impl Plan {
     }
 
     /// What it was planned with.
-    pub(in crate::ops) fn context(&self) -> &Context {
+    pub fn context(&self) -> &Context {
         &self.context
     }
 
@@ -402,6 +413,21 @@ impl Plan {
     pub(in crate::ops) fn counterpart(&mut self, path: &Path) {
         if let Some(effect) = self.effects.last_mut() {
             effect.counterpart = Some(path.to_path_buf());
+        }
+    }
+
+    /// Says that it is to be told which files inside an image it changes or takes away.
+    pub(in crate::ops) fn concerns_files(&mut self, node: &Node, fate: GuestFate) {
+        let format = match &fate {
+            GuestFate::Change { .. } => Some(image::Format::Qcow2),
+            GuestFate::Go | GuestFate::GoBack { .. } => node.format(),
+        };
+        match self.guest_files.len() < MOST_LOOKED_INSIDE {
+            true => {
+                let files = GuestFiles::of(node.path.clone(), format, fate);
+                self.guest_files.push(files);
+            }
+            false => self.guest_files_more += 1,
         }
     }
 
@@ -596,6 +622,8 @@ impl Plan {
             self.job = None;
             // They would do what is not done here.
             self.commands.clear();
+            self.guest_files.clear();
+            self.guest_files_more = 0;
         }
     }
 

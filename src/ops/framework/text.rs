@@ -211,6 +211,20 @@ impl Plan {
         for change in self.redefinitions.iter().filter(|one| !one.is_done()) {
             said.say(Part::Effect, "redefines", &change.to_string(), Tone::Plain);
         }
+        let now = self.host().now();
+        for files in &self.guest_files {
+            let tone = match &files.found {
+                None => Tone::Quiet,
+                Some(_) if files.loses_recent() => Tone::Warning,
+                Some(_) => Tone::Plain,
+            };
+            said.say(Part::GuestFiles, "in guest", &files.text(now), tone);
+        }
+        if self.guest_files_more > 0 {
+            let more = count(self.guest_files_more, "more image");
+            let text = format!("not looked which files of {more} these are: there are too many");
+            said.say(Part::GuestFiles, "in guest", &text, Tone::Plain);
+        }
         for kept in &self.keeps {
             said.say(Part::Keeps, "keeps", kept, Tone::Good);
         }
@@ -309,6 +323,8 @@ pub enum Part {
     Warning,
     /// What happens to a file, or where these files are.
     Effect,
+    /// What happens to files inside an image.
+    GuestFiles,
     /// What stays although one might fear for it.
     Keeps,
     /// How it is proved that nothing else changes.

@@ -2,7 +2,7 @@
 //! planned, so that the plan says what it costs, and once more under locks when it runs.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use crate::ops::framework::locks::{Locking, claim};
 use crate::ops::framework::plan::Job;
 use crate::ops::framework::{resolve, space};
 use crate::ops::{
-    ChangeSnapshot, Dependants, EffectKind, Error, NoteKind, Outcome, Phase, Plan, Progress,
-    RefusalKind, Request, SnapshotAction, SnapshotName, Undo, WayOut,
+    ChangeSnapshot, Dependants, EffectKind, Error, GuestFate, NoteKind, Outcome, Phase, Plan,
+    Progress, RefusalKind, Request, SnapshotAction, SnapshotName, Undo, WayOut,
 };
 use crate::qcow2::Snapshot;
 use crate::units::{count, size};
@@ -106,6 +106,8 @@ pub(super) fn plan_apply(
         ));
     }
     plan.effect(EffectKind::Writes, &node.path, Some(change.written()), text);
+    let id = OsString::from_vec(snapshot.id.clone());
+    plan.concerns_files(node, GuestFate::GoBack { snapshot: id });
     plan.frees = change.freed().saturating_sub(change.written());
     plan.keeps
         .push(format!("the snapshot {title}, which can be applied again"));

@@ -187,6 +187,23 @@ impl Dialogs {
         self.open.clear();
     }
 
+    /// The plan that waits for an answer, be it below a passphrase that is asked for.
+    #[must_use]
+    pub fn plan(&self) -> Option<&PlanDialog> {
+        self.open.iter().rev().find_map(|dialog| match dialog {
+            Dialog::Plan(dialog) => Some(dialog.as_ref()),
+            _ => None,
+        })
+    }
+
+    /// The same, to be changed.
+    pub fn plan_mut(&mut self) -> Option<&mut PlanDialog> {
+        self.open.iter_mut().rev().find_map(|dialog| match dialog {
+            Dialog::Plan(dialog) => Some(dialog.as_mut()),
+            _ => None,
+        })
+    }
+
     /// The plan that is shown, or several that are agreed to together.
     #[must_use]
     pub fn plans(&self) -> &[Plan] {

@@ -96,6 +96,16 @@ fn wait_for_info(talk: &mut Talk) -> io::Result<()> {
     })
 }
 
+/// Waits for what the disk tells of files that the plan concerns: what is printed once is not printed anew.
+fn wait_for_files(talk: &mut Talk) -> io::Result<()> {
+    let until = Instant::now() + PATIENCE;
+    talk.wait_for(|ui| {
+        let plan = ui.dialogs.plan().and_then(|dialog| dialog.plan.as_ref());
+        let mut files = plan.iter().flat_map(|plan| &plan.guest_files);
+        files.any(|files| files.found.is_none()) && Instant::now() < until
+    })
+}
+
 /// Tells what a part of the detail shows.
 fn show(talk: &mut Talk, tab: Tab) -> io::Result<()> {
     wait_for_info(talk)?;
@@ -107,6 +117,7 @@ fn show(talk: &mut Talk, tab: Tab) -> io::Result<()> {
 
 /// A plan, and the answer to it: a yes, a number, another way.
 pub(super) fn plan(talk: &mut Talk) -> io::Result<()> {
+    wait_for_files(talk)?;
     let Some(Dialog::Plan(dialog)) = talk.ui.dialogs.top() else {
         return Ok(());
     };

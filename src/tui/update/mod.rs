@@ -8,12 +8,14 @@
 //! | `open`, `dialogs` | opening dialogs, and doing what they ask for |
 //! | `jobs`, `scan`, `machines` | what is begun, and what comes of it |
 //! | `responses`, `space` | answers of the workers |
+//! | `files`, `guest_files` | what is asked about the inside of images |
 //! | `settle`, `tour` | what follows from every change |
 
 mod cursor;
 mod dialogs;
 mod doctor;
 mod files;
+mod guest_files;
 mod jobs;
 mod keys;
 mod machines;
@@ -73,6 +75,7 @@ pub fn update(ui: &mut Ui, msg: Msg) -> Vec<Effect> {
     }
     ask_for_map(&mut ui.app, &mut effects);
     files::ask(&mut ui.app, &mut effects);
+    guest_files::ask(ui, &mut effects);
     forget_passphrase(ui, &mut effects);
     effects
 }

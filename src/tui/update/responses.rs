@@ -21,7 +21,7 @@ use crate::tui::ui::Ui;
 use crate::units;
 
 use super::settle::{refresh_preview, replace_forest};
-use super::{dialogs, doctor, jobs, keys, machines, menus, open, scan, space};
+use super::{dialogs, doctor, guest_files, jobs, keys, machines, menus, open, scan, space};
 
 /// The forest that a scan's finds go to: the one that is shown, or, where that is scanned anew, the next.
 fn scanned(app: &mut App) -> &mut Forest {
@@ -124,6 +124,9 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
         }
         Msg::Focus(is_there) => app.focused = Some(is_there),
         Msg::Planned(query_id, plan, forest) => planned(ui, query_id, plan, forest, effects),
+        Msg::GuestFiles(query_id, index, found) => {
+            guest_files::take(ui, query_id, index, *found);
+        }
         Msg::PlannedEach(query_id, plans) => {
             if let Some(Dialog::Form(form)) = ui.dialogs.top_mut()
                 && form.query_id == query_id

@@ -7,6 +7,7 @@
 //! | `plan` | plans for requests |
 //! | `run`, `check`, `compare`, `extract`, `command` | jobs |
 //! | `selected` | what the disk tells of the selected image |
+//! | `files`, `guest_files` | what is inside images: beside the tree, and for the plan that is shown |
 //! | `browse`, `complete`, `interrupted`, `measure`, `space` | answers to dialogs |
 //! | `session_log` | the log on the disk |
 
@@ -17,6 +18,7 @@ mod compare;
 mod complete;
 mod extract;
 mod files;
+mod guest_files;
 mod interrupted;
 mod measure;
 mod plan;
@@ -88,6 +90,7 @@ struct Newest {
     filter: AtomicU64,
     space: AtomicU64,
     browse: AtomicU64,
+    look: AtomicU64,
 }
 
 impl Workers {
@@ -335,6 +338,15 @@ impl Workers {
                 me.newest.browse.store(query_id, Ordering::SeqCst);
                 self.spawn(move || me.browse(query_id, question));
             }
+            Effect::LookInside {
+                query_id,
+                context,
+                files,
+            } => {
+                me.newest.look.store(query_id, Ordering::SeqCst);
+                self.spawn(move || me.look_inside(query_id, &context, &files));
+            }
+            Effect::StopLookingInside => me.newest.look.store(0, Ordering::SeqCst),
             Effect::StopBrowsing => me.newest.browse.store(0, Ordering::SeqCst),
             Effect::Trash(query_id) => {
                 self.spawn(move || {

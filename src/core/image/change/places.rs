@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::host::FileId;
 use crate::image::error::Result;
 use crate::image::read::runs::{Run, Runs};
-use crate::image::{Chain, Error, ErrorKind, Layer, State};
+use crate::image::{Chain, Error, ErrorKind, Layer, ProgressSink, State};
 
 /// Data is read in whole sectors of this many bytes.
 const SECTOR: u64 = 512;
@@ -16,14 +16,18 @@ const SECTOR: u64 = 512;
 /// longer one: all other bytes are equal. These may be equal as well: [`crate::image::compare`] reads them.
 ///
 /// # Errors
-/// When a table cannot be read, or a layer could not be opened.
+/// When a table cannot be read, a layer could not be opened, or it was stopped.
 pub fn differing_places(
     one: &Chain,
     other: &Chain,
+    progress: &dyn ProgressSink,
     each: &mut dyn FnMut(Range<u64>),
 ) -> Result<()> {
     let mut places = PlacePairs::new(one, other)?;
     while let Some(pair) = places.next(u64::MAX)? {
+        if !progress.advance(pair.len) {
+            return Err(Error::new(other.path(), ErrorKind::Cancelled));
+        }
         if !pair.is_same() {
             each(pair.at..pair.at + pair.len);
         }
