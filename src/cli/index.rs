@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::{ArgGroup, Subcommand};
 use serde_json::{Value, json};
 
-use crate::forest::{Fingerprints, Index, Remembered};
+use crate::forest::{Fingerprints, Index, Insides, Remembered};
 use crate::host::{Host, RealHost, printable};
 
 use super::exit::{FileError, READ_ONLY, Stop};
@@ -50,7 +50,7 @@ pub(super) enum IndexCommand {
 
 pub(super) fn run(out: &mut Out, globals: Globals, command: IndexCommand) -> anyhow::Result<()> {
     let dir = Index::default_dir().context("there is no folder for what is remembered")?;
-    let index = Index::at(dir);
+    let index = Index::at(&dir);
     let unread = || FileError::at("read", index.file());
     match command {
         IndexCommand::List { bases } => {
@@ -70,11 +70,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: IndexCommand) -> any
         } => {
             let places: Vec<PathBuf> = paths.iter().flat_map(|path| names(path)).collect();
             // Where both are named it is those of them that are gone.
-            let goes = |entry: &Remembered| {
-                all || (paths.is_empty()
-                    || places.iter().any(|place| entry.path.starts_with(place)))
-                    && (!gone || !is_there(&entry.path))
-            };
+            let goes = |entry: &Remembered| is_meant(&entry.path, &places, (all, gone));
             let entries = if dry_run {
                 let mut entries = index.all().map_err(unread())?;
                 entries.retain(|entry| goes(entry));
@@ -86,6 +82,10 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: IndexCommand) -> any
                 )
                 .into());
             } else {
+                let insides = Insides::at(&dir);
+                insides
+                    .forget(|path| is_meant(path, &places, (all, gone)))
+                    .map_err(FileError::at("write", insides.file()))?;
                 index
                     .forget(goes)
                     .map_err(FileError::at("write", index.file()))?
@@ -143,6 +143,13 @@ fn names(path: &Path) -> Vec<PathBuf> {
         absolute(path).ok(),
     ];
     ways.into_iter().flatten().collect()
+}
+
+/// Whether an image is to be forgotten: all are, or those that lie in one of these places, if any is named, and are not
+/// there any more, if only those are meant.
+fn is_meant(path: &Path, places: &[PathBuf], (all, gone): (bool, bool)) -> bool {
+    let lies_there = places.is_empty() || places.iter().any(|place| path.starts_with(place));
+    all || lies_there && (!gone || !is_there(path))
 }
 
 fn is_there(path: &Path) -> bool {

@@ -15,10 +15,11 @@ use crate::image::{
     STRIPES, Snapshot,
 };
 use crate::json_text::{json_name, json_name_bytes};
-use crate::ops::{self, inspect};
+use crate::ops::{self, InsidesByPath, inspect};
 
 use super::context;
 use super::exit::FileError;
+use super::insides;
 use super::options::{Globals, LookArgs};
 use super::output::Out;
 use super::remedies;
@@ -99,11 +100,17 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &InfoArgs) -> anyhow::R
         opened.map_err(FileError::at("open", file))?;
         bail!("{why}");
     }
+    let known = insides::known(&forest);
     if globals.json {
-        let mut values: Vec<Value> = layers
-            .iter()
-            .map(|layer| describe(&forest, layer))
-            .collect();
+        let with_inside = |layer: &Layer<'_>| {
+            let mut described = describe(&forest, layer);
+            let fields = described.as_object_mut();
+            if let Some((fields, inside)) = fields.zip(known.get(&layer.node.path)) {
+                fields.insert("inside".to_owned(), insides::described(inside));
+            }
+            described
+        };
+        let mut values: Vec<Value> = layers.iter().map(with_inside).collect();
         let value = if args.chain {
             Value::Array(values)
         } else {
@@ -115,7 +122,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &InfoArgs) -> anyhow::R
         if index > 0 {
             out.line("")?;
         }
-        print(out, &forest, layer)?;
+        print(out, &forest, layer, &known)?;
     }
     Ok(())
 }
@@ -366,7 +373,12 @@ fn virtual_size(node: &Node) -> Option<u64> {
     })
 }
 
-fn print(out: &mut Out, forest: &Forest, layer: &Layer<'_>) -> std::io::Result<()> {
+fn print(
+    out: &mut Out,
+    forest: &Forest,
+    layer: &Layer<'_>,
+    known: &InsidesByPath,
+) -> std::io::Result<()> {
     let node = layer.node;
     out.line(printable(&layer.name))?;
     for other in &node.other_names {
@@ -407,6 +419,12 @@ fn print(out: &mut Out, forest: &Forest, layer: &Layer<'_>) -> std::io::Result<(
     if let Some(volume) = node.volume() {
         let name = printable(volume.full_name());
         field(out, "volume", format!("{name}, a logical volume"))?;
+    }
+    if let Some(system) = known
+        .get(&node.path)
+        .and_then(|inside| inside.system_text())
+    {
+        field(out, "system", system)?;
     }
     if let Some(noted) = &node.annotation {
         if !noted.tags.is_empty() {

@@ -35,6 +35,7 @@ mod history;
 mod import;
 mod index;
 mod info;
+mod insides;
 mod interrupted;
 mod json;
 mod keyslot;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use clap::{ArgGroup, Args};
+use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
 use crate::forest::render::{self, Charset, Diagram, TreeLine};
@@ -15,6 +16,7 @@ use crate::ops;
 
 use super::context::{self, Scanned};
 use super::exit::Stop;
+use super::insides;
 use super::options::{Globals, OpenArgs};
 use super::output::{self, Out};
 use super::remedies;
@@ -117,7 +119,10 @@ fn charset(globals: Globals) -> Charset {
 fn print(out: &mut Out, globals: Globals, seen: &Scanned) -> io::Result<()> {
     let forest = &seen.context.forest;
     if globals.json {
-        return out.json(render::json(forest, &ops::problem_json));
+        let mut told = render::json(forest, &ops::problem_json);
+        let images = told.get_mut("images").and_then(Value::as_array_mut);
+        insides::put_in(images.into_iter().flatten(), &insides::known(forest));
+        return out.json(told);
     }
     if forest.is_empty() {
         return out.line(nothing(seen));

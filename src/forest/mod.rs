@@ -15,6 +15,7 @@ mod growth;
 mod index;
 mod inherited;
 mod insert;
+mod insides;
 mod machines;
 mod names;
 mod node;
@@ -42,6 +43,9 @@ pub use folder_notes::{FolderNotes, NOTES_FILE, NotesReader, annotation_of};
 pub use graph::Forest;
 pub use index::{Index, Remembered};
 pub use insert::Namesakes;
+pub use insides::{
+    ChainIdentity, Found, Inside, InsideFilesystem, InsideSystem, Insides, KnownInsides, is_settled,
+};
 pub use machines::machine_words;
 pub use node::{Backing, BackingState, Content, Flags, Location, Node, Recorded, ScannedFile};
 pub use node_id::NodeId;

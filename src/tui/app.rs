@@ -13,6 +13,7 @@ use crate::units;
 use super::actions::Action;
 use super::detail_pane::DetailPane;
 use super::diagram::DiagramPane;
+use super::insides::Insides;
 use super::jobs::Jobs;
 use super::log::Kind;
 use super::places::Places;
@@ -57,6 +58,8 @@ pub struct App {
     pub session: Session,
     /// Where the space went.
     pub space: Space,
+    /// What is known of the inside of images.
+    pub insides: Insides,
     /// How what is shown is kept in line with the disk.
     pub refresh: Refresh,
     /// The diagram, while it is shown instead of the tree.

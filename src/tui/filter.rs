@@ -1,5 +1,5 @@
 //! What a filter line asks of an image: words of its path as it is shown, and terms such as `size>1.5G`,
-//! `age>30d`, `vm:web`, `tag:golden` and `state:missing`. All of them have to hold. Where no path holds a line's words as they are,
+//! `age>30d`, `vm:web`, `tag:golden`, `os:debian` and `state:missing`. All of them have to hold. Where no path holds a line's words as they are,
 //! names that have their letters in that order do.
 
 use std::borrow::Cow;
@@ -15,8 +15,9 @@ use std::time::SystemTime;
 use nucleo_matcher::pattern::{CaseMatching, Normalization, Pattern};
 use nucleo_matcher::{Config, Matcher, Utf32Str};
 
-use crate::forest::{Flags, Forest, Location, Node, NodeId, ProblemKind};
+use crate::forest::{Flags, Forest, Inside, Location, Node, NodeId, ProblemKind};
 use crate::host::{printable, printable_bytes};
+use crate::ops::InsidesByPath;
 use crate::units;
 
 use super::places::Places;
@@ -28,12 +29,14 @@ pub struct Filter {
     terms: Vec<Term>,
     /// What is known of the space that images take.
     space: Arc<Figures>,
+    /// What is known of the inside of images.
+    insides: Arc<InsidesByPath>,
     /// What is wrong with the first term that makes no sense.
     complaint: Option<String>,
 }
 
 /// Terms that can be asked for, and what each finds.
-pub(crate) const TERMS: [(&str, &str); 19] = [
+pub(crate) const TERMS: [(&str, &str); 23] = [
     (
         "base",
         "a word of the path as it is shown; several words: all of them",
@@ -62,6 +65,13 @@ pub(crate) const TERMS: [(&str, &str); 19] = [
     ),
     ("tag:golden", "images with a tag that holds that; tag: any"),
     ("note:kernel", "images with a note that holds that"),
+    (
+        "os:debian",
+        "the operating system inside, its version or name, holds that; os: any",
+    ),
+    ("hostname:web", "what the machine inside calls itself"),
+    ("fs:xfs", "the kind, label or UUID of a filesystem inside"),
+    ("label:root", "the label of a filesystem inside"),
     (
         "state:in-use",
         "a process has it open, or an image built on it",
@@ -101,7 +111,26 @@ enum Term {
     Tag(String),
     /// Its note holds these letters.
     Note(String),
+    /// What is inside it is called so.
+    Inside(Kind, String),
 }
+
+/// What of the inside of an image is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    System,
+    Hostname,
+    Filesystem,
+    Label,
+}
+
+/// How terms that ask for that begin.
+const INSIDE: [(&str, Kind); 4] = [
+    ("os:", Kind::System),
+    ("hostname:", Kind::Hostname),
+    ("fs:", Kind::Filesystem),
+    ("label:", Kind::Label),
+];
 
 impl Filter {
     /// Reads a filter line. Whatever is not a term is a word to be found in the path.
@@ -110,6 +139,7 @@ impl Filter {
         Self {
             terms: line.split_whitespace().map(term).collect(),
             space: Arc::default(),
+            insides: Arc::default(),
             complaint: line.split_whitespace().find_map(complaint),
         }
     }
@@ -118,6 +148,19 @@ impl Filter {
     #[must_use]
     pub fn knowing(self, space: Arc<Figures>) -> Self {
         Self { space, ..self }
+    }
+
+    /// The same with what is known of the inside of images.
+    #[must_use]
+    pub fn seeing(self, insides: Arc<InsidesByPath>) -> Self {
+        Self { insides, ..self }
+    }
+
+    /// Whether it asks for what is inside images.
+    #[must_use]
+    pub fn asks_for_insides(&self) -> bool {
+        let mut terms = self.terms.iter();
+        terms.any(|term| matches!(term, Term::Inside(..)))
     }
 
     /// Whether it asks for what has to be measured.
@@ -153,7 +196,13 @@ impl Filter {
         let words: Vec<&str> = self.terms.iter().filter_map(Term::word).collect();
         let others = |node: &Node| {
             let mut terms = self.terms.iter().filter(|term| term.word().is_none());
-            terms.all(|term| holds(term, forest, node, (now, &self.space)))
+            terms.all(|term| match term {
+                Term::Inside(kind, text) => {
+                    let inside = self.insides.get(&node.path);
+                    inside.is_some_and(|inside| is_inside(inside, *kind, text))
+                }
+                term => holds(term, forest, node, (now, &self.space)),
+            })
         };
         let as_they_are = || {
             let words = words.clone();
@@ -368,6 +417,12 @@ fn term(word: &str) -> Term {
     if let Some(text) = lower.strip_prefix("note:") {
         return Term::Note(text.to_owned());
     }
+    let mut inside = INSIDE.into_iter();
+    if let Some((kind, text)) =
+        inside.find_map(|(begins, kind)| Some((kind, lower.strip_prefix(begins)?)))
+    {
+        return Term::Inside(kind, text.to_owned());
+    }
     let Some((asks, is_more, value)) = compared(&lower) else {
         return Term::Word(lower);
     };
@@ -439,7 +494,8 @@ fn holds(term: &Term, forest: &Forest, node: &Node, (now, space): (SystemTime, &
         Some(now.duration_since(modified).unwrap_or_default().as_secs())
     };
     match term {
-        Term::Word(_) => true,
+        // Words and what is inside are looked for where these are known.
+        Term::Word(_) | Term::Inside(..) => true,
         Term::Larger(bytes) => node.size_on_disk().is_some_and(|size| size > *bytes),
         Term::Smaller(bytes) => node.size_on_disk().is_some_and(|size| size < *bytes),
         Term::Space(figure, is_more, bytes) => {
@@ -468,6 +524,29 @@ fn holds(term: &Term, forest: &Forest, node: &Node, (now, space): (SystemTime, &
                 || problems.any(|name| name.contains(state.as_str()))
                 || others.any(|(name, holds)| name == state && holds(forest, node))
         }
+    }
+}
+
+/// Whether what is inside an image is called so.
+fn is_inside(inside: &Inside, kind: Kind, text: &str) -> bool {
+    let system = inside.system.as_ref();
+    let mut filesystems = inside.filesystems.iter();
+    match kind {
+        Kind::System => system.is_some_and(|system| {
+            let words = [&system.id, &system.name]
+                .into_iter()
+                .chain(&system.version);
+            words.into_iter().any(|word| holds_word(word, text))
+        }),
+        Kind::Hostname => {
+            let name = system.and_then(|system| system.hostname.as_ref());
+            name.is_some_and(|name| holds_word(name, text))
+        }
+        Kind::Filesystem => filesystems.any(|one| {
+            let words = [&one.kind, &one.label, &one.uuid];
+            words.into_iter().any(|word| holds_word(word, text))
+        }),
+        Kind::Label => filesystems.any(|one| !one.label.is_empty() && holds_word(&one.label, text)),
     }
 }
 
@@ -561,6 +640,11 @@ mod tests {
         assert_eq!(term("vm:Web"), Term::Machine("web".into()));
         assert_eq!(term("tag:#Golden"), Term::Tag("golden".into()));
         assert_eq!(term("note:Kernel"), Term::Note("kernel".into()));
+        assert_eq!(
+            term("os:Debian"),
+            Term::Inside(Kind::System, "debian".into())
+        );
+        assert_eq!(term("label:"), Term::Inside(Kind::Label, String::new()));
         assert!(matches!(term("age>30d"), Term::Older(seconds) if seconds == 30 * 86_400));
     }
 

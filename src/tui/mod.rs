@@ -41,6 +41,7 @@ mod filter;
 mod forms;
 mod health;
 mod input;
+mod insides;
 mod jobs;
 mod key;
 mod keymap;
@@ -95,6 +96,7 @@ pub mod testing {
     pub use super::dialogs::form::FieldName;
     pub use super::file_changes::{Before, FilesAnswer, FilesQuery};
     pub use super::filter::Filter;
+    pub use super::insides::InsidesFound;
     pub use super::jobs::{JobState, Work};
     pub use super::key::{Code, Key};
     pub use super::keymap::markdown_table;

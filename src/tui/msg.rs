@@ -16,14 +16,15 @@ use crate::machines::Machines;
 use crate::ops::journal::Entry;
 use crate::ops::trash::Entry as TrashEntry;
 use crate::ops::{
-    Candidate, Context, Error, GuestFiles, Leftover, NotLooked, Outcome, Plan, Progress,
-    ProgressView, Request, Retention,
+    Candidate, Context, Error, GuestFiles, InsidesByPath, Leftover, NotLooked, Outcome, Plan,
+    Progress, ProgressView, Request, Retention,
 };
 
 use super::browse::{Answer, Question, Trouble};
 use super::config::NoticeBy;
 use super::file_changes::{FilesAnswer, FilesQuery};
 use super::filter::Hits;
+use super::insides::InsidesFound;
 use super::jobs::Work;
 use super::key::Key;
 use super::map::MapSeen;
@@ -115,6 +116,10 @@ pub enum Msg {
     SpaceSoFar(QueryId, Box<SpaceFound>),
     /// Where the space went.
     Space(QueryId, Box<SpaceFound>),
+    /// What is inside images, as far as it was found.
+    Insides(QueryId, Box<InsidesFound>),
+    /// What earlier runs have found inside images.
+    KeptInsides(InsidesByPath),
     /// What is in the trash.
     Trash(QueryId, Vec<TrashEntry>),
     /// Which machines there are.
@@ -235,6 +240,8 @@ pub enum Effect {
         now: SystemTime,
         /// What is known of the space that images take.
         space: Arc<Figures>,
+        /// What is known of the inside of images.
+        insides: Arc<InsidesByPath>,
     },
     /// Run what the person agreed to.
     Run {
@@ -302,6 +309,10 @@ pub enum Effect {
     },
     /// Nobody waits for that any more.
     StopLookingInside,
+    /// Look into images, as far as nobody knows what is inside.
+    Insides(QueryId, Arc<Forest>),
+    /// Nobody waits for that any more.
+    StopInsides,
     /// List the trash.
     Trash(QueryId),
     /// Find out which machines there are, around these images.

@@ -79,6 +79,8 @@ pub(super) struct HitsOf {
     pub(super) forest: (u64, u64),
     /// What was measured of the space, by its version.
     pub(super) space: u64,
+    /// What was found inside images, likewise.
+    pub(super) insides: u64,
 }
 
 /// The image and the snapshot in it that the cursor was on.

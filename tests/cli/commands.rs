@@ -70,6 +70,11 @@ impl Place {
         self.images.path()
     }
 
+    /// Where what is remembered from run to run is kept.
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.state.path().join("qanopy")
+    }
+
     pub(crate) fn command(&self) -> std::process::Command {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_qanopy"));
         command

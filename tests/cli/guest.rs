@@ -230,3 +230,58 @@ fn a_plan_names_the_files_that_change_or_go() {
     // Nothing is looked at for a plan that nobody is shown, and it does the same.
     place.q("discard --yes top.qcow2").with(0);
 }
+
+#[test]
+fn what_was_found_inside_is_told_until_it_is_forgotten() {
+    let Some(place) = chain() else { return };
+    for name in ["base.qcow2", "middle.qcow2", "top.qcow2"] {
+        let file = fs::File::options()
+            .write(true)
+            .open(place.path().join(name));
+        let then = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+        file.unwrap().set_modified(then).unwrap();
+    }
+    let told = |command: &str| schema::read(&place.q(command).with(0).out)["result"].clone();
+    let nothing = told("tree --json");
+    assert!(nothing["images"][0].get("inside").is_none(), "{nothing}");
+    // As the screen does for a filter.
+    let options = qanopy::forest::ScanOptions {
+        roots: vec![place.path().to_path_buf()],
+        follow: false,
+        raw: false,
+    };
+    let host: std::sync::Arc<dyn qanopy::host::Host> = std::sync::Arc::new(qanopy::host::RealHost);
+    let (forest, _) = qanopy::forest::scan_all(std::sync::Arc::clone(&host), options);
+    let state = place.state_dir();
+    let context = qanopy::ops::Context {
+        forest: std::sync::Arc::new(forest),
+        ..qanopy::ops::Context::nowhere(host, Some(state))
+    };
+    qanopy::ops::insides(
+        &context,
+        &mut Default::default(),
+        &|| true,
+        &mut |_, _, _| {},
+    );
+    let images = told("tree --json");
+    let images = images["images"].as_array().unwrap();
+    assert_eq!(images.len(), 3);
+    for image in images {
+        assert_eq!(image["inside"]["system"]["id"], "debian", "{image}");
+        assert_eq!(
+            image["inside"]["filesystems"][0]["label"], "system",
+            "{image}"
+        );
+    }
+    assert_eq!(
+        told("info --json --chain top.qcow2")[0]["inside"]["system"]["hostname"],
+        "golden"
+    );
+    let info = place.q("info --chain top.qcow2").with(0).out;
+    assert!(
+        info.contains("Debian GNU/Linux 12 (bookworm), hostname golden"),
+        "{info}"
+    );
+    place.q("index forget --all").with(0);
+    assert_eq!(told("tree --json"), nothing);
+}

@@ -18,6 +18,7 @@ mod create;
 mod discard;
 mod flatten;
 mod guest_files;
+mod insides;
 mod json_names;
 mod luks;
 mod luks_new;

@@ -13,6 +13,7 @@ mod counts;
 mod e2e;
 mod files;
 mod inside_pane;
+mod insides;
 mod journeys;
 mod machines;
 mod offers;

@@ -84,6 +84,9 @@ pub(in crate::tui) fn framed(
     if !app.tree.filter.value().is_empty() && keyboard != Keyboard::FilterLine {
         parts.push(format!("/{}", text::safe(app.tree.filter.value())));
     }
+    if let Some(words) = looking_inside(app) {
+        parts.push(words);
+    }
     if app.tree.narrowed {
         parts.push("only what the plan concerns: , . go through it".to_owned());
     }
@@ -103,6 +106,15 @@ pub(in crate::tui) fn framed(
     frame::draw(frame, app, area, title, Line::styled(bottom, plain), role)
 }
 
+/// How far looking into images is, while rows are chosen by what is inside.
+fn looking_inside(app: &App) -> Option<String> {
+    let progress = app.insides.under_way()?;
+    Some(match progress.all {
+        0 => "looking inside".to_owned(),
+        all => format!("looking inside {} of {all}", progress.looked),
+    })
+}
+
 /// What to say when there is no row.
 pub(in crate::tui) fn nothing(app: &App, area: Rect) -> Vec<Line<'static>> {
     let room = usize::from(area.width).saturating_sub(2);
@@ -113,6 +125,7 @@ pub(in crate::tui) fn nothing(app: &App, area: Rect) -> Vec<Line<'static>> {
             true => "Esc shows all images again.".to_owned(),
             false => "No image matches. Esc shows all again.".to_owned(),
         });
+        texts.extend(looking_inside(app));
         if is_by_machine || Filter::parse(app.tree.filter.value()).asks_for_machines() {
             texts.push(machine::known(app));
         }

@@ -8,7 +8,7 @@
 //! | `open`, `dialogs` | opening dialogs, and doing what they ask for |
 //! | `jobs`, `scan`, `machines` | what is begun, and what comes of it |
 //! | `responses`, `space` | answers of the workers |
-//! | `files`, `guest_files` | what is asked about the inside of images |
+//! | `files`, `guest_files`, `insides` | what is asked about the inside of images |
 //! | `settle`, `tour` | what follows from every change |
 
 mod cursor;
@@ -16,6 +16,7 @@ mod dialogs;
 mod doctor;
 mod files;
 mod guest_files;
+mod insides;
 mod jobs;
 mod keys;
 mod machines;
@@ -67,6 +68,7 @@ pub fn update(ui: &mut Ui, msg: Msg) -> Vec<Effect> {
     settle(ui);
     tour::follow(&mut ui.app);
     space::ask(ui, &mut effects);
+    insides::ask(&mut ui.app, &mut effects);
     ask_for_hits(&mut ui.app, &mut effects);
     let asked = asked_about(ui).map(|node| node.path.clone());
     if asked.is_some() && asked != ui.app.detail.asked {
@@ -119,6 +121,7 @@ fn ask_for_hits(app: &mut App, effects: &mut Vec<Effect>) {
         line: line.to_owned(),
         forest: (app.epoch, app.forest.generation()),
         space: app.space.version,
+        insides: app.insides.version,
     };
     if app.tree.hits_of.as_ref() != Some(&wanted) {
         let query_id = app.query_id();
@@ -132,6 +135,7 @@ fn ask_for_hits(app: &mut App, effects: &mut Vec<Effect>) {
             home: app.settings.home.clone(),
             now: app.now(),
             space: Arc::clone(&app.space.found.figures),
+            insides: Arc::clone(&app.insides.found),
         });
         app.tree.hits_of = Some(wanted);
     }

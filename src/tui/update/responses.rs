@@ -21,7 +21,9 @@ use crate::tui::ui::Ui;
 use crate::units;
 
 use super::settle::{refresh_preview, replace_forest};
-use super::{dialogs, doctor, guest_files, jobs, keys, machines, menus, open, scan, space};
+use super::{
+    dialogs, doctor, guest_files, insides, jobs, keys, machines, menus, open, scan, space,
+};
 
 /// The forest that a scan's finds go to: the one that is shown, or, where that is scanned anew, the next.
 fn scanned(app: &mut App) -> &mut Forest {
@@ -170,6 +172,8 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
         }
         Msg::SpaceSoFar(query_id, found) => space::take_some(app, query_id, *found),
         Msg::Space(query_id, found) => space::take_all(app, query_id, *found),
+        Msg::Insides(query_id, found) => insides::take(app, query_id, *found),
+        Msg::KeptInsides(found) => insides::take_kept(app, found),
         Msg::Trash(query_id, entries) => {
             if let Some(Dialog::Trash(dialog)) = ui.dialogs.top_mut()
                 && dialog.query_id == query_id

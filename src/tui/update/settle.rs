@@ -69,7 +69,9 @@ pub(super) fn settle(ui: &mut Ui) {
 /// whole, there are rows of nothing else.
 fn build(app: &mut App, built: Built) {
     let filter = Filter::parse(app.tree.filter.value());
-    let filter = filter.knowing(Arc::clone(&app.space.found.figures));
+    let filter = filter
+        .knowing(Arc::clone(&app.space.found.figures))
+        .seeing(Arc::clone(&app.insides.found));
     if filter.is_empty() {
         app.tree.hits = None;
     } else if app.forest.len() <= LARGE {

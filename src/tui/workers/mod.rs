@@ -7,7 +7,7 @@
 //! | `plan` | plans for requests |
 //! | `run`, `check`, `compare`, `extract`, `command` | jobs |
 //! | `selected` | what the disk tells of the selected image |
-//! | `files`, `guest_files` | what is inside images: beside the tree, and for the plan that is shown |
+//! | `files`, `guest_files`, `insides` | what is inside images: beside the tree, for the plan that is shown, for the filter |
 //! | `browse`, `complete`, `interrupted`, `measure`, `space` | answers to dialogs |
 //! | `session_log` | the log on the disk |
 
@@ -19,6 +19,7 @@ mod complete;
 mod extract;
 mod files;
 mod guest_files;
+mod insides;
 mod interrupted;
 mod measure;
 mod plan;
@@ -32,14 +33,14 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use crate::forest::{Forest, ScanOptions, refreshed};
+use crate::forest::{Forest, KnownInsides, ScanOptions, refreshed};
 use crate::host::{Host, io_text, printable};
 use crate::image::{Format, Keys, Passphrases};
 use crate::machines::{self, Machines};
@@ -78,6 +79,8 @@ pub(super) struct Workers {
     keys: Keys,
     /// What images were found to hold.
     measured: Arc<SpaceCache>,
+    /// What was found inside images; none where nobody asked for what is kept of it.
+    insides: Arc<Mutex<Option<KnownInsides>>>,
     /// Changes on the disk are watched for until the sender is gone, which never sends.
     alive: (Sender<()>, Receiver<()>),
 }
@@ -91,6 +94,7 @@ struct Newest {
     space: AtomicU64,
     browse: AtomicU64,
     look: AtomicU64,
+    insides: AtomicU64,
 }
 
 impl Workers {
@@ -138,6 +142,7 @@ impl Workers {
             answers,
             newest: Arc::default(),
             measured: Arc::default(),
+            insides: Arc::default(),
             selected,
             mapped,
             files,
@@ -241,6 +246,7 @@ impl Workers {
                 home,
                 now,
                 space,
+                insides,
             } => {
                 me.newest.filter.store(query_id, Ordering::SeqCst);
                 self.spawn(move || {
@@ -250,7 +256,7 @@ impl Workers {
                             roots: &roots,
                             home: home.as_deref(),
                         };
-                        let filter = Filter::parse(&line).knowing(space);
+                        let filter = Filter::parse(&line).knowing(space).seeing(insides);
                         let hits = filter.hits(&forest, places, now);
                         me.answer(Msg::Filtered(query_id, Arc::new(hits)));
                     }
@@ -333,6 +339,11 @@ impl Workers {
                 let older_than = Duration::from_secs(prune_days.saturating_mul(86_400));
                 self.spawn(move || me.space(query_id, forest, reads, older_than));
             }
+            Effect::Insides(query_id, forest) => {
+                me.newest.insides.store(query_id, Ordering::SeqCst);
+                self.spawn(move || me.look_into(query_id, forest));
+            }
+            Effect::StopInsides => me.newest.insides.store(0, Ordering::SeqCst),
             Effect::StopSpace => me.newest.space.store(0, Ordering::SeqCst),
             Effect::Browse(query_id, question) => {
                 me.newest.browse.store(query_id, Ordering::SeqCst);
@@ -383,6 +394,7 @@ impl Workers {
                 self.spawn(move || {
                     me.remember(&forest);
                     me.compare_bases(&forest);
+                    me.tell_kept_insides(&forest);
                     drop(forest);
                     // All that the scan has freed by now, and this.
                     give_back_memory();

@@ -113,7 +113,9 @@ fn of_header(it: &About<'_>, text: fn(&ImageInfo) -> String) -> Told {
 fn inside(it: &About<'_>) -> Told {
     let known = it.app.detail.files.contents.as_ref();
     let Some((_, contents)) = known.filter(|(path, _)| *path == it.node.path) else {
-        return Told::new();
+        // What was found before, until it is looked at anew.
+        let kept = it.app.insides.found.get(&it.node.path);
+        return plain(kept.and_then(|inside| inside.system_text()));
     };
     let mut lines = Told::new();
     if let Some(system) = contents.system() {
