@@ -49,6 +49,9 @@ pub enum Error {
     /// A path leads through more symbolic links than Linux follows.
     #[error("too many symbolic links: {0}")]
     TooManyLinks(Printable),
+    /// A folder that more than one name leads to, which no filesystem has: it may hold itself.
+    #[error("a folder that another name leads to as well: {0}")]
+    SeveralNames(Printable),
     /// The caller asked to stop.
     #[error("stopped")]
     Cancelled,

@@ -1,6 +1,7 @@
 //! Files and folders of a guest copied out to this host: nothing is written outside the folder that was named, nothing
 //! is replaced, no device is made and no right is given that a file should not bring along.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -8,7 +9,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Printable, Result};
-use crate::filesystem::{Filesystem, Node, NodeKind};
+use crate::filesystem::{Filesystem, Node, NodeId, NodeKind};
 use crate::path;
 
 /// Folders in each other at the most.
@@ -55,6 +56,7 @@ pub fn extract(
         filesystem,
         progress,
         done: Extracted::default(),
+        met: HashSet::new(),
     };
     copier.node(node, to, 0)?;
     Ok(copier.done)
@@ -64,6 +66,8 @@ struct Copier<'a> {
     filesystem: &'a dyn Filesystem,
     progress: Progress<'a>,
     done: Extracted,
+    /// Folders met so far: one that another name leads to as well may hold itself.
+    met: HashSet<NodeId>,
 }
 
 /// An error of this host.
@@ -107,6 +111,10 @@ impl Copier<'_> {
             return Err(Error::Cancelled);
         }
         let result = match node.kind {
+            NodeKind::Directory if !self.met.insert(node.id) => {
+                self.leave_out(to, "another name leads to the same folder");
+                Ok(())
+            }
             NodeKind::Directory if depth < MOST_DEPTH => return self.folder(node, to, depth),
             NodeKind::Directory => Err(Error::TooMuch {
                 what: "folders in each other",

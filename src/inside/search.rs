@@ -1,5 +1,6 @@
 //! Files of a guest found by name.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use crate::guest::filesystem::{NodeId, NodeKind};
@@ -130,6 +131,7 @@ pub(super) fn walk(
     go_on: &mut dyn FnMut() -> bool,
 ) -> guest::Result<()> {
     let mut folders: Vec<(NodeId, Vec<u8>, usize)> = vec![(filesystem.root(), Vec::new(), 0)];
+    let mut met = HashSet::new();
     let mut count = 0;
     // Bytes of the paths of folders that wait.
     let mut waiting = 0;
@@ -138,6 +140,10 @@ pub(super) fn walk(
             return Err(Error::Cancelled);
         }
         waiting -= at.len();
+        if !met.insert(folder) {
+            note(problems, Error::SeveralNames(at.as_slice().into()))?;
+            continue;
+        }
         let mut has_room = true;
         let mut unknown = Vec::new();
         let listed = filesystem.entries(folder, &mut |entry| {

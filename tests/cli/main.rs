@@ -10,6 +10,7 @@ mod doctor;
 mod errors;
 mod forest;
 mod guest;
+mod guest_chains;
 mod look;
 mod machines;
 mod mistakes;

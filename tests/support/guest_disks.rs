@@ -7,7 +7,7 @@ use std::process::Command;
 use super::Qemu;
 
 /// Runs a tool of e2fsprogs, which must succeed.
-fn tool(dir: &Path, words: &[&str]) {
+pub fn tool(dir: &Path, words: &[&str]) {
     let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap());
     let mut command = Command::new("/usr/bin/env");
     command
@@ -110,4 +110,30 @@ pub fn make(dir: &Path, qemu: &Qemu) {
     for gone in ["edited.raw", "base.raw"] {
         fs::remove_file(dir.join(gone)).unwrap();
     }
+}
+
+/// Copies a disk, and does these requests of `debugfs` on the copy.
+pub fn edited(dir: &Path, from: &str, to: &str, requests: &str) {
+    tool(dir, &["cp", "--sparse=always", from, to]);
+    let script = format!("{to}.requests");
+    fs::write(dir.join(&script), requests).unwrap();
+    tool(dir, &["debugfs", "-w", "-f", &script, to]);
+}
+
+/// Makes an overlay on an image of this format that shows what a raw disk does.
+pub fn overlay(
+    qemu: &Qemu,
+    (base, format): (&str, &str),
+    shows: &str,
+    overlay: &str,
+    options: &[&str],
+) {
+    let create = [
+        &["create", "-q", "-f", "qcow2", "-b", shows, "-F", "raw"],
+        options,
+        &[overlay],
+    ]
+    .concat();
+    qemu.img(&create);
+    qemu.img(&["rebase", "-q", "-b", base, "-F", format, overlay]);
 }

@@ -1,6 +1,6 @@
 //! The changes where the filesystem cannot say which nodes can differ: both states are walked and compared by path.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use crate::error::{Error, Result};
@@ -13,6 +13,8 @@ use super::paths::joined;
 
 /// Folders in each other at the most.
 const MOST_DEPTH: usize = 256;
+/// Bytes of all paths at the most.
+const MOST_PATHS: usize = 512 << 20;
 
 /// A state by path.
 type Tree = BTreeMap<Vec<u8>, Node>;
@@ -171,15 +173,32 @@ fn renamed<'a>(
 /// All files of a state.
 fn walk(pair: &mut Pair<'_>, filesystem: &dyn Filesystem) -> Result<Tree> {
     let mut found = Tree::new();
+    let mut bytes = 0;
+    let mut met = HashSet::new();
     let mut folders = vec![(filesystem.root(), Vec::new(), 0)];
     while let Some((folder, at, depth)) = folders.pop() {
         pair.go_on()?;
+        if !met.insert(folder) {
+            pair.problem(Error::SeveralNames(at.as_slice().into()))?;
+            continue;
+        }
         let mut entries = Vec::new();
         let listed = filesystem.entries(folder, &mut |entry| {
-            entries.push((joined(&at, entry.name), entry.id));
+            let path = joined(&at, entry.name);
+            bytes += path.len();
+            entries.push((path, entry.id));
+            if bytes > MOST_PATHS {
+                return ControlFlow::Break(());
+            }
             ControlFlow::Continue(())
         });
         pair.noted(listed)?;
+        if bytes > MOST_PATHS {
+            return Err(Error::TooMuch {
+                what: "bytes of paths",
+                most: MOST_PATHS as u64,
+            });
+        }
         for (path, id) in entries {
             let node = filesystem.node(id);
             let Some(node) = pair.noted(node)? else {
