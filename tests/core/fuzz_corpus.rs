@@ -9,7 +9,7 @@ use std::path::Path;
 mod exercise;
 
 /// Runs `target` on each of its inputs. One that never ends shows as a test that never ends.
-fn replay(name: &str, target: fn(&[u8])) {
+fn replay(name: &str, mut target: impl FnMut(&[u8])) {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fuzz/corpus")
         .join(name);
@@ -59,4 +59,49 @@ fn whole_images_found_by_the_fuzzer_do_no_harm() {
 #[test]
 fn images_found_by_the_fuzzer_stay_clean_when_they_are_written() {
     replay("write", exercise::write);
+}
+
+/// Disks of guests, forged as the inputs of this target say.
+fn replay_guest(name: &str) {
+    let target = exercise::guest::target(name);
+    let mut most = 0;
+    replay(name, |input| {
+        most = most.max(exercise::guest::run(target, input))
+    });
+    println!("at the most {} KiB read of a disk", most >> 10);
+}
+
+#[test]
+fn forged_ext_filesystems_do_no_harm() {
+    replay_guest("ext4");
+}
+
+#[test]
+fn forged_xfs_filesystems_do_no_harm() {
+    replay_guest("xfs");
+}
+
+#[test]
+fn forged_btrfs_filesystems_do_no_harm() {
+    replay_guest("btrfs");
+}
+
+#[test]
+fn forged_ntfs_filesystems_do_no_harm() {
+    replay_guest("ntfs");
+}
+
+#[test]
+fn forged_fat_filesystems_do_no_harm() {
+    replay_guest("fat");
+}
+
+#[test]
+fn forged_partition_tables_do_no_harm() {
+    replay_guest("disk");
+}
+
+#[test]
+fn names_of_systems_reach_nobody_with_control_characters() {
+    replay("system", exercise::guest::system);
 }

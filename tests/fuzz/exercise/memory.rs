@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use qanopy::host::{
+use qanopy_core::host::{
     Cloned, FileId, FileKind, HostFile, Lock, LockGuard, LockProbe, LockSet, Segment, Stat,
 };
 

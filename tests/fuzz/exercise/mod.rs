@@ -6,6 +6,7 @@
 //! checks clean still does so after we wrote to it.
 #![allow(clippy::unwrap_used, clippy::panic)] // A broken promise is to be seen.
 
+pub(crate) mod guest;
 mod memory;
 
 use std::path::Path;
