@@ -155,6 +155,7 @@ pub mod forest;
 pub mod inside;
 
 pub mod json_text;
+pub mod live;
 pub mod machines;
 pub mod mount;
 pub mod ops;

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::image::Format;
-use crate::ops::{Branch, Request};
+use crate::ops::{Branch, LiveBranch, LiveOverlay, Request};
 use crate::units;
 
 use super::context;
 use super::execute::execute;
+use super::exit::Stop;
 use super::mistakes;
 use super::new_image::{EncryptArgs, ImageArgs};
 use super::options::{ConsentArgs, Globals, ScanArgs, backing_style};
@@ -22,6 +23,15 @@ pub(super) struct BranchArgs {
     base: PathBuf,
     /// The overlay to create; an existing file is never overwritten
     new: PathBuf,
+    /// With --live: further disks of the same machine and their overlays, switched at the same instant
+    #[arg(value_name = "BASE NEW", requires = "live", num_args = 2..)]
+    more: Vec<PathBuf>,
+    /// BASE is in use: the machine that writes it goes on in NEW, and BASE is frozen
+    #[arg(long, conflicts_with_all = ["size", "backing_format"])]
+    live: bool,
+    /// With --live: do not have the guest's filesystems held still
+    #[arg(long, requires = "live")]
+    no_quiesce: bool,
     /// Format of BASE; refused if its content says another one
     #[arg(long, short = 'F', value_name = "FORMAT")]
     backing_format: Option<String>,
@@ -46,6 +56,9 @@ pub(super) struct BranchArgs {
 impl BranchArgs {
     /// What is asked for.
     pub(super) fn request(&self) -> anyhow::Result<Request> {
+        if self.live {
+            return self.live_request();
+        }
         Ok(Request::Branch(Branch {
             base: self.base.clone(),
             new: self.new.clone(),
@@ -57,11 +70,35 @@ impl BranchArgs {
     }
 }
 
+impl BranchArgs {
+    fn live_request(&self) -> anyhow::Result<Request> {
+        let disk = |leaf: &PathBuf, new: &PathBuf| LiveOverlay {
+            leaf: leaf.clone(),
+            new: new.clone(),
+        };
+        let mut disks = vec![disk(&self.base, &self.new)];
+        for pair in self.more.chunks(2) {
+            let [leaf, new] = pair else {
+                let text = "each further disk needs a new overlay: BASE NEW".to_owned();
+                return Err(Stop::Usage(text).into());
+            };
+            disks.push(disk(leaf, new));
+        }
+        Ok(Request::LiveBranch(LiveBranch {
+            disks,
+            style: backing_style(self.absolute),
+            quiesce: !self.no_quiesce,
+        }))
+    }
+}
+
 /// Creates the overlay.
 pub(super) fn run(out: &mut Out, globals: Globals, args: &BranchArgs) -> anyhow::Result<()> {
     mistakes::base_comes_first(&args.base, &args.new)?;
     let keys = args.encryption.keys(&args.passphrases, &args.new)?;
-    let mut context = context::around(std::slice::from_ref(&args.base), &args.scan.scan)?;
+    let mut named = vec![args.base.clone()];
+    named.extend(args.more.iter().step_by(2).cloned());
+    let mut context = context::around(&named, &args.scan.scan)?;
     context.keys = keys;
     execute(out, globals, args.consent, &context, &args.request()?)
 }

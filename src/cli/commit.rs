@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::ops::{Commit, CommittedLayer, Request, Siblings};
+use crate::ops::{Commit, CommittedLayer, LiveCommit, Request, Siblings};
+use crate::units;
 
 use super::execute::execute;
 use super::options::{ConsentArgs, Globals, ScanArgs, Words, one_of};
@@ -28,6 +29,12 @@ pub(super) struct CommitArgs {
     /// First create this overlay, which keeps what the base shows now: with it the commit can be undone
     #[arg(long, value_name = "NEW")]
     keep_old: Option<PathBuf>,
+    /// Have the machine do it that reads the overlay now; its guest goes on meanwhile
+    #[arg(long, conflicts_with_all = ["keep", "keep_old"])]
+    live: bool,
+    /// Bytes per second at most, such as 50M
+    #[arg(long, value_parser = units::parse_size, value_name = "SIZE", requires = "live")]
+    speed: Option<u64>,
     #[command(flatten)]
     passphrases: PassphraseArgs,
     #[command(flatten)]
@@ -54,6 +61,14 @@ const SIBLINGS: &Words<Siblings> = &[
 impl CommitArgs {
     /// What is asked for.
     pub(super) fn request(&self) -> anyhow::Result<Request> {
+        if self.live {
+            return Ok(Request::LiveCommit(LiveCommit {
+                overlay: self.overlay.clone(),
+                into: self.into.clone(),
+                siblings: self.siblings,
+                speed: self.speed,
+            }));
+        }
         Ok(Request::Commit(Commit {
             overlay: self.overlay.clone(),
             into: self.into.clone(),

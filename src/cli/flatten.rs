@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args};
 
 use crate::image::{Compression, CompressionLevel};
-use crate::ops::{Compress, Flatten, Request};
+use crate::ops::{Compress, Flatten, LiveFlatten, Request};
+use crate::units;
 
 use super::execute::execute;
 use super::new_image::COMPRESSIONS;
@@ -40,6 +41,12 @@ pub(super) struct FlattenArgs {
     /// How hard to compress: 1 to 9 for zlib, 1 to 22 for zstd [default: as qemu-img]
     #[arg(long, value_name = "N", requires = "compress")]
     compression_level: Option<u8>,
+    /// Have the machine do it that has the image open now; its guest goes on meanwhile
+    #[arg(long, requires = "in_place", conflicts_with = "new")]
+    live: bool,
+    /// Bytes per second at most, such as 50M
+    #[arg(long, value_parser = units::parse_size, value_name = "SIZE", requires = "live")]
+    speed: Option<u64>,
     #[command(flatten)]
     passphrases: PassphraseArgs,
     #[command(flatten)]
@@ -51,6 +58,13 @@ pub(super) struct FlattenArgs {
 impl FlattenArgs {
     /// What is asked for.
     pub(super) fn request(&self) -> anyhow::Result<Request> {
+        if self.live {
+            return Ok(Request::LiveFlatten(LiveFlatten {
+                image: self.image.clone(),
+                onto: self.onto.clone(),
+                speed: self.speed,
+            }));
+        }
         Ok(Request::Flatten(Flatten {
             image: self.image.clone(),
             onto: self.onto.clone(),

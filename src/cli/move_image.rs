@@ -1,12 +1,14 @@
 //! `qanopy move`: images get another name or place, and whatever refers to them follows.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use crate::forest::Index;
 use crate::host::{Host, RealHost};
-use crate::ops::{MoveImages, Relocation, Request, moved_to};
+use crate::ops::{LiveMove, MoveImages, Relocation, Request, moved_to};
+
+use crate::units;
 
 use super::context;
 use super::execute::execute;
@@ -22,6 +24,12 @@ pub(super) struct MoveArgs {
     /// Everything built on them moves along
     #[arg(long)]
     subtree: bool,
+    /// Have the machine do it that has the image open now; its guest goes on meanwhile
+    #[arg(long, conflicts_with = "subtree")]
+    live: bool,
+    /// Bytes per second at most, such as 50M
+    #[arg(long, value_parser = units::parse_size, value_name = "SIZE", requires = "live")]
+    speed: Option<u64>,
     #[command(flatten)]
     scan: ScanArgs,
     #[command(flatten)]
@@ -32,6 +40,17 @@ impl MoveArgs {
     /// What is asked for.
     pub(super) fn request(&self) -> anyhow::Result<Request> {
         let (images, to) = self.images_and_place()?;
+        if self.live {
+            let [image] = images else {
+                let text = "with --live one image is moved at a time".to_owned();
+                return Err(Stop::Usage(text).into());
+            };
+            return Ok(Request::LiveMove(LiveMove {
+                image: image.clone(),
+                to: within(to, image),
+                speed: self.speed,
+            }));
+        }
         let moves = images.iter().map(|from| Relocation {
             from: from.clone(),
             to: to.clone(),
@@ -49,6 +68,14 @@ impl MoveArgs {
             Some((to, images)) => Ok((images, to)),
             None => Err(Stop::Usage("name the images and where they go".to_owned())),
         }
+    }
+}
+
+/// The new name, or the old one in the folder that is named.
+fn within(to: &Path, image: &Path) -> PathBuf {
+    match image.file_name().filter(|_| to.is_dir()) {
+        Some(name) => to.join(name),
+        None => to.to_path_buf(),
     }
 }
 

@@ -86,10 +86,7 @@ impl Defines {
     /// # Errors
     /// [`DefineError`].
     pub fn define(&self, connection: &str, id: &str, text: &str) -> Result<Defined, DefineError> {
-        let unable = |error: std::io::Error| DefineError::HandOver(error.to_string());
-        // Readable for nobody else, and gone when this returns.
-        let mut file = tempfile::NamedTempFile::new().map_err(unable)?;
-        file.write_all(text.as_bytes()).map_err(unable)?;
+        let file = file_with(text)?;
         let name = path_word(file.path())?;
         let mut virsh = self.start(connection)?;
         say(&mut virsh, &format!("define {name}"))?;
@@ -100,6 +97,14 @@ impl Defines {
         let virsh = Virsh::start(&self.program, connection, Rights::Define, self.patience);
         virsh.map_err(DefineError::Said)
     }
+}
+
+/// A definition for `virsh`: readable for nobody else, and gone when this is dropped.
+pub(super) fn file_with(text: &str) -> Result<tempfile::NamedTempFile, DefineError> {
+    let unable = |error: std::io::Error| DefineError::HandOver(error.to_string());
+    let mut file = tempfile::NamedTempFile::new().map_err(unable)?;
+    file.write_all(text.as_bytes()).map_err(unable)?;
+    Ok(file)
 }
 
 fn read(virsh: &mut Virsh, id: &str) -> Result<Defined, DefineError> {

@@ -10,11 +10,13 @@
 //! | `text_file` | files read within bounds |
 //! | `libvirt`, `virsh`, `domain_xml` | libvirt: its service where it answers, its files where not |
 //! | `definition`, `defining` | changing a disk in the definition of a domain: its text, and by the service |
-//! | `processes`, `qemu_line` | QEMU as it runs, by its command lines |
+//! | `domain` | what a domain that runs is told to do with its disks |
+//! | `processes`, `qemu_line`, `monitor_socket` | QEMU as it runs, by its command lines: disks, monitors |
 //! | the others | a product each |
 
 mod defining;
 mod definition;
+mod domain;
 mod domain_xml;
 mod found;
 mod incus;
@@ -22,6 +24,7 @@ mod libvirt;
 mod lima;
 mod machine;
 mod minikube;
+mod monitor_socket;
 mod multipass;
 mod nova;
 mod opennebula;
@@ -40,8 +43,10 @@ mod virsh;
 
 pub use defining::{DefineError, Defined, Defines};
 pub use definition::{DiskEdit, EditedDisk, disk_element, edit_disk, say_the_same, with_disk};
+pub use domain::{DiskJob, Domain};
 pub use found::Unasked;
 pub use machine::{Disk, Machine, MachineSnapshot, MachineState, NamedFile};
+pub use monitor_socket::{MonitorSocket, agent_socket, monitor_sockets, nbd_socket};
 pub use places::{Home, Places};
 pub use products::Machines;
 pub use uses::{Part, Use};

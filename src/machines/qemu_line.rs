@@ -124,7 +124,7 @@ pub(super) fn disks(program: Program, words: &[&[u8]], folder: &Path) -> Vec<Dis
 }
 
 /// The option that a word is.
-fn option(word: &[u8]) -> Option<&[u8]> {
+pub(super) fn option(word: &[u8]) -> Option<&[u8]> {
     let name = word.strip_prefix(b"-")?;
     let name = name.strip_prefix(b"-").unwrap_or(name);
     (!name.is_empty()).then_some(name)

@@ -150,6 +150,11 @@ impl Virsh {
         })
     }
 
+    /// Gives it the time of one answer again.
+    pub(super) fn renew(&mut self) {
+        self.deadline = Instant::now() + self.patience;
+    }
+
     /// Has it carry out these commands; gives what each printed, or why it failed, as the rest of a sentence.
     ///
     /// # Errors

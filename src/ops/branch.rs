@@ -7,14 +7,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::forest::{Content, Flags, Forest, Location, Node};
-use crate::host::printable;
+use crate::host::{Host, printable};
 use crate::image::{self, Encryption, ErrorKind, Format, Preallocation};
 use crate::units::{count, size};
 
 use super::framework::built_on::BuiltOn;
 use super::framework::format::{command, name, shown};
 use super::framework::locked_host::LockedHost;
-use super::framework::locks::Locking;
+use super::framework::locks::{Locking, Locks};
 use super::framework::nature::{Nature, RestsOn};
 use super::framework::operation::Operation;
 use super::framework::plan::Job;
@@ -103,6 +103,21 @@ impl Operation for Branch {
 
 /// Plans a new overlay; what makes it, unless that was refused.
 pub(super) fn plan_branch(plan: &mut Plan, request: &Branch) -> Option<BranchJob> {
+    let ask = |plan: &mut Plan, watch| BuiltOn::ask(plan, &request.base, &request.new, watch);
+    let (overlay, on) = plan_overlay(plan, request, ask)?;
+    let context = plan.context().clone();
+    if let Ok(node) = resolve::named(&context, &request.base) {
+        describe_children(plan, node, &request.new);
+    }
+    Some(BranchJob { overlay, on })
+}
+
+/// Plans a new overlay; `ask` finds out who uses its base.
+pub(super) fn plan_overlay<T>(
+    plan: &mut Plan,
+    request: &Branch,
+    ask: impl FnOnce(&mut Plan, Compare) -> T,
+) -> Option<(NewOverlay, T)> {
     let Branch {
         base,
         new,
@@ -150,7 +165,7 @@ pub(super) fn plan_branch(plan: &mut Plan, request: &Branch) -> Option<BranchJob
     let backing = Some((recorded.clone(), format.clone()));
     let made = new_image::check(plan, new, whole, backing, image, 0)?;
     let needed = made.len.image_blocks;
-    let on = BuiltOn::ask(plan, base, new, watch(&format));
+    let on = ask(plan, watch(&format));
     plan.effect(EffectKind::Creates, new, Some(needed), {
         let shows = if wanted.is_some() {
             format!("a disk of {}", size(whole))
@@ -165,7 +180,6 @@ pub(super) fn plan_branch(plan: &mut Plan, request: &Branch) -> Option<BranchJob
     });
     new_image::describe_data_file(plan, &made);
     new_image::describe_encryption(plan, &made);
-    describe_children(plan, node, new);
     plan.undo = Undo::Possible(format!("discard {}", name(new)));
     let mut words = vec![
         "qemu-img".into(),
@@ -192,12 +206,12 @@ pub(super) fn plan_branch(plan: &mut Plan, request: &Branch) -> Option<BranchJob
     };
     let below = below.into_iter().filter_map(|id| forest.get(id));
     let below = below.filter(|node| node.location == Location::Scanned);
-    Some(BranchJob {
+    let overlay = NewOverlay {
         new: new.clone(),
         options: made.options,
-        on,
         below: below.map(|node| node.path.clone()).collect(),
-    })
+    };
+    Some((overlay, on))
 }
 
 /// The base's format and the bytes its guest sees, if an overlay on it can work. A base that is said to be raw is,
@@ -401,21 +415,52 @@ fn describe_children(plan: &mut Plan, node: &Node, new: &Path) {
     }
 }
 
-/// What makes a new overlay.
+/// A new overlay that can be made.
 #[derive(Debug)]
-pub(super) struct BranchJob {
-    new: PathBuf,
+pub(super) struct NewOverlay {
+    pub(super) new: PathBuf,
     pub(super) options: image::CreateOptions,
-    pub(super) on: BuiltOn,
     /// The base, and what that is built on.
     pub(super) below: Vec<PathBuf>,
 }
 
+impl NewOverlay {
+    /// Makes it.
+    pub(super) fn make(
+        &self,
+        plan: &Plan,
+        progress: &Progress,
+        on: Option<&BuiltOn>,
+    ) -> Result<Outcome, Error> {
+        // What its guest writes is as private as what it is built on.
+        new_image(plan, progress, &self.new, &self.options, on, &self.below)
+    }
+}
+
+impl NewOverlay {
+    /// Makes it, for whoever has settled all locks.
+    pub(super) fn create(
+        &self,
+        host: &dyn Host,
+        locks: &Locks,
+        progress: &Progress,
+    ) -> Result<(), Error> {
+        let host = &LockedHost::new(host, locks).for_copies(self.below.clone(), false);
+        image::create(host, &self.new, &self.options, progress)
+            .map_err(|error| not_created(&self.new, error))
+    }
+}
+
+/// What makes a new overlay.
+#[derive(Debug)]
+pub(super) struct BranchJob {
+    pub(super) overlay: NewOverlay,
+    pub(super) on: BuiltOn,
+}
+
 impl Job for BranchJob {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
-        // What its guest writes is as private as what it is built on.
-        let (on, below) = (Some(&self.on), &self.below);
-        new_image(plan, progress, &self.new, &self.options, on, below)
+        self.overlay.make(plan, progress, Some(&self.on))
     }
 }
 

@@ -27,6 +27,7 @@ mod import;
 mod insides;
 mod inspect;
 mod key_slot;
+mod live;
 mod move_images;
 mod permit;
 mod protect;
@@ -57,6 +58,7 @@ pub use branch::Branch;
 pub use branch_unchecked::BranchUnchecked;
 pub use check::{chain_notices, check, check_each};
 pub use clone::CloneImage;
+pub use commit::live::LiveCommit;
 pub use commit::request::{Commit, CommittedLayer, Relinked, Siblings, Uncommit};
 pub use convert::request::{Convert, ConvertForm};
 pub use create::Create;
@@ -99,6 +101,7 @@ pub use import::Import;
 pub use insides::{InsideProgress, InsidesByPath, insides, kept_insides, known_insides};
 pub use inspect::{Inspection, inspect};
 pub use key_slot::{ChangeKeySlot, KeySlotAction};
+pub use live::{LiveBranch, LiveFlatten, LiveMove, LiveOverlay};
 pub use move_images::MoveImages;
 pub use permit::{
     MissingPermission, PermissionChange, Permit, PermitAction, PermitScope, missing_permissions,

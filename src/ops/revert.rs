@@ -346,18 +346,24 @@ fn what_anew(plan: &mut Plan, forest: &Forest, node: &Node) -> Option<Branch> {
         size: Some(info.virtual_size),
         style: backing_name::style_of(node.backing.as_ref()?.name()),
         image: ImageOptions {
-            format: Qcow2Options {
-                cluster_bits: info.cluster_size.checked_ilog2()?,
-                refcount_order: info.refcount_bits.checked_ilog2()?,
-                extended_l2: info.extended_l2,
-                old_version: info.version == 2,
-                lazy_refcounts: info.lazy_refcounts,
-                compression: info.compression,
-                preallocation: Preallocation::Off,
-            },
+            format: options_of(node)?,
             data_file: None,
             encryption: (info.encryption == Some(Encryption::Luks)).then(EncryptionOption::default),
         },
+    })
+}
+
+/// What a new image is to be made with so that it has the features of this one; none of one that is not qcow2.
+pub(super) fn options_of(node: &Node) -> Option<Qcow2Options> {
+    let info = node.info()?;
+    Some(Qcow2Options {
+        cluster_bits: info.cluster_size.checked_ilog2()?,
+        refcount_order: info.refcount_bits.checked_ilog2()?,
+        extended_l2: info.extended_l2,
+        old_version: info.version == 2,
+        lazy_refcounts: info.lazy_refcounts,
+        compression: info.compression,
+        preallocation: Preallocation::Off,
     })
 }
 
@@ -482,9 +488,8 @@ struct RestJob {
 impl Job for RestJob {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let (host, image) = (plan.host(), &self.image);
-        let BranchJob {
-            options, on, below, ..
-        } = &self.branch;
+        let BranchJob { overlay, on } = &self.branch;
+        let (options, below) = (&overlay.options, &overlay.below);
         progress.enter(Phase::Collect, 0);
         let mut locking = Locking::default();
         on.hold(host, &mut locking)?;

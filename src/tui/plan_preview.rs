@@ -109,6 +109,7 @@ fn gravity(kind: EffectKind) -> u8 {
         | EffectKind::Updates
         | EffectKind::Chmods
         | EffectKind::Annotates
+        | EffectKind::Freezes
         | EffectKind::Grows => 2,
         EffectKind::Preserves => 3,
         EffectKind::Empties | EffectKind::Drops => 4,

@@ -257,7 +257,7 @@ impl CommitJob {
         Ok(())
     }
 
-    fn prepare_trash<'p>(&self, plan: &'p Plan) -> Result<Option<Batch<'p>>, Error> {
+    pub(super) fn prepare_trash<'p>(&self, plan: &'p Plan) -> Result<Option<Batch<'p>>, Error> {
         if self.layer == CommittedLayer::Keep {
             return Ok(None);
         }
@@ -347,7 +347,7 @@ impl CommitJob {
 
     /// What was built on merged layers is built on the base from now on, each by one write of its
     /// header.
-    fn relink_children(&self, host: &dyn Host) -> image::Result<()> {
+    pub(super) fn relink_children(&self, host: &dyn Host) -> image::Result<()> {
         for Child { path, recorded } in &self.children {
             let file = ImageFile::open(host, path, Access::ReadWrite)?;
             image::relink(&file, recorded, &self.base.format)?;

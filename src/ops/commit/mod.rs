@@ -3,6 +3,7 @@
 //! `others`, and the merge itself is in `merge`.
 
 mod analysis;
+pub(super) mod live;
 mod merge;
 mod others;
 pub(super) mod request;

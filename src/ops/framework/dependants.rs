@@ -28,9 +28,11 @@ struct Known {
 /// Whether the files that a kind of effect happens to are read by others afterwards as before.
 fn is_touched(kind: EffectKind) -> bool {
     match kind {
-        EffectKind::Reads | EffectKind::Annotates | EffectKind::Creates | EffectKind::Restores => {
-            false
-        }
+        EffectKind::Reads
+        | EffectKind::Annotates
+        | EffectKind::Freezes
+        | EffectKind::Creates
+        | EffectKind::Restores => false,
         EffectKind::Writes
         | EffectKind::Preserves
         | EffectKind::Relinks

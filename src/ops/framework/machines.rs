@@ -406,6 +406,9 @@ fn harm(
     let kind = effect.kind;
     let path = shown(&effect.path);
     let who = called(machine);
+    if plan.through.as_ref().is_some_and(|it| it.is(machine)) {
+        return None;
+    }
     let is_told = |plan: &Plan| plan.refusals.iter().any(|it| it.kind == RefusalKind::InUse);
     if machine.state == MachineState::Running && is_told(plan) {
         return None;

@@ -25,8 +25,11 @@ pub(in crate::ops) fn refuse_unwritable(plan: &mut Plan) {
         let path = effect.path;
         match effect.kind {
             // Whose file it is decides, not who may write it: its own planning looks.
-            EffectKind::Reads | EffectKind::Breaks | EffectKind::Chmods | EffectKind::Annotates => {
-            }
+            EffectKind::Reads
+            | EffectKind::Breaks
+            | EffectKind::Chmods
+            | EffectKind::Annotates
+            | EffectKind::Freezes => {}
             EffectKind::Creates | EffectKind::Restores => {
                 refuse_folder(plan, host, folder(&path));
             }

@@ -4,7 +4,7 @@
 //! | what | where |
 //! |---|---|
 //! | a request, and what every operation says of itself | `request`, `operation`, `nature`, `options`, `command_line` |
-//! | what is known when planning begins | `context`, `resolve`, `dependants`, `readers`, `machines`, `on_machines`, `tagged`, `changed_bases`, `closed_processes` |
+//! | what is known when planning begins | `context`, `resolve`, `dependants`, `readers`, `machines`, `on_machines`, `through`, `tagged`, `changed_bases`, `closed_processes` |
 //! | a plan, its words, and what helps where it is refused | `plan`, `note`, `text`, `format`, `refusal`, `remedy`, `fixes`, `batch` |
 //! | whether a file may be read, written or made | `eligibility`, `may_write`, `new_file`, `space`, `reflinks`, `unlock`, `secrecy` |
 //! | what must not change meanwhile | `preconditions`, `locks`, `files_to_lock`, `locked_host`, `built_on` |
@@ -72,6 +72,7 @@ pub(super) mod secrecy;
 pub(super) mod space;
 pub(super) mod tagged;
 pub(super) mod text;
+pub(super) mod through;
 pub mod trash;
 pub(super) mod unlock;
 pub(super) mod verify;

@@ -24,6 +24,7 @@ use super::refusal::{Reason, Refusal, RefusalKind, WayOut};
 use super::remedy::Remedy;
 use super::request::Request;
 use super::resolve;
+use super::through::Through;
 
 /// Images of which a plan tells the files.
 const MOST_LOOKED_INSIDE: usize = 16;
@@ -96,6 +97,8 @@ pub enum EffectKind {
     Trashes,
     /// Comes back from the trash.
     Restores,
+    /// Stays as it is from then on: the machine that writes it goes on in another file.
+    Freezes,
     /// Unlinked for good.
     Deletes,
 }
@@ -120,6 +123,7 @@ impl EffectKind {
             Self::Reads
             | Self::Chmods
             | Self::Annotates
+            | Self::Freezes
             | Self::Creates
             | Self::Restores
             | Self::Moves
@@ -147,6 +151,7 @@ impl EffectKind {
             Self::Breaks => "breaks",
             Self::Trashes => "trashes",
             Self::Restores => "restores",
+            Self::Freezes => "freezes",
             Self::Deletes => "deletes",
         }
     }
@@ -163,6 +168,7 @@ impl EffectKind {
             }
             Self::Moves => Some(('~', "moved")),
             Self::Chmods => Some(('~', "permissions changed")),
+            Self::Freezes => Some(('~', "frozen from then on")),
             Self::Annotates => Some(('~', "noted")),
             Self::Breaks => Some(('!', "would break")),
             Self::Trashes | Self::Deletes => Some(('✗', "goes")),
@@ -310,6 +316,8 @@ pub struct Plan {
     pub(in crate::ops) falls_back: bool,
     /// What changes in the definitions of machines, in this order.
     pub redefinitions: Vec<Redefinition>,
+    /// The machine that does it while it runs, where one does.
+    pub(in crate::ops) through: Option<Through>,
     /// The machines it knows of, where it may harm any.
     pub(in crate::ops) machines: Option<Arc<Machines>>,
     context: Context,
@@ -357,6 +365,7 @@ impl Plan {
             successors: Vec::new(),
             falls_back: false,
             redefinitions: Vec::new(),
+            through: None,
             machines: None,
             context: context.clone(),
         }

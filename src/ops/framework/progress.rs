@@ -98,6 +98,11 @@ impl Progress {
         self.0.phase.store(phase as u8, Ordering::Relaxed);
     }
 
+    /// Learns that the phase has this many bytes: whoever copies them finds more while it does.
+    pub fn expect(&self, total: u64) {
+        self.0.total.store(total, Ordering::Relaxed);
+    }
+
     /// Reports `bytes` more as done, and learns whether to go on.
     ///
     /// # Errors

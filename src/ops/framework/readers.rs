@@ -20,6 +20,7 @@ fn done_by(kind: EffectKind) -> Option<&'static str> {
         EffectKind::Reads
         | EffectKind::Chmods
         | EffectKind::Annotates
+        | EffectKind::Freezes
         | EffectKind::Creates
         | EffectKind::Restores => None,
         EffectKind::Writes

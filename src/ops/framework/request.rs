@@ -112,6 +112,14 @@ requests! {
     /// Take back a commit that kept what its base showed: the layers come back, what was built on them is
     /// built on them again, and the base receives its old content.
     Uncommit(Uncommit),
+    /// Have the guest of a machine that runs go on in new overlays.
+    LiveBranch(LiveBranch),
+    /// Have a machine that runs merge a layer that it only reads into an image below.
+    LiveCommit(LiveCommit),
+    /// Have an image of a machine that runs take in what layers below it hold.
+    LiveFlatten(LiveFlatten),
+    /// Have the guest of a machine that runs go on in another file that shows the same.
+    LiveMove(LiveMove),
     /// Bring entries back from the trash.
     Restore(Restore),
     /// Throw away what a leaf holds and start it anew under the same name, or take that back.

@@ -38,6 +38,7 @@ fn tone(kind: EffectKind) -> Tone {
         | EffectKind::Updates
         | EffectKind::Chmods
         | EffectKind::Annotates
+        | EffectKind::Freezes
         | EffectKind::Grows => Tone::Plain,
         EffectKind::Writes | EffectKind::Empties | EffectKind::Drops | EffectKind::Trashes => {
             Tone::Warning

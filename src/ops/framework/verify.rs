@@ -49,6 +49,7 @@ fn means(kind: EffectKind) -> Means {
         | EffectKind::Updates
         | EffectKind::Chmods
         | EffectKind::Annotates
+        | EffectKind::Freezes
         | EffectKind::Empties => Means::Same,
         EffectKind::Moves => Means::SameElsewhere,
         EffectKind::Grows => Means::SameUpToTheEnd,

@@ -1,0 +1,58 @@
+//! A frozen layer is merged down while the layers above it are in use (`block-commit`). It always says which layer
+//! and into which: without those words QEMU merges everything into the root of the chain.
+
+use std::ffi::OsStr;
+
+use serde_json::json;
+
+use super::job::{self, Ended, Job, JobStatus};
+use super::qmp::{Qmp, QmpError};
+
+/// What to merge.
+#[derive(Debug, Clone, Copy)]
+pub struct Commit<'a> {
+    /// The job's number.
+    pub id: &'a str,
+    /// The node on which the guest stands.
+    pub root: &'a str,
+    /// The uppermost layer that is merged.
+    pub top: &'a str,
+    /// The layer that receives it.
+    pub base: &'a str,
+    /// The name of that one, as it is to be recorded in the layer above `top`.
+    pub backing_file: &'a OsStr,
+    /// Bytes per second at most; 0 for as fast as it goes.
+    pub speed: u64,
+}
+
+/// Starts the job, or takes up the one of that number, and brings it to its end. `look` hears of its progress, also
+/// where it stands still for want of room, and ends it by giving `false`: what was merged until then stays.
+///
+/// # Errors
+/// [`QmpError`] where the conversation ended.
+pub fn run(
+    qmp: &mut Qmp,
+    commit: &Commit<'_>,
+    look: &mut dyn FnMut(&Job) -> bool,
+) -> Result<Ended, QmpError> {
+    if job::find(qmp, commit.id)?.is_none() {
+        let asked = json!({
+            "job-id": commit.id,
+            "device": commit.root,
+            "top-node": commit.top,
+            "base-node": commit.base,
+            "backing-file": job::text(commit.backing_file)?,
+            "auto-dismiss": false,
+            "on-error": "stop",
+            "speed": commit.speed,
+        });
+        qmp.execute_within("block-commit", asked, super::SWITCHING)?;
+    }
+    let ended = |job: &Job| job.status == JobStatus::Concluded;
+    let (job, is_wanted) = job::follow_while(qmp, commit.id, &ended, look)?;
+    match (job, is_wanted) {
+        (None, _) => Ok(Ended::Failed("the job is gone".to_owned())),
+        (Some(_), false) => job::cancel(qmp, commit.id),
+        (Some(_), true) => job::conclude(qmp, commit.id),
+    }
+}

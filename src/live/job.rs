@@ -1,0 +1,232 @@
+//! A job that goes on in a process of QEMU: stream, commit, mirror. It is started so that it never ends unseen
+//! (`auto-dismiss=false`): one that dismissed itself leaves nobody who could tell success from failure.
+
+use std::ffi::OsStr;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::qmp::{Qmp, QmpError};
+
+/// Progress is told of no event: it is asked for as often as this.
+const EACH: Duration = Duration::from_millis(250);
+/// What begins the number of each job that is started here, so that it is known again.
+pub const PREFIX: &str = "qanopy-";
+
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobStatus {
+    /// It works.
+    Running,
+    /// It was stopped for a while, by somebody or by an error.
+    Paused,
+    /// All is copied, and what a guest writes now is written to both: it can be completed.
+    Ready,
+    /// All is done but the last step, which waits for a word.
+    Pending,
+    /// It is on its way to its end.
+    Ending,
+    /// It has ended, well or not.
+    Concluded,
+}
+
+/// What is known of a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// Its number.
+    pub id: String,
+    /// What it does: `stream`, `commit`, `mirror`.
+    pub kind: String,
+    /// Where it stands.
+    pub status: JobStatus,
+    /// Bytes that it has been through.
+    pub done: u64,
+    /// Bytes that it has to go through; grows while a guest writes.
+    pub total: u64,
+    /// Why it failed, once it has ended.
+    pub error: Option<String>,
+    /// Whether it waits for room.
+    pub lacks_space: bool,
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// Well.
+    Done,
+    /// Because it was told to.
+    Cancelled,
+    /// By itself, for this reason.
+    Failed(String),
+}
+
+/// All jobs of a process.
+///
+/// # Errors
+/// [`QmpError`].
+pub fn jobs(qmp: &mut Qmp) -> Result<Vec<Job>, QmpError> {
+    let listed = qmp.execute("query-jobs", json!({}))?;
+    let block = match qmp.execute("query-block-jobs", json!({})) {
+        Ok(block) => block,
+        Err(QmpError::NoCommand(_)) => json!([]),
+        Err(error) => return Err(error),
+    };
+    let no_space = |id: &str| {
+        let mut of_it = block.as_array().into_iter().flatten();
+        of_it.any(|one| member(one, "device") == id && member(one, "io-status") == "nospace")
+    };
+    let listed = listed
+        .as_array()
+        .ok_or_else(|| QmpError::lacks("the list of jobs"))?;
+    let read = |one: &Value| {
+        let id = member(one, "id").to_owned();
+        let number = |key: &str| one.get(key).and_then(Value::as_u64).unwrap_or(0);
+        Job {
+            kind: member(one, "type").to_owned(),
+            status: status(member(one, "status")),
+            done: number("current-progress"),
+            total: number("total-progress"),
+            error: one
+                .get("error")
+                .and_then(Value::as_str)
+                .map(crate::host::printable),
+            lacks_space: no_space(&id),
+            id,
+        }
+    };
+    Ok(listed.iter().map(read).collect())
+}
+
+/// A job by its number; none where there is none.
+///
+/// # Errors
+/// [`QmpError`].
+pub fn find(qmp: &mut Qmp, id: &str) -> Result<Option<Job>, QmpError> {
+    Ok(jobs(qmp)?.into_iter().find(|job| job.id == id))
+}
+
+/// Waits until the job stands where `until` says, telling `look` each time that it is looked at; that one ends the
+/// wait by giving `false`. None where the job is gone.
+///
+/// # Errors
+/// [`QmpError`].
+pub fn follow(
+    qmp: &mut Qmp,
+    id: &str,
+    until: &dyn Fn(&Job) -> bool,
+    look: &mut dyn FnMut(&Job) -> bool,
+) -> Result<Option<Job>, QmpError> {
+    loop {
+        let Some(job) = find(qmp, id)? else {
+            return Ok(None);
+        };
+        if !look(&job) || until(&job) {
+            return Ok(Some(job));
+        }
+        // What changes is told at once; what only goes on is asked for.
+        let next = Instant::now() + EACH;
+        while let Some(event) = qmp.event(next)? {
+            let is_its = [event.data.get("id"), event.data.get("device")]
+                .iter()
+                .any(|named| named.and_then(Value::as_str) == Some(id));
+            if is_its {
+                break;
+            }
+        }
+    }
+}
+
+/// The same as [`follow`]; says as well whether `look` wants it to go on.
+///
+/// # Errors
+/// [`QmpError`].
+pub(super) fn follow_while(
+    qmp: &mut Qmp,
+    id: &str,
+    until: &dyn Fn(&Job) -> bool,
+    look: &mut dyn FnMut(&Job) -> bool,
+) -> Result<(Option<Job>, bool), QmpError> {
+    let mut is_wanted = true;
+    let job = follow(qmp, id, until, &mut |job| {
+        is_wanted = look(job);
+        is_wanted
+    })?;
+    Ok((job, is_wanted))
+}
+
+/// Waits for the end of a job that needs nothing more, and has it forgotten.
+///
+/// # Errors
+/// [`QmpError`] where the conversation ended.
+pub(super) fn conclude(qmp: &mut Qmp, id: &str) -> Result<Ended, QmpError> {
+    let ended = |job: &Job| job.status == JobStatus::Concluded;
+    let job = follow(qmp, id, &ended, &mut |_| true)?;
+    let Some(job) = job else {
+        return Ok(Ended::Failed("the job is gone".to_owned()));
+    };
+    qmp.execute("job-dismiss", json!({ "id": id }))?;
+    Ok(job.error.map_or(Ended::Done, Ended::Failed))
+}
+
+/// Ends a job before it is through.
+///
+/// # Errors
+/// [`QmpError`] where the conversation ended.
+pub(super) fn cancel(qmp: &mut Qmp, id: &str) -> Result<Ended, QmpError> {
+    match qmp.execute("job-cancel", json!({ "id": id })) {
+        // It has just ended by itself.
+        Ok(_) | Err(QmpError::Refused { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(match conclude(qmp, id)? {
+        // It was through before it heard of it.
+        Ended::Done => Ended::Done,
+        Ended::Cancelled | Ended::Failed(_) => Ended::Cancelled,
+    })
+}
+
+/// A name as QMP takes it.
+pub(super) fn text(name: &OsStr) -> Result<&str, QmpError> {
+    name.to_str().ok_or_else(|| {
+        QmpError::Malformed(format!(
+            "it cannot be told the name {}, which is no UTF-8",
+            crate::host::printable(name)
+        ))
+    })
+}
+
+/// Adds an argument.
+pub(super) fn put(arguments: &mut Value, key: &str, value: Value) {
+    if let Some(map) = arguments.as_object_mut() {
+        map.insert(key.to_owned(), value);
+    }
+}
+
+fn status(text: &str) -> JobStatus {
+    match text {
+        "paused" | "standby" => JobStatus::Paused,
+        "ready" => JobStatus::Ready,
+        "pending" => JobStatus::Pending,
+        "waiting" | "aborting" | "undefined" | "null" => JobStatus::Ending,
+        "concluded" => JobStatus::Concluded,
+        // What newer ones may have besides goes on.
+        _ => JobStatus::Running,
+    }
+}
+
+fn member<'v>(value: &'v Value, key: &str) -> &'v str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_that_is_not_known_goes_on() {
+        assert_eq!(status("pending"), JobStatus::Pending);
+        assert_eq!(status("standby"), JobStatus::Paused);
+        assert_eq!(status("aborting"), JobStatus::Ending);
+        assert_eq!(status("levitating"), JobStatus::Running);
+    }
+}

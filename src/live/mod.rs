@@ -1,0 +1,64 @@
+//! Machines that run, asked and told what to do through the monitors of QEMU. Nothing here knows of a forest or a
+//! plan: these are the words that are spoken with a process that has images open.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `qmp` | a conversation with a monitor |
+//! | `monitors` | where the monitor of a process is |
+//! | `graph` | the nodes of a process, which file each is, who is built on whom |
+//! | `job` | a job that goes on in a process |
+//! | `snapshot`, `stream`, `commit`, `mirror` | what a process does with its images, each in the order that loses nothing |
+//! | `flush` | what is in memory is written down |
+//! | `tuning` | how a node is open |
+//! | `export` | a node for reading, for the time of a question |
+//! | `agent` | the agent in the guest, which holds its filesystems still |
+//! | `nbd` | reading a node as the process sees it |
+
+mod agent;
+pub mod commit;
+mod export;
+pub mod flush;
+mod graph;
+pub mod job;
+pub mod mirror;
+mod monitors;
+mod nbd;
+mod qmp;
+pub mod snapshot;
+pub mod stream;
+mod tuning;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+pub use agent::{Agent, Frozen};
+pub use export::{ExportError, with_node};
+pub use graph::{BlockNode, Graph};
+pub use monitors::{MonitorError, agent_socket, connect, is_libvirts};
+pub use nbd::Nbd;
+pub use qmp::{Event, Qmp, QmpError};
+
+/// What switches a disk waits for all requests of the guest that are on their way.
+const SWITCHING: Duration = Duration::from_secs(60);
+
+/// Has the process close images that nothing reads any more: one that was opened by a name of its own stays open, and
+/// locked, otherwise. What something reads still stays, as QEMU sees to.
+pub fn close(qmp: &mut Qmp, nodes: &[BlockNode]) {
+    for node in nodes {
+        for name in [&node.name, &node.storage] {
+            // Those without a name of their own are closed already.
+            drop(qmp.execute("blockdev-del", json!({ "node-name": name })));
+        }
+    }
+}
+
+/// What the process tells of one of its nodes.
+fn named_node(qmp: &mut Qmp, name: &str) -> Result<Value, QmpError> {
+    let named = qmp.execute("query-named-block-nodes", json!({ "flat": true }))?;
+    let nodes = named.as_array().into_iter().flatten();
+    let mut nodes =
+        nodes.filter(|node| node.get("node-name").and_then(Value::as_str) == Some(name));
+    let node = nodes.next().cloned();
+    node.ok_or_else(|| QmpError::lacks("the node"))
+}

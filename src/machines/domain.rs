@@ -1,0 +1,311 @@
+//! Telling libvirt's service what a domain that runs is to do with its disks. Only libvirt is asked for a domain of its
+//! own: what is done behind its back it does not know of, and its next start is from the old file.
+
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::defining::DefineError;
+use super::definition::{DiskEdit, edit_disk, with_disk};
+use super::domain_xml::{child, document};
+use super::products::Machines;
+use super::virsh::{Program, Rights, Virsh, word};
+
+/// What waits for a guest's requests takes longer than an answer.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What a job does behind its last byte.
+const ENDING: Duration = Duration::from_secs(60);
+/// A service tells of no event here: it is asked as often as this.
+const EACH: Duration = Duration::from_millis(100);
+
+/// A conversation about one domain. What it started goes on when this is dropped.
+#[derive(Debug)]
+pub struct Domain {
+    virsh: Virsh,
+    /// Its UUID, quoted.
+    id: String,
+}
+
+/// A job of libvirt's on a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskJob {
+    /// Bytes that it has been through.
+    pub done: u64,
+    /// Bytes that it has to go through.
+    pub total: u64,
+}
+
+impl Machines {
+    /// Begins to speak about a domain.
+    ///
+    /// # Errors
+    /// [`DefineError`] where no service can be asked.
+    pub fn domain(&self, connection: &str, id: &str) -> Result<Domain, DefineError> {
+        let places = self.places().ok_or(DefineError::NotAsked)?;
+        let program = Program::at(places).ok_or(DefineError::NoVirsh)?;
+        let virsh = Virsh::start(&program, connection, Rights::Define, PATIENCE);
+        let id = word(id).ok_or_else(|| DefineError::Said("its UUID is none".to_owned()))?;
+        Ok(Domain {
+            virsh: virsh.map_err(DefineError::Said)?,
+            id,
+        })
+    }
+}
+
+impl Domain {
+    /// Has these disks go on in these files, which are made already, all at one instant; holds the guest's filesystems
+    /// still meanwhile, if asked to. The other disks stay as they are.
+    ///
+    /// # Errors
+    /// [`DefineError::Said`] in libvirt's words; no disk has changed then.
+    pub fn snapshot(
+        &mut self,
+        disks: &[(String, Option<&Path>)],
+        quiesce: bool,
+    ) -> Result<(), DefineError> {
+        let mut command = format!(
+            "snapshot-create-as {} --disk-only --atomic --no-metadata --reuse-external",
+            self.id
+        );
+        if quiesce {
+            command.push_str(" --quiesce");
+        }
+        for (target, file) in disks {
+            let target = comma(target);
+            let spec = match file {
+                Some(file) => format!(
+                    "{target},snapshot=external,driver=qcow2,file={}",
+                    comma(utf8(file)?)
+                ),
+                None => format!("{target},snapshot=no"),
+            };
+            command.push_str(&format!(" --diskspec {}", quoted(&spec)?));
+        }
+        self.say(&command).map(drop)
+    }
+
+    /// Merges a layer down into another one; comes back at once.
+    ///
+    /// # Errors
+    /// [`DefineError::Said`] in libvirt's words.
+    pub fn begin_commit(
+        &mut self,
+        disk: &str,
+        top: &Path,
+        base: &Path,
+        mib: u64,
+    ) -> Result<(), DefineError> {
+        let command = format!(
+            "blockcommit {} {} --top {} --base {} --keep-relative{}",
+            self.id,
+            quoted(disk)?,
+            quoted(utf8(top)?)?,
+            quoted(utf8(base)?)?,
+            bandwidth(mib),
+        );
+        self.say(&command).map(drop)
+    }
+
+    /// Has the disk's leaf take in what the layers above `base` hold, or all of them; comes back at once.
+    ///
+    /// # Errors
+    /// [`DefineError::Said`] in libvirt's words.
+    pub fn begin_pull(
+        &mut self,
+        disk: &str,
+        base: Option<&Path>,
+        mib: u64,
+    ) -> Result<(), DefineError> {
+        let base = match base {
+            Some(base) => format!(" --base {} --keep-relative", quoted(utf8(base)?)?),
+            None => String::new(),
+        };
+        let command = format!(
+            "blockpull {} {}{base}{}",
+            self.id,
+            quoted(disk)?,
+            bandwidth(mib)
+        );
+        self.say(&command).map(drop)
+    }
+
+    /// Has the disk copied into a file that is made already, with the same layers below; comes back at once.
+    ///
+    /// # Errors
+    /// [`DefineError::Said`] in libvirt's words.
+    pub fn begin_copy(
+        &mut self,
+        disk: &str,
+        target: &Path,
+        format: &str,
+        is_shallow: bool,
+        mib: u64,
+    ) -> Result<(), DefineError> {
+        let command = format!(
+            "blockcopy {} {} --dest {} --format {} --reuse-external{} --transient-job{}",
+            self.id,
+            quoted(disk)?,
+            quoted(utf8(target)?)?,
+            quoted(format)?,
+            if is_shallow { " --shallow" } else { "" },
+            bandwidth(mib),
+        );
+        self.say(&command).map(drop)
+    }
+
+    /// The job on a disk, if there is one.
+    ///
+    /// # Errors
+    /// [`DefineError::Said`] in libvirt's words.
+    pub fn job(&mut self, disk: &str) -> Result<Option<DiskJob>, DefineError> {
+        let command = format!("blockjob {} {} --info --raw", self.id, quoted(disk)?);
+        let said = self.say(&command)?;
+        let number = |key: &str| {
+            let mut lines = said.lines().filter_map(|line| line.trim().split_once('='));
+            lines.find_map(|(name, value)| {
+                (name.trim() == key).then(|| value.trim().parse().ok())?
+            })
+        };
+        Ok(match (number("cur"), number("end")) {
+            (Some(done), Some(total)) => Some(DiskJob { done, total }),
+            _ => None,
+        })
+    }
+
+    /// Waits for a job on a disk that has been through everything.
+    ///
+    /// # Errors
+    /// [`DefineError::Said`] in libvirt's words, or that it does not end.
+    pub fn wait_for_end(&mut self, disk: &str) -> Result<(), DefineError> {
+        let until = Instant::now() + ENDING;
+        while self.job(disk)?.is_some() {
+            if Instant::now() > until {
+                return Err(DefineError::Said("its job does not end".to_owned()));
+            }
+            thread::sleep(EACH);
+        }
+        Ok(())
+    }
+
+    /// Ends the job on a disk before it is through.
+    ///
+    /// # Errors
+    /// [`DefineError::Said`] in libvirt's words.
+    pub fn abort(&mut self, disk: &str) -> Result<(), DefineError> {
+        let command = format!("blockjob {} {} --abort", self.id, quoted(disk)?);
+        self.say(&command).map(drop)
+    }
+
+    /// Has the guest go on in the copy that is ready.
+    ///
+    /// # Errors
+    /// [`DefineError::Said`] in libvirt's words.
+    pub fn pivot(&mut self, disk: &str) -> Result<(), DefineError> {
+        let command = format!("blockjob {} {} --pivot", self.id, quoted(disk)?);
+        self.say(&command).map(drop)
+    }
+
+    /// Has QEMU write down all that it keeps in memory: it does when the guest is stopped, which goes on at once.
+    ///
+    /// # Errors
+    /// [`DefineError::Said`] in libvirt's words. The guest goes on in any case, if it went before.
+    pub fn flush(&mut self) -> Result<(), DefineError> {
+        let state = self.state()?;
+        if state != "running" {
+            // One that is paused was flushed by that.
+            return Ok(());
+        }
+        let suspended = self.say(&format!("suspend {}", self.id));
+        let resumed = self.say(&format!("resume {}", self.id));
+        suspended.and(resumed).map(drop)
+    }
+
+    /// What it does: `running`, `paused`, `shut off`.
+    ///
+    /// # Errors
+    /// [`DefineError::Said`] in libvirt's words.
+    pub fn state(&mut self) -> Result<String, DefineError> {
+        let said = self.say(&format!("domstate {}", self.id))?;
+        Ok(said.trim().to_owned())
+    }
+
+    /// Has the headers say what a disk is built on, from its next start on; gives the file that it starts from then.
+    ///
+    /// # Errors
+    /// [`DefineError`]; the definition is as it was then.
+    pub fn unpin(&mut self, disk: &str) -> Result<String, DefineError> {
+        let text = self.say(&format!("dumpxml --inactive --security-info {}", self.id))?;
+        let unread = |error: &dyn std::fmt::Display| DefineError::Said(error.to_string());
+        let edited = edit_disk(&text, disk, &DiskEdit::Unpin).map_err(|error| unread(&error))?;
+        let source = document(&edited.after, false).ok().and_then(|document| {
+            let source = child(document.root_element(), "source")?.attribute("file")?;
+            Some(source.to_owned())
+        });
+        if edited.after != edited.before {
+            let whole = with_disk(&text, disk, &edited.after).map_err(|error| unread(&error))?;
+            self.define(&whole)?;
+        }
+        Ok(source.unwrap_or_default())
+    }
+
+    /// Has the disk be this file, from its next start on; the headers say what it is built on.
+    ///
+    /// # Errors
+    /// [`DefineError`]; the definition is as it was then.
+    pub fn redefine_source(&mut self, disk: &str, file: &Path) -> Result<(), DefineError> {
+        let text = self.say(&format!("dumpxml --inactive --security-info {}", self.id))?;
+        let source = DiskEdit::Source {
+            file,
+            format: None,
+            keeps_pin: false,
+        };
+        let unread = |error: &dyn std::fmt::Display| DefineError::Said(error.to_string());
+        let edited = edit_disk(&text, disk, &source).map_err(|error| unread(&error))?;
+        let whole = with_disk(&text, disk, &edited.after).map_err(|error| unread(&error))?;
+        self.define(&whole)
+    }
+
+    /// Has a definition of this domain in the place of the one it has, from its next start on.
+    fn define(&mut self, text: &str) -> Result<(), DefineError> {
+        let file = super::defining::file_with(text)?;
+        let name = quoted(utf8(file.path())?)?;
+        self.say(&format!("define {name}")).map(drop)
+    }
+
+    /// Its checkpoints by their names.
+    ///
+    /// # Errors
+    /// [`DefineError::Said`] in libvirt's words.
+    pub fn checkpoints(&mut self) -> Result<Vec<String>, DefineError> {
+        let said = self.say(&format!("checkpoint-list {} --name", self.id))?;
+        let names = said.lines().map(str::trim).filter(|name| !name.is_empty());
+        Ok(names.map(str::to_owned).collect())
+    }
+
+    fn say(&mut self, command: &str) -> Result<String, DefineError> {
+        self.virsh.renew();
+        self.virsh.ask_one(command).map_err(DefineError::Said)
+    }
+}
+
+fn bandwidth(mib: u64) -> String {
+    match mib {
+        0 => String::new(),
+        mib => format!(" --bandwidth {mib}"),
+    }
+}
+
+/// A value inside a list that commas divide.
+fn comma(text: &str) -> String {
+    text.replace(',', ",,")
+}
+
+fn quoted(text: &str) -> Result<String, DefineError> {
+    word(text).ok_or_else(|| DefineError::Said("a name with a line of its own".to_owned()))
+}
+
+fn utf8(path: &Path) -> Result<&str, DefineError> {
+    let text = path.to_str();
+    text.ok_or_else(|| DefineError::Said("a name that is no UTF-8".to_owned()))
+}

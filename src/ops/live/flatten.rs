@@ -1,0 +1,387 @@
+//! Live flatten (QEMU's stream): an image of a machine that runs takes in what layers below it hold. It writes no
+//! other file, so that whatever else is built on those layers stays as it is.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::forest::{Node, NodeId};
+use crate::image::{Chain, Format};
+use crate::live::{BlockNode, stream};
+use crate::ops::framework::backing_name::{leading_from_all, recorded_style};
+use crate::ops::framework::format::{listed, name, shown};
+use crate::ops::framework::locks::Locking;
+use crate::ops::framework::nature::{Nature, RestsOn};
+use crate::ops::framework::operation::Operation;
+use crate::ops::framework::plan::Job;
+use crate::ops::framework::preconditions::Compare;
+use crate::ops::framework::recovery::{Half, Way};
+use crate::ops::framework::refusal::Reason;
+use crate::ops::framework::request::Name;
+use crate::ops::framework::{resolve, space};
+use crate::ops::relink::request::PutBackLink;
+use crate::ops::{
+    CommandLine, EffectKind, Error, Note, NoteKind, Outcome, Phase, Plan, Progress, RefusalKind,
+    Request, Undo,
+};
+use crate::units::size;
+
+use super::following::{DomainEnd, ended, follow_domain, looking};
+use super::job_id;
+use super::running::{By, Running, domain_disk};
+
+/// An image of a machine that runs takes in what layers below it hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveFlatten {
+    /// The image, whose guest sees the same meanwhile and afterwards.
+    pub image: PathBuf,
+    /// What it is built on then, one of the images it is built on now; none for nothing.
+    pub onto: Option<PathBuf>,
+    /// Bytes per second at most; none for as fast as it goes.
+    pub speed: Option<u64>,
+}
+
+impl Operation for LiveFlatten {
+    fn name(&self) -> &'static str {
+        "flatten"
+    }
+
+    fn verb(&self) -> &'static str {
+        "Flatten"
+    }
+
+    fn nature(&self) -> Nature<'_> {
+        Nature::Changes
+    }
+
+    fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        visit(Name::Path(&mut self.image));
+        if let Some(path) = &mut self.onto {
+            visit(Name::Path(path));
+        }
+    }
+
+    fn copies(&self) -> Vec<&Path> {
+        vec![&self.image]
+    }
+
+    fn command_line(&self) -> Option<CommandLine> {
+        Some(
+            CommandLine::new(&["flatten"])
+                .path(&self.image)
+                .flag("--in-place", true)
+                .flag("--live", true)
+                .option_path("--onto", self.onto.as_ref())
+                .number("--speed", self.speed),
+        )
+    }
+
+    fn plan(&self, plan: &mut Plan) {
+        if let Some(job) = plan_live(plan, self) {
+            plan.job = Some(Arc::new(job));
+        }
+    }
+
+    fn rests_on(&self) -> RestsOn<'_> {
+        RestsOn::Touched(Compare::Identity)
+    }
+
+    fn finish(&self, half: &Half<'_>) -> Way {
+        let running = half.context.host.stat(&self.image).ok().map(|stat| stat.id);
+        let is_running =
+            running.is_some_and(|id| half.context.host.holders(&[id]).contains_key(&id));
+        match (is_running, &self.onto) {
+            // The job of the same number is taken up.
+            (true, _) => Way::Ask(self.clone().into()),
+            (false, Some(onto)) if half.is_built_on(&self.image, onto) => half.as_planned(),
+            (false, _) => match half.planned_way_back() {
+                Some(Way::Ask(back)) => Way::But(
+                    back,
+                    Note::new(
+                        NoteKind::Interrupted,
+                        "the machine ended meanwhile, and what it had taken in may be in no file: built on what it was \
+                         built on before, the image shows what it showed",
+                    ),
+                ),
+                _ => half.as_planned(),
+            },
+        }
+    }
+
+    fn can_roll_back(&self) -> bool {
+        false
+    }
+
+    fn roll_back(&self, half: &Half<'_>) -> Way {
+        half.as_planned()
+    }
+}
+
+/// Plans to take in layers; what does it, unless that was refused.
+fn plan_live(plan: &mut Plan, request: &LiveFlatten) -> Option<LiveFlattenJob> {
+    plan.title = format!("Flatten {} while it is in use", name(&request.image));
+    match planned(plan, request) {
+        Ok(job) => Some(job),
+        Err(reason) => {
+            plan.refuse_for(reason);
+            None
+        }
+    }
+    .filter(|_| plan.refusals.is_empty())
+}
+
+fn planned(plan: &mut Plan, request: &LiveFlatten) -> Result<LiveFlattenJob, Reason> {
+    let context = plan.context().clone();
+    let forest = context.forest.as_ref();
+    let node = resolve::named(&context, &request.image)?;
+    let running = Running::with(plan, node)?;
+    plan.through = Some(running.through());
+    let path = shown(&node.path);
+    let below: Vec<NodeId> = forest.chain(node.id).into_iter().skip(1).collect();
+    if below.is_empty() {
+        plan.refuse_as_done(format!(
+            "{path} is built on nothing: there is nothing to flatten"
+        ));
+    }
+    let base = match &request.onto {
+        Some(onto) => Some(resolve::named(&context, onto)?),
+        None => None,
+    };
+    let goes: Vec<&Node> = match base {
+        None => below.iter().filter_map(|id| forest.get(*id)).collect(),
+        Some(base) => {
+            let Some(at) = below.iter().position(|id| *id == base.id) else {
+                let text = format!("{path} is not built on {}", shown(&base.path));
+                return Err(Reason::new(RefusalKind::NotInChain, text));
+            };
+            below
+                .iter()
+                .take(at)
+                .filter_map(|id| forest.get(*id))
+                .collect()
+        }
+    };
+    if goes.is_empty() && !below.is_empty() {
+        plan.refuse_as_done(format!(
+            "{path} is built on that directly: there is no layer between"
+        ));
+    }
+    let target = match &running.by {
+        By::Monitor => None,
+        By::Libvirt { .. } => {
+            let disk = domain_disk(plan, &running, node)?;
+            if forest
+                .meant(&disk.file)
+                .is_none_or(|leaf| leaf.id != node.id)
+            {
+                let text = format!(
+                    "libvirt only has the layer take something in that the guest writes: {} is frozen",
+                    shown(&node.path)
+                );
+                return Err(Reason::new(RefusalKind::Unsupported, text));
+            }
+            Some(disk.target.clone())
+        }
+    };
+    let recorded = match base {
+        None => None,
+        Some(base) => {
+            let named = leading_from_all(&context, node, &base.path, recorded_style(node));
+            Some(named.map_err(|why| Reason::new(RefusalKind::BackingName, why))?)
+        }
+    };
+    let bytes = goes.iter().filter_map(|node| node.size_on_disk()).sum();
+    say(plan, &running, node, base, &goes, bytes);
+    space::need_at(plan, &node.path, bytes);
+    plan.copies = bytes;
+    way_back(plan, node);
+    Ok(LiveFlattenJob {
+        running,
+        image: node.clone(),
+        base: base.cloned(),
+        recorded,
+        target,
+        speed: request.speed,
+    })
+}
+
+fn say(
+    plan: &mut Plan,
+    running: &Running,
+    node: &Node,
+    base: Option<&Node>,
+    goes: &[&Node],
+    bytes: u64,
+) {
+    let names: Vec<String> = goes.iter().map(|node| name(&node.path)).collect();
+    let on = base.map_or_else(
+        || "built on nothing then".to_owned(),
+        |base| format!("built on {} then", name(&base.path)),
+    );
+    plan.effect(
+        EffectKind::Preserves,
+        &node.path,
+        Some(bytes),
+        format!(
+            "receives at most {} that it reads from {}; {on}",
+            size(bytes),
+            listed(&names, 3)
+        ),
+    );
+    for layer in goes {
+        plan.effect(EffectKind::Reads, &layer.path, None, "stays as it is");
+    }
+    if let By::Libvirt { .. } = running.by {
+        plan.warn(
+            NoteKind::Machine,
+            format!(
+                "do not kill {} before this is through: it is stopped for an instant at the end, so that QEMU writes \
+                 down what it has taken in",
+                running.name
+            ),
+        );
+    }
+}
+
+/// Built on what it is built on now, the image shows what it shows, whatever it has taken in.
+fn way_back(plan: &mut Plan, node: &Node) {
+    if let Some(backing) = &node.backing {
+        plan.roll_back = Some(Request::PutBackLink(PutBackLink {
+            image: node.path.clone(),
+            recorded: backing.name().to_os_string(),
+            format: backing.format().cloned(),
+        }));
+    }
+    plan.undo = Undo::Impossible(format!(
+        "{} holds it then; as long as the layers below stay as they are, relink builds it on them again",
+        name(&node.path)
+    ));
+}
+
+/// What has the machine do it.
+#[derive(Debug)]
+struct LiveFlattenJob {
+    running: Running,
+    image: Node,
+    base: Option<Node>,
+    /// The name of the base, as it is to be recorded.
+    recorded: Option<OsString>,
+    /// The disk, by libvirt's name for it.
+    target: Option<String>,
+    speed: Option<u64>,
+}
+
+impl Job for LiveFlattenJob {
+    fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
+        progress.enter(Phase::Copy, plan.copies);
+        let _locks = Locking::default().settle(plan)?;
+        let remarks = match &self.running.by {
+            By::Monitor => self.stream(plan, progress).map(|()| Vec::new())?,
+            By::Libvirt { .. } => self.pull(plan, progress)?,
+        };
+        let path = shown(&self.image.path);
+        Ok(Outcome {
+            summary: match &self.base {
+                Some(base) => format!("{path} is built on {} now", shown(&base.path)),
+                None => format!("{path} is built on nothing now"),
+            },
+            touched: vec![self.image.path.clone()],
+            undo: None,
+            remarks,
+        })
+    }
+}
+
+impl LiveFlattenJob {
+    fn left(&self) -> String {
+        format!(
+            "{} shows what it showed, and keeps what it has taken in so far; ask again to go on",
+            shown(&self.image.path)
+        )
+    }
+
+    fn stream(&self, plan: &Plan, progress: &Progress) -> Result<(), Error> {
+        let (mut qmp, graph) = self.running.monitor(plan)?;
+        let image = self.running.node(&graph, &self.image)?;
+        let chain = graph.chain(&image.name);
+        let base = match &self.base {
+            None => None,
+            Some(base) => {
+                let is_it = |node: &&&BlockNode| node.file == base.file_id();
+                let node = chain.iter().find(is_it).ok_or_else(|| {
+                    Error::stale(format!(
+                        "{} does not read {} below {}: plan again",
+                        self.running.name,
+                        shown(&base.path),
+                        shown(&self.image.path)
+                    ))
+                })?;
+                Some(node.name.as_str())
+            }
+        };
+        let id = job_id("stream", &self.image);
+        let asked = stream::Stream {
+            id: &id,
+            node: &image.name,
+            base,
+            backing_file: self.recorded.as_deref(),
+            speed: self.speed.unwrap_or(0),
+        };
+        let mut look = looking(progress);
+        let end = stream::run(&mut qmp, self.running.pid, &asked, &mut look);
+        let end = end.map_err(|error| self.running.failed(&format!("{error}: {}", self.left())))?;
+        ended(&self.running, end, progress, &self.left())
+    }
+
+    fn pull(&self, plan: &Plan, progress: &Progress) -> Result<Vec<Note>, Error> {
+        let disk = self.target.as_deref().unwrap_or_default();
+        let mut domain = self.running.domain(plan)?;
+        let failed = |error: &dyn std::fmt::Display| self.running.failed(error);
+        if domain.job(disk).map_err(|error| failed(&error))?.is_none() {
+            let base = self.base.as_ref().map(|base| base.path.as_path());
+            let mib = self.speed.map_or(0, |speed| speed.div_ceil(1 << 20));
+            domain
+                .begin_pull(disk, base, mib)
+                .map_err(|error| failed(&error))?;
+        }
+        let end = follow_domain(&self.running, &mut domain, disk, progress, &self.left())?;
+        if end == DomainEnd::Ready {
+            domain.wait_for_end(disk).map_err(|error| failed(&error))?;
+        }
+        // QEMU names the new base before what it has taken in is in the file: it writes that down when it stops.
+        domain.flush().map_err(|error| failed(&error))?;
+        self.require_base(plan)?;
+        let mut remarks = Vec::new();
+        if let Err(error) = domain.unpin(disk) {
+            remarks.push(
+                Note::new(
+                    NoteKind::Machine,
+                    format!(
+                        "what the definition of {} says of layers stays: {error}",
+                        self.running.name
+                    ),
+                )
+                .warning(),
+            );
+        }
+        Ok(remarks)
+    }
+
+    /// A job of libvirt's that failed is gone as one that is through: the header tells them apart.
+    fn require_base(&self, plan: &Plan) -> Result<(), Error> {
+        let host = plan.host();
+        let chain = Chain::open(host, &self.image.path, Some(&Format::Qcow2), &|_| true);
+        let chain = chain.map_err(|error| Error::of_image(error.to_string(), error))?;
+        let file = |path: &Path| host.stat(path).ok().map(|stat| stat.id);
+        let below = chain.layers().get(1).map(|below| file(below.path()));
+        match below == self.base.as_ref().map(Node::file_id) {
+            true => Ok(()),
+            false => Err(self.running.failed(&format!(
+                "libvirt ended its job before it was through: {}",
+                self.left()
+            ))),
+        }
+    }
+}

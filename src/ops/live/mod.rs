@@ -1,0 +1,34 @@
+//! Changing the images of a machine while it runs: the machine does it, since nobody else may write what it has open.
+//! What is asked, shown and refused is as with images that nobody uses.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `running` | who has an image open, and by whom it is told what to do |
+//! | `branch` | the guest goes on in a new overlay |
+//! | `flatten` | the leaf takes in what the layers below hold |
+//! | `move_disk` | the guest goes on in another file that shows the same |
+//! | `following` | a job of the machine as progress |
+//! | `next_start` | what the machine must be started with from now on |
+//!
+//! Merging a layer down while a machine runs on it is `commit::live`.
+
+mod branch;
+mod flatten;
+pub(super) mod following;
+mod move_disk;
+mod next_start;
+pub(super) mod running;
+
+use crate::forest::Node;
+use crate::live::job;
+
+pub use branch::{LiveBranch, LiveOverlay};
+pub use flatten::LiveFlatten;
+pub use move_disk::LiveMove;
+
+/// The number of a job on an image: whoever comes later knows it again.
+pub(super) fn job_id(kind: &str, image: &Node) -> String {
+    let file = image.file_id();
+    let (device, inode) = file.map_or((0, 0), |file| (file.device, file.inode));
+    format!("{}{kind}-{device:x}-{inode:x}", job::PREFIX)
+}

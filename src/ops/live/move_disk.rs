@@ -1,0 +1,379 @@
+//! Live move (QEMU's mirror): the guest of a machine that runs goes on in another file that shows the same; the old
+//! one goes to the trash.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::forest::Node;
+use crate::image::{self, CreateOptions, Format};
+use crate::live::{self, BlockNode, Graph, mirror};
+use crate::ops::branch::not_created;
+use crate::ops::framework::backing_name::{leading, recorded_style};
+use crate::ops::framework::format::{name, shown};
+use crate::ops::framework::locks::Locking;
+use crate::ops::framework::nature::{Nature, RestsOn};
+use crate::ops::framework::operation::Operation;
+use crate::ops::framework::plan::Job;
+use crate::ops::framework::preconditions::Compare;
+use crate::ops::framework::recovery::{Half, Way};
+use crate::ops::framework::refusal::Reason;
+use crate::ops::framework::request::Name;
+use crate::ops::framework::trash::{Batch, TrashItem};
+use crate::ops::framework::{new_file, resolve};
+use crate::ops::revert::options_of;
+use crate::ops::{
+    CommandLine, EffectKind, Error, Note, NoteKind, Outcome, Phase, Plan, Progress, RefusalKind,
+    Undo,
+};
+use crate::units::size;
+
+use super::branch::{give_to_owner_of, take_away};
+use super::following::{DomainEnd, ended, follow_domain, looking};
+use super::job_id;
+use super::next_start::{self, Next};
+use super::running::{By, Running, domain_disk, written_node};
+
+/// The guest goes on in another file that shows the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveMove {
+    /// The image that is written now.
+    pub image: PathBuf,
+    /// The file to create.
+    pub to: PathBuf,
+    /// Bytes per second at most; none for as fast as it goes.
+    pub speed: Option<u64>,
+}
+
+impl Operation for LiveMove {
+    fn name(&self) -> &'static str {
+        "move"
+    }
+
+    fn verb(&self) -> &'static str {
+        "Move"
+    }
+
+    fn nature(&self) -> Nature<'_> {
+        Nature::Changes
+    }
+
+    fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        visit(Name::Path(&mut self.image));
+        visit(Name::Path(&mut self.to));
+    }
+
+    fn copies(&self) -> Vec<&Path> {
+        vec![&self.image]
+    }
+
+    fn command_line(&self) -> Option<CommandLine> {
+        Some(
+            CommandLine::new(&["move"])
+                .path(&self.image)
+                .path(&self.to)
+                .flag("--live", true)
+                .number("--speed", self.speed),
+        )
+    }
+
+    fn plan(&self, plan: &mut Plan) {
+        plan.title = format!(
+            "Move {} to {} while it is in use",
+            name(&self.image),
+            shown(&self.to)
+        );
+        match planned(plan, self) {
+            Ok(job) if plan.refusals.is_empty() => plan.job = Some(Arc::new(job)),
+            Ok(_) => {}
+            Err(reason) => plan.refuse_for(reason),
+        }
+    }
+
+    fn rests_on(&self) -> RestsOn<'_> {
+        RestsOn::Touched(Compare::Identity)
+    }
+
+    fn finish(&self, half: &Half<'_>) -> Way {
+        let host = half.context.host.as_ref();
+        let is_used = |path: &Path| {
+            let id = host.stat(path).ok().map(|stat| stat.id);
+            id.is_some_and(|id| host.holders(&[id]).contains_key(&id))
+        };
+        match (is_used(&self.image), is_used(&self.to)) {
+            // Mirrored still, or begun again: one job has that number.
+            (true, true) => Way::Ask(self.clone().into()),
+            (false, true) => Way::Nothing(format!(
+                "the machine writes {} already; discard {} when it is not needed any more",
+                shown(&self.to),
+                name(&self.image)
+            )),
+            (_, false) => half.unmake(),
+        }
+    }
+
+    fn can_roll_back(&self) -> bool {
+        true
+    }
+
+    fn roll_back(&self, half: &Half<'_>) -> Way {
+        self.finish(half)
+    }
+}
+
+fn planned(plan: &mut Plan, request: &LiveMove) -> Result<LiveMoveJob, Reason> {
+    let context = plan.context().clone();
+    let forest = context.forest.as_ref();
+    let node = resolve::named(&context, &request.image)?;
+    let running = Running::with(plan, node)?;
+    plan.through = Some(running.through());
+    let path = shown(&node.path);
+    if !forest.is_leaf(node) {
+        let text = format!("other images are built on {path}: it stays at its place");
+        return Err(Reason::new(RefusalKind::HasDependants, text));
+    }
+    let Some(image) = options_of(node) else {
+        let text = format!("{path} is no qcow2 image whose features a new file can be given");
+        return Err(Reason::new(RefusalKind::Unsupported, text));
+    };
+    if node.is_encrypted() {
+        let text = format!(
+            "{path} is encrypted, and its machine would have to be told the passphrase for a new file"
+        );
+        return Err(Reason::new(RefusalKind::Unsupported, text));
+    }
+    let backing = node.parent.and_then(|id| forest.get(id));
+    let recorded = match (backing, &node.backing) {
+        (Some(base), Some(known)) => {
+            let named = leading(plan.host(), &request.to, &base.path, recorded_style(node));
+            let named = named.map_err(|why| Reason::new(RefusalKind::BackingName, why))?;
+            let format = known.format().cloned().or_else(|| base.format());
+            Some((named, format.unwrap_or(Format::Raw)))
+        }
+        _ => None,
+    };
+    let target = match &running.by {
+        By::Monitor => None,
+        By::Libvirt { .. } => Some(domain_disk(plan, &running, node)?.target.clone()),
+    };
+    let options = CreateOptions {
+        backing: recorded,
+        format: image,
+        ..CreateOptions::new(node.virtual_size().unwrap_or(0))
+    };
+    let bytes = node.size_on_disk().unwrap_or(0);
+    let empty = image::new_len(&request.to, &options)
+        .map_err(|error| Reason::new(RefusalKind::Invalid, error.kind.to_string()))?;
+    if new_file::check(plan, &request.to, bytes.max(empty.image_blocks)).is_none() {
+        // The plan says why.
+        return Err(Reason::new(
+            RefusalKind::Invalid,
+            format!("{} cannot be made", shown(&request.to)),
+        ));
+    }
+    plan.effect(
+        EffectKind::Creates,
+        &request.to,
+        Some(bytes),
+        format!(
+            "shows what {} shows; {} goes on in it",
+            name(&node.path),
+            running.name
+        ),
+    );
+    plan.counterpart(&node.path);
+    plan.effect(
+        EffectKind::Trashes,
+        &node.path,
+        Some(bytes),
+        format!("{}, once {} has let it go", size(bytes), running.name),
+    );
+    next_start::tell(plan, &running, &node.path, &request.to, Next::Copy);
+    plan.copies = bytes;
+    plan.undo = Undo::Impossible(format!(
+        "what {} writes meanwhile is in the new file only: move it back the same way",
+        running.name
+    ));
+    Ok(LiveMoveJob {
+        running,
+        image: node.clone(),
+        backing: backing.cloned(),
+        options,
+        to: request.to.clone(),
+        target,
+        speed: request.speed,
+    })
+}
+
+/// What has the machine do it.
+#[derive(Debug)]
+struct LiveMoveJob {
+    running: Running,
+    image: Node,
+    backing: Option<Node>,
+    options: CreateOptions,
+    to: PathBuf,
+    /// The disk, by libvirt's name for it.
+    target: Option<String>,
+    speed: Option<u64>,
+}
+
+impl Job for LiveMoveJob {
+    fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
+        progress.enter(Phase::Collect, 0);
+        let _locks = Locking::default().settle(plan)?;
+        let host = plan.host();
+        image::create(host, &self.to, &self.options, progress)
+            .map_err(|error| not_created(&self.to, error))?;
+        let made = [(
+            self.to.clone(),
+            host.stat(&self.to).ok().map(|stat| stat.id),
+        )];
+        progress.enter(Phase::Copy, plan.copies);
+        let moved =
+            give_to_owner_of(&self.image.path, &self.to).and_then(|()| match self.running.by {
+                By::Monitor => self.mirror(plan, progress).map(|()| Vec::new()),
+                By::Libvirt { .. } => self.copy(plan, progress),
+            });
+        let mut remarks = match moved {
+            Ok(remarks) => remarks,
+            Err(error) => {
+                take_away(host, &made);
+                return Err(error);
+            }
+        };
+        progress.enter(Phase::CleanUp, 0);
+        let mut touched = vec![self.to.clone(), self.image.path.clone()];
+        match self.trash(plan) {
+            Ok(more) => touched.extend(more),
+            Err(error) => remarks.push(
+                Note::new(
+                    NoteKind::Trash,
+                    format!("{} stays at its place: {error}", shown(&self.image.path)),
+                )
+                .warning(),
+            ),
+        }
+        Ok(Outcome {
+            summary: format!(
+                "{} writes {} from now on",
+                self.running.name,
+                shown(&self.to)
+            ),
+            touched,
+            undo: None,
+            remarks,
+        })
+    }
+}
+
+impl LiveMoveJob {
+    fn left(&self) -> String {
+        format!(
+            "{} goes on in {}",
+            self.running.name,
+            shown(&self.image.path)
+        )
+    }
+
+    fn mirror(&self, plan: &Plan, progress: &Progress) -> Result<(), Error> {
+        let (mut qmp, graph) = self.running.monitor(plan)?;
+        let leaf = written_node(&graph, &self.running, &self.image)?;
+        let backing = self.backing_node(&graph, leaf)?;
+        let target =
+            std::path::absolute(&self.to).map_err(|error| Error::io("name", &self.to, &error))?;
+        let id = job_id("mirror", &self.image);
+        let asked = mirror::Mirror {
+            id: &id,
+            leaf: &leaf.name,
+            backing: backing.as_deref(),
+            target: &target,
+            driver: "qcow2",
+            speed: self.speed.unwrap_or(0),
+        };
+        let mut look = looking(progress);
+        let end = mirror::run(&mut qmp, &asked, &mut look);
+        let end = end.map_err(|error| self.running.failed(&format!("{error}: {}", self.left())))?;
+        ended(&self.running, end, progress, &self.left())?;
+        live::close(&mut qmp, std::slice::from_ref(leaf));
+        Ok(())
+    }
+
+    /// The node below, which both files are open on.
+    fn backing_node(&self, graph: &Graph, leaf: &BlockNode) -> Result<Option<String>, Error> {
+        let file = leaf
+            .backing
+            .as_ref()
+            .and_then(|name| graph.node(name))
+            .map(|node| node.file);
+        let wanted = self.backing.as_ref().map(Node::file_id);
+        match file == wanted {
+            true => Ok(leaf.backing.clone()),
+            false => Err(Error::stale(format!(
+                "{} reads other layers below {} than its header names: plan again",
+                self.running.name,
+                shown(&self.image.path)
+            ))),
+        }
+    }
+
+    fn copy(&self, plan: &Plan, progress: &Progress) -> Result<Vec<Note>, Error> {
+        let disk = self.target.as_deref().unwrap_or_default();
+        let failed = |error: &dyn std::fmt::Display| self.running.failed(error);
+        let mut domain = self.running.domain(plan)?;
+        let mib = self.speed.map_or(0, |speed| speed.div_ceil(1 << 20));
+        let target =
+            std::path::absolute(&self.to).map_err(|error| Error::io("name", &self.to, &error))?;
+        domain
+            .begin_copy(disk, &target, "qcow2", self.backing.is_some(), mib)
+            .map_err(|error| failed(&error))?;
+        match follow_domain(&self.running, &mut domain, disk, progress, &self.left())? {
+            DomainEnd::Ready => {}
+            DomainEnd::Gone => {
+                return Err(failed(&format!(
+                    "its copy ended by itself: {}",
+                    self.left()
+                )));
+            }
+        }
+        domain.pivot(disk).map_err(|error| failed(&error))?;
+        let mut remarks = Vec::new();
+        match domain.redefine_source(disk, &target) {
+            Ok(()) => {}
+            Err(error) => remarks.push(
+                Note::new(
+                    NoteKind::Machine,
+                    format!(
+                        "the definition of {} names the old file still: {error}. Point it to the new one before its \
+                         next start",
+                        self.running.name
+                    ),
+                )
+                .warning(),
+            ),
+        }
+        Ok(remarks)
+    }
+
+    fn trash(&self, plan: &Plan) -> Result<Vec<PathBuf>, Error> {
+        let host = plan.host();
+        let id = host.stat(&self.image.path).ok().map(|stat| stat.id);
+        if id.is_some_and(|id| host.holders(&[id]).contains_key(&id)) {
+            return Err(Error::in_use(format!(
+                "{} has it open still",
+                self.running.name
+            )));
+        }
+        let item = TrashItem {
+            path: self.image.path.clone(),
+            why: format!("moved to {}", name(&self.to)),
+            bytes: self.image.size_on_disk().unwrap_or(0),
+            step: 0,
+            file: None,
+        };
+        let state_dir = plan.context().state_dir.as_deref();
+        let batch = Batch::prepare(host, state_dir, plan.reason("move"), vec![item])?;
+        batch.execute(&Progress::new())
+    }
+}
