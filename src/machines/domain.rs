@@ -1,7 +1,7 @@
 //! Telling libvirt's service what a domain that runs is to do with its disks. Only libvirt is asked for a domain of its
 //! own: what is done behind its back it does not know of, and its next start is from the old file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -61,7 +61,7 @@ impl Domain {
     /// [`DefineError::Said`] in libvirt's words; no disk has changed then.
     pub fn snapshot(
         &mut self,
-        disks: &[(String, Option<&Path>)],
+        disks: &[(String, Option<PathBuf>)],
         quiesce: bool,
     ) -> Result<(), DefineError> {
         let mut command = format!(

@@ -9,6 +9,8 @@ mod forged;
 mod hostile_environment;
 mod killed;
 mod libvirt;
+mod live;
+mod live_libvirt;
 mod locks;
 mod locks_commit;
 mod mount;

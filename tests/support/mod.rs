@@ -12,6 +12,7 @@
 //! | `recorder` | crash tests: record an operation, then look at every state a crash may leave |
 //! | `faults` | the n-th call fails with ENOSPC, EIO, a short read, ... |
 //! | `libvirt` | a real libvirt in a session of its own |
+//! | `live_machine` | a machine that runs, and can be told what to do |
 //! | `script` | steps of the real tools that build images, printable as shell lines |
 //! | `fields` | small images of every kind, and values to forge in each of their fields |
 //! | `forests` | the sample forests, and what a scan has to say of every file in them |
@@ -47,6 +48,7 @@ pub mod guest_disks;
 pub mod holding;
 pub mod image_crash_suite;
 pub mod libvirt;
+pub mod live_machine;
 pub mod oracle;
 pub mod own_code;
 pub mod planning;

@@ -28,7 +28,7 @@ use crate::ops::framework::request::Name;
 use crate::ops::framework::{space, unlock};
 use crate::ops::live::following::{DomainEnd, ended, follow_domain, looking};
 use crate::ops::live::job_id;
-use crate::ops::live::running::{By, Running, domain_disk};
+use crate::ops::live::running::{By, Running, domain_disk, is_open};
 use crate::ops::{
     BackingStyle, CommandLine, Commit, CommittedLayer, EffectKind, Error, LiveBranch, LiveOverlay,
     Note, NoteKind, Outcome, Phase, Plan, Progress, RefusalKind, Request, Siblings, Undo, WayOut,
@@ -120,10 +120,6 @@ impl Operation for LiveCommit {
     fn finish(&self, half: &Half<'_>) -> Way {
         let overlay = &self.overlay;
         let host = half.context.host.as_ref();
-        let is_used = |path: &Path| {
-            let id = host.stat(path).ok().map(|stat| stat.id);
-            id.is_some_and(|id| host.holders(&[id]).contains_key(&id))
-        };
         if !half.is_there(overlay) {
             return match half.is_in_trash(overlay) {
                 true => Way::Nothing(format!(
@@ -136,7 +132,7 @@ impl Operation for LiveCommit {
                 )),
             };
         }
-        if is_used(overlay) {
+        if is_open(host, overlay) {
             // The job of the same number is taken up.
             return Way::Ask(self.clone().into());
         }
@@ -179,6 +175,7 @@ fn plan_live(plan: &mut Plan, request: &LiveCommit) -> Option<LiveCommitJob> {
     };
     plan.through = Some(readers.running.through());
     refuse_unfit(plan, &run, request);
+    readers.running.refuse_checkpoints(plan);
     if !plan.refusals.is_empty() {
         return None;
     }
@@ -371,7 +368,6 @@ fn branch_first(forest: &Forest, request: &LiveCommit) -> WayOut {
 
 /// What is not merged while a machine runs.
 fn refuse_unfit(plan: &mut Plan, run: &CommitRange<'_>, request: &LiveCommit) {
-    let forest = Arc::clone(&plan.context().forest);
     if request.siblings == Siblings::Break {
         let text = "while a machine runs, what is built on the base is kept intact or the commit is refused";
         plan.refuse(RefusalKind::Invalid, text);
@@ -395,24 +391,6 @@ fn refuse_unfit(plan: &mut Plan, run: &CommitRange<'_>, request: &LiveCommit) {
             );
             plan.refuse(RefusalKind::Unsupported, text);
         }
-    }
-    let mut checkpoints = forest
-        .uses(run.top())
-        .into_iter()
-        .chain(forest.uses(run.base));
-    let checkpoints = checkpoints.find_map(|used| {
-        used.machine
-            .checkpoints
-            .first()
-            .map(|it| (used.machine, it))
-    });
-    if let Some((machine, checkpoint)) = checkpoints {
-        let text = format!(
-            "this commit would break the checkpoint {} of {}: delete its checkpoints first",
-            crate::host::printable(checkpoint),
-            crate::host::printable(&machine.name)
-        );
-        plan.refuse(RefusalKind::Machine, text);
     }
 }
 
@@ -706,8 +684,7 @@ impl LiveCommitJob {
     ) -> Result<String, Error> {
         let host = plan.host();
         for layer in &self.merge.run {
-            let id = host.stat(&layer.path).ok().map(|stat| stat.id);
-            if id.is_some_and(|id| host.holders(&[id]).contains_key(&id)) {
+            if is_open(host, &layer.path) {
                 batch.into_iter().for_each(trash::Batch::give_up);
                 let text = format!("{} is open still", shown(&layer.path));
                 return Err(Error::in_use(text));

@@ -182,12 +182,19 @@ fn with_definitions(plan: &Plan, mut outcome: Outcome) -> Result<Outcome, Error>
 /// interrupted it.
 fn half_done(plan: &Plan, before: &Preconditions, error: &Error, progress: &Progress) -> bool {
     let host = plan.host();
-    if plan.request.operation().nature().makes_files() {
-        let mut made = plan
-            .effects
-            .iter()
-            .filter(|effect| effect.kind == EffectKind::Creates);
-        return made.any(|effect| before.has_come(host, &effect.path));
+    let created = plan
+        .effects
+        .iter()
+        .filter(|effect| effect.kind == EffectKind::Creates);
+    let mut created = created.peekable();
+    let is_by_machine = plan.through.is_some();
+    // What a machine has open changes all the time.
+    let is_told_by_files = is_by_machine && created.peek().is_some();
+    if plan.request.operation().nature().makes_files() || is_told_by_files {
+        return created.any(|effect| before.has_come(host, &effect.path));
+    }
+    if is_by_machine {
+        return progress.view().phase != Phase::Collect;
     }
     // Somebody else may have changed a file before the first switch: that is no half of this.
     let is_ours = match error {

@@ -18,14 +18,14 @@ use crate::ops::framework::plan::Job;
 use crate::ops::framework::preconditions::Compare;
 use crate::ops::framework::recovery::{Half, Way};
 use crate::ops::framework::request::Name;
-use crate::ops::framework::resolve;
+use crate::ops::framework::{absolute, resolve};
 use crate::ops::{
     BackingStyle, Branch, CommandLine, EffectKind, Error, ImageOptions, Note, NoteKind, Outcome,
     Phase, Plan, Progress, RefusalKind, Undo,
 };
 
 use super::next_start::{self, Next};
-use super::running::{By, Running, domain_disk, written_node};
+use super::running::{By, Running, domain_disk, is_open, written_node};
 
 /// The guest goes on in new overlays.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,10 +105,7 @@ impl Operation for LiveBranch {
         if made.is_empty() {
             return Way::Nothing("nothing was made, and no disk has changed".to_owned());
         }
-        let is_used = |path: &PathBuf| {
-            let id = half.context.host.stat(path).ok().map(|stat| stat.id);
-            id.is_some_and(|id| half.context.host.holders(&[id]).contains_key(&id))
-        };
+        let is_used = |path: &PathBuf| is_open(half.context.host.as_ref(), path);
         match made.iter().any(is_used) {
             true => Way::Nothing(format!("the machine writes {} already", names(&made))),
             false => half.unmake(),
@@ -296,7 +293,7 @@ impl LiveBranchJob {
         let host = plan.host();
         for disk in &self.disks {
             disk.overlay.create(host, locks, progress)?;
-            let new = disk.overlay.new.clone();
+            let new = absolute::path(&disk.overlay.new);
             let file = host.stat(&new).ok().map(|stat| stat.id);
             made.push((new, file));
             give_to_owner_of(&disk.leaf, &disk.overlay.new)?;
@@ -371,10 +368,12 @@ impl LiveBranchJob {
 
     fn switch_domain(&self, plan: &Plan) -> Result<Vec<Note>, Error> {
         let mut domain = self.running.domain(plan)?;
-        let mut disks: Vec<(String, Option<&Path>)> = Vec::new();
+        let mut disks: Vec<(String, Option<PathBuf>)> = Vec::new();
         for disk in &self.disks {
             let target = disk.target.clone().unwrap_or_default();
-            disks.push((target, Some(&disk.overlay.new)));
+            let new = std::path::absolute(&disk.overlay.new)
+                .map_err(|error| Error::io("name", &disk.overlay.new, &error))?;
+            disks.push((target, Some(new)));
         }
         for other in other_disks(plan, &self.running) {
             if disks.iter().all(|(target, _)| *target != other) {
@@ -443,8 +442,7 @@ pub(super) fn take_away(host: &dyn Host, made: &[(PathBuf, Option<FileId>)]) {
     for (path, file) in made {
         if let Some(file) = file {
             // One that somebody uses after all stays.
-            let is_free = !host.holders(&[*file]).contains_key(file);
-            if is_free {
+            if !is_open(host, path) {
                 drop(host.remove_file_of(*file, path));
             }
         }

@@ -30,7 +30,7 @@ use crate::units::size;
 
 use super::following::{DomainEnd, ended, follow_domain, looking};
 use super::job_id;
-use super::running::{By, Running, domain_disk};
+use super::running::{By, Running, domain_disk, is_open};
 
 /// An image of a machine that runs takes in what layers below it hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,9 +89,7 @@ impl Operation for LiveFlatten {
     }
 
     fn finish(&self, half: &Half<'_>) -> Way {
-        let running = half.context.host.stat(&self.image).ok().map(|stat| stat.id);
-        let is_running =
-            running.is_some_and(|id| half.context.host.holders(&[id]).contains_key(&id));
+        let is_running = is_open(half.context.host.as_ref(), &self.image);
         match (is_running, &self.onto) {
             // The job of the same number is taken up.
             (true, _) => Way::Ask(self.clone().into()),
@@ -138,6 +136,7 @@ fn planned(plan: &mut Plan, request: &LiveFlatten) -> Result<LiveFlattenJob, Rea
     let node = resolve::named(&context, &request.image)?;
     let running = Running::with(plan, node)?;
     plan.through = Some(running.through());
+    running.refuse_checkpoints(plan);
     let path = shown(&node.path);
     let below: Vec<NodeId> = forest.chain(node.id).into_iter().skip(1).collect();
     if below.is_empty() {

@@ -21,7 +21,7 @@ use crate::ops::framework::recovery::{Half, Way};
 use crate::ops::framework::refusal::Reason;
 use crate::ops::framework::request::Name;
 use crate::ops::framework::trash::{Batch, TrashItem};
-use crate::ops::framework::{new_file, resolve};
+use crate::ops::framework::{absolute, new_file, resolve};
 use crate::ops::revert::options_of;
 use crate::ops::{
     CommandLine, EffectKind, Error, Note, NoteKind, Outcome, Phase, Plan, Progress, RefusalKind,
@@ -33,7 +33,7 @@ use super::branch::{give_to_owner_of, take_away};
 use super::following::{DomainEnd, ended, follow_domain, looking};
 use super::job_id;
 use super::next_start::{self, Next};
-use super::running::{By, Running, domain_disk, written_node};
+use super::running::{By, Running, domain_disk, is_open, written_node};
 
 /// The guest goes on in another file that shows the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,10 +97,7 @@ impl Operation for LiveMove {
 
     fn finish(&self, half: &Half<'_>) -> Way {
         let host = half.context.host.as_ref();
-        let is_used = |path: &Path| {
-            let id = host.stat(path).ok().map(|stat| stat.id);
-            id.is_some_and(|id| host.holders(&[id]).contains_key(&id))
-        };
+        let is_used = |path: &Path| is_open(host, path);
         match (is_used(&self.image), is_used(&self.to)) {
             // Mirrored still, or begun again: one job has that number.
             (true, true) => Way::Ask(self.clone().into()),
@@ -128,6 +125,7 @@ fn planned(plan: &mut Plan, request: &LiveMove) -> Result<LiveMoveJob, Reason> {
     let node = resolve::named(&context, &request.image)?;
     let running = Running::with(plan, node)?;
     plan.through = Some(running.through());
+    running.refuse_checkpoints(plan);
     let path = shown(&node.path);
     if !forest.is_leaf(node) {
         let text = format!("other images are built on {path}: it stays at its place");
@@ -165,7 +163,9 @@ fn planned(plan: &mut Plan, request: &LiveMove) -> Result<LiveMoveJob, Reason> {
     let bytes = node.size_on_disk().unwrap_or(0);
     let empty = image::new_len(&request.to, &options)
         .map_err(|error| Reason::new(RefusalKind::Invalid, error.kind.to_string()))?;
-    if new_file::check(plan, &request.to, bytes.max(empty.image_blocks)).is_none() {
+    // What was begun and is mirrored still is taken up.
+    let is_begun = is_open_in(plan, &running, &request.to);
+    if !is_begun && new_file::check(plan, &request.to, bytes.max(empty.image_blocks)).is_none() {
         // The plan says why.
         return Err(Reason::new(
             RefusalKind::Invalid,
@@ -201,9 +201,18 @@ fn planned(plan: &mut Plan, request: &LiveMove) -> Result<LiveMoveJob, Reason> {
         backing: backing.cloned(),
         options,
         to: request.to.clone(),
+        is_begun,
         target,
         speed: request.speed,
     })
+}
+
+/// Whether this machine has the file open.
+fn is_open_in(plan: &Plan, running: &Running, path: &Path) -> bool {
+    let host = plan.host();
+    let file = host.stat(path).ok().map(|stat| stat.id);
+    let holders = file.and_then(|file| host.holders(&[file]).remove(&file));
+    holders.is_some_and(|holders| holders.iter().any(|holder| holder.pid == running.pid))
 }
 
 /// What has the machine do it.
@@ -214,6 +223,8 @@ struct LiveMoveJob {
     backing: Option<Node>,
     options: CreateOptions,
     to: PathBuf,
+    /// Whether the machine copies into it already.
+    is_begun: bool,
     /// The disk, by libvirt's name for it.
     target: Option<String>,
     speed: Option<u64>,
@@ -224,10 +235,12 @@ impl Job for LiveMoveJob {
         progress.enter(Phase::Collect, 0);
         let _locks = Locking::default().settle(plan)?;
         let host = plan.host();
-        image::create(host, &self.to, &self.options, progress)
-            .map_err(|error| not_created(&self.to, error))?;
+        if !self.is_begun {
+            image::create(host, &self.to, &self.options, progress)
+                .map_err(|error| not_created(&self.to, error))?;
+        }
         let made = [(
-            self.to.clone(),
+            absolute::path(&self.to),
             host.stat(&self.to).ok().map(|stat| stat.id),
         )];
         progress.enter(Phase::Copy, plan.copies);
@@ -325,9 +338,11 @@ impl LiveMoveJob {
         let mib = self.speed.map_or(0, |speed| speed.div_ceil(1 << 20));
         let target =
             std::path::absolute(&self.to).map_err(|error| Error::io("name", &self.to, &error))?;
-        domain
-            .begin_copy(disk, &target, "qcow2", self.backing.is_some(), mib)
-            .map_err(|error| failed(&error))?;
+        if !self.is_begun {
+            domain
+                .begin_copy(disk, &target, "qcow2", self.backing.is_some(), mib)
+                .map_err(|error| failed(&error))?;
+        }
         match follow_domain(&self.running, &mut domain, disk, progress, &self.left())? {
             DomainEnd::Ready => {}
             DomainEnd::Gone => {
@@ -358,8 +373,7 @@ impl LiveMoveJob {
 
     fn trash(&self, plan: &Plan) -> Result<Vec<PathBuf>, Error> {
         let host = plan.host();
-        let id = host.stat(&self.image.path).ok().map(|stat| stat.id);
-        if id.is_some_and(|id| host.holders(&[id]).contains_key(&id)) {
+        if is_open(host, &self.image.path) {
             return Err(Error::in_use(format!(
                 "{} has it open still",
                 self.running.name

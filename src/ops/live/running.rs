@@ -1,10 +1,11 @@
 //! Who runs the machine that has an image open, and by whom it is told what to do: by its own monitor, or by libvirt
 //! where libvirt started it.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::forest::Node;
-use crate::host::{Holder, printable};
+use crate::host::{Holder, Host, printable};
 use crate::live::{self, BlockNode, Graph, Qmp};
 use crate::machines::{Disk, Domain, Machine, MachineState};
 use crate::ops::framework::definition_change::is_defined_by_service;
@@ -98,6 +99,29 @@ impl Running {
         }
     }
 
+    /// Refuses what would break a checkpoint of it, from which its backups go on.
+    pub(in crate::ops) fn refuse_checkpoints(&self, plan: &mut Plan) {
+        let By::Libvirt { id, .. } = &self.by else {
+            return;
+        };
+        let forest = Arc::clone(&plan.context().forest);
+        let machines = forest.machines().list().iter();
+        let mut machines = machines.filter(|machine| machine.id.as_ref() == Some(id));
+        if let Some(checkpoint) = machines.find_map(|machine| machine.checkpoints.first()) {
+            plan.refuse(
+                RefusalKind::Machine,
+                format!(
+                    "this would break the checkpoint {} of {}, from which its backups go on: delete its checkpoints \
+                     first (virsh checkpoint-delete {} --checkpointname {})",
+                    printable(checkpoint),
+                    self.name,
+                    self.name,
+                    printable(checkpoint)
+                ),
+            );
+        }
+    }
+
     /// The same as what a plan exempts from harm.
     pub(in crate::ops) fn through(&self) -> Through {
         Through {
@@ -188,6 +212,15 @@ impl Running {
     pub(in crate::ops) fn failed(&self, why: &dyn std::fmt::Display) -> Error {
         Error::failed(format!("{} did not do it: {why}", self.name))
     }
+}
+
+/// Whether any process has this file open.
+pub(in crate::ops) fn is_open(host: &dyn Host, path: &Path) -> bool {
+    let file = host.stat(path).ok().map(|stat| stat.id);
+    file.is_some_and(|file| {
+        let holders = host.holders(&[file]).remove(&file);
+        holders.is_some_and(|holders| !holders.is_empty())
+    })
 }
 
 /// The domain whose process that is: an image far down a chain is named by no definition.

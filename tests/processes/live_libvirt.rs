@@ -1,0 +1,92 @@
+//! What a machine of libvirt's is told to do with its images while it runs: by libvirt alone, which knows of it
+//! afterwards. Its definition names the right file, pins nothing, and its next start finds the same.
+
+use crate::support::libvirt::{Session, session};
+
+/// `base <- l1 <- l2 <- l3`, and `sib` on `l1`; the machine `web` runs on `l3`.
+fn web() -> Option<Session> {
+    let session = session()?;
+    session.image("base 64M");
+    session.write("base", 1, 0);
+    session.image("-b base -F qcow2 l1");
+    session.write("l1", 2, 64);
+    session.image("-b l1 -F qcow2 l2");
+    session.write("l2", 3, 128);
+    session.image("-b l2 -F qcow2 l3");
+    session.write("l3", 4, 192);
+    session.image("-b l1 -F qcow2 sib");
+    session.define("web", "l3");
+    session.virsh_ok("start web");
+    Some(session)
+}
+
+const OF_L3: &[(u8, u32)] = &[(1, 0), (2, 64), (3, 128), (4, 192)];
+
+/// The next start is from this image, and its guest finds what it is to find.
+fn starts_from(session: &Session, image: &str) {
+    let xml = session.xml("web");
+    let named = format!("<source file='{}'/>", session.at(image).display());
+    assert!(xml.contains(&named), "{xml}");
+    assert!(!xml.contains("<backingStore"), "{xml}");
+    session.virsh_ok("destroy web");
+    session.guest_finds("web", OF_L3);
+    for (pattern, kib) in [(1, 0), (2, 64), (0, 128), (0, 192)] {
+        assert!(
+            session.shows("sib", "qcow2", pattern, kib),
+            "sib at {kib} KiB"
+        );
+    }
+}
+
+#[test]
+fn a_guest_goes_on_in_a_new_overlay_that_libvirt_knows() {
+    let Some(session) = web() else { return };
+    session.q_ok("branch --live l3 l4 --yes");
+    let live = session.virsh_ok("domblklist web");
+    assert!(live.contains("/l4"), "{live}");
+    starts_from(&session, "l4");
+}
+
+#[test]
+fn a_layer_is_merged_down_by_libvirt_and_others_keep_what_they_show() {
+    let Some(session) = web() else { return };
+    assert_eq!(session.refusal("commit --live l3"), "in-use");
+    assert_eq!(session.refusal("commit --live l2"), "dependants");
+    session.q_ok("commit --live l2 --siblings preserve --confirm 1");
+    assert!(!session.at("l2").exists());
+    starts_from(&session, "l3");
+}
+
+#[test]
+fn a_leaf_takes_in_what_is_below_by_libvirt_and_is_proven_by_a_stop() {
+    for onto in ["--onto l1", "--onto base", "--yes"] {
+        let Some(session) = web() else { return };
+        session.q_ok(
+            &format!("flatten --in-place --live l3 --yes {onto}").replace("--yes --yes", "--yes"),
+        );
+        assert_eq!(session.virsh_ok("domstate web").trim(), "running");
+        starts_from(&session, "l3");
+    }
+}
+
+#[test]
+fn a_disk_moves_while_its_machine_runs() {
+    let Some(session) = web() else { return };
+    session.folder("new");
+    session.q_ok("move --live l3 new/l3 --yes");
+    assert!(!session.at("l3").exists());
+    starts_from(&session, "new/l3");
+}
+
+#[test]
+fn what_breaks_a_checkpoint_is_refused_by_its_name() {
+    let Some(session) = web() else { return };
+    let made = session.virsh("checkpoint-create-as web before");
+    assert!(made.status.success(), "{made:?}");
+    let told = session.q("commit --live l2 --siblings preserve --dry-run");
+    let text = told.to_string();
+    assert!(
+        text.contains("checkpoint") && text.contains("before"),
+        "{text}"
+    );
+}
