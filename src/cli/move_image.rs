@@ -1,6 +1,6 @@
 //! `qanopy move`: images get another name or place, and whatever refers to them follows.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -47,7 +47,7 @@ impl MoveArgs {
             };
             return Ok(Request::LiveMove(LiveMove {
                 image: image.clone(),
-                to: within(to, image),
+                to: to.clone(),
                 speed: self.speed,
             }));
         }
@@ -68,14 +68,6 @@ impl MoveArgs {
             Some((to, images)) => Ok((images, to)),
             None => Err(Stop::Usage("name the images and where they go".to_owned())),
         }
-    }
-}
-
-/// The new name, or the old one in the folder that is named.
-fn within(to: &Path, image: &Path) -> PathBuf {
-    match image.file_name().filter(|_| to.is_dir()) {
-        Some(name) => to.join(name),
-        None => to.to_path_buf(),
     }
 }
 

@@ -64,7 +64,7 @@ impl Nbd {
 
     /// The export's length in bytes.
     #[must_use]
-    pub fn len(&self) -> u64 {
+    pub fn size(&self) -> u64 {
         self.size
     }
 
@@ -268,6 +268,6 @@ mod tests {
             assert!(open(says.clone()).is_err(), "{says:?}");
         }
         let nbd = open(with(&[info(8), ack(), read(SIMPLE_REPLY, 0, 1)])).unwrap();
-        assert_eq!(nbd.len(), 8);
+        assert_eq!(nbd.size(), 8);
     }
 }

@@ -82,11 +82,11 @@ pub fn agent_socket(words: &[&[u8]]) -> Option<MonitorSocket> {
 /// Where a storage daemon serves exports over NBD, given the words of its command line.
 #[must_use]
 pub fn nbd_socket(words: &[&[u8]]) -> Option<MonitorSocket> {
-    let pairs = words.windows(2).filter_map(|pair| match pair {
+    let mut pairs = words.windows(2).filter_map(|pair| match pair {
         [word, value] if option(word) == Some(b"nbd-server") => Some(option_parts(value)),
         _ => None,
     });
-    let parts = pairs.last()?;
+    let parts = pairs.next_back()?;
     (get(&parts, "addr.type") == Some(b"unix")).then_some(())?;
     path(get(&parts, "addr.path")?)
 }

@@ -78,7 +78,7 @@ pub use framework::definition_change::{DefinitionChange, DomainDisk, Redefinitio
 pub use framework::error::{Error, Report};
 pub use framework::fixes::{command_lines, fixes, problem_json};
 pub use framework::guest_files::{GuestFate, GuestFiles, NotLooked};
-pub use framework::lifecycle::{plan, run};
+pub use framework::lifecycle::run;
 pub use framework::nature::{Recovery, Relocation};
 pub use framework::note::{Note, NoteKind};
 pub use framework::options::{
@@ -101,6 +101,7 @@ pub use import::Import;
 pub use insides::{InsideProgress, InsidesByPath, insides, kept_insides, known_insides};
 pub use inspect::{Inspection, inspect};
 pub use key_slot::{ChangeKeySlot, KeySlotAction};
+pub use live::offer::plan;
 pub use live::{LiveBranch, LiveFlatten, LiveMove, LiveOverlay};
 pub use move_images::MoveImages;
 pub use permit::{

@@ -53,7 +53,7 @@ impl Fix {
             },
             Self::Do(Remedy::Relink(_)) => "says where it went",
             Self::Do(Remedy::DataFile(_)) => "says where it is",
-            Self::Do(Remedy::Branch(_)) => "makes an overlay",
+            Self::Do(Remedy::Branch(_) | Remedy::LiveBranch(_)) => "makes an overlay",
             Self::Do(Remedy::Check(_)) => "looks through them",
             Self::Do(Remedy::Accept(_)) => "takes it as it is now",
             Self::Do(Remedy::Passphrase(_) | Remedy::NewPassphrase(_)) => "asks for it",
@@ -158,7 +158,12 @@ pub(crate) fn first_fix(forest: &Forest, node: &Node) -> Option<Fix> {
         .collect();
     // An overlay elsewhere mends nothing of this image, and what is accepted is told of no more: nobody shall do that by
     // the way.
-    let is_no_repair = |fix: &Fix| matches!(fix, Fix::Do(Remedy::Branch(_) | Remedy::Accept(_)));
+    let is_no_repair = |fix: &Fix| {
+        matches!(
+            fix,
+            Fix::Do(Remedy::Branch(_) | Remedy::LiveBranch(_) | Remedy::Accept(_))
+        )
+    };
     remedies.retain(|fix| !is_no_repair(fix));
     remedies.sort_by_key(|fix| match fix {
         Fix::Do(Remedy::Relink(_)) => 0,

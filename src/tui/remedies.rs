@@ -40,7 +40,7 @@ fn sentence(app: &App, remedy: &Remedy, about: Option<&Path>) -> Option<String> 
     let (action, does) = match remedy {
         Remedy::Ask(request) => asks(request)?,
         Remedy::Relink(_) => (Action::Repair, "records what it is built on"),
-        Remedy::Branch(_) => (Action::Branch, "makes an overlay on it"),
+        Remedy::Branch(_) | Remedy::LiveBranch(_) => (Action::Branch, "makes an overlay on it"),
         Remedy::DataFile(_) => (Action::Amend, "records where its data file is"),
         Remedy::Check(_) => (Action::Check, "tells all of it"),
         // Where is looked is said when the program is started.
@@ -93,6 +93,7 @@ fn image(remedy: &Remedy) -> Option<&Path> {
         },
         Remedy::Relink(image)
         | Remedy::Branch(image)
+        | Remedy::LiveBranch(image)
         | Remedy::DataFile(image)
         | Remedy::Check(image) => Some(image),
         // Everything above the base tells of it.

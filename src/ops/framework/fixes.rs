@@ -51,7 +51,9 @@ pub fn fixes(forest: &Forest, node: &Node, kind: ProblemKind) -> Vec<Remedy> {
         ProblemKind::MissingDataFile => vec![Remedy::DataFile(image)],
         ProblemKind::WrittenUnder => {
             let layer = forest.written_layer(node.id);
-            layer.map_or_else(Vec::new, |layer| vec![Remedy::Branch(layer.path.clone())])
+            layer.map_or_else(Vec::new, |layer| {
+                vec![Remedy::LiveBranch(layer.path.clone())]
+            })
         }
         ProblemKind::Interrupted {
             entry,

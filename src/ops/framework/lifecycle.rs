@@ -26,7 +26,7 @@ use super::{
 /// Looks at what `request` asks and says what it would do. Changes nothing, and always gives a
 /// plan: what cannot be done is a plan with refusals.
 #[must_use]
-pub fn plan(context: &Context, request: &Request) -> Plan {
+pub(in crate::ops) fn plan(context: &Context, request: &Request) -> Plan {
     // Who uses the files is found in one pass over the processes, however many files there are.
     during_one_scan(|| plan_anew(context, request))
 }

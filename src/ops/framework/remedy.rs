@@ -16,6 +16,8 @@ pub enum Remedy {
     Relink(PathBuf),
     /// An overlay on the image, under a name of the person's.
     Branch(PathBuf),
+    /// The same of an image that a machine writes, which goes on in the overlay.
+    LiveBranch(PathBuf),
     /// Recording where the image's data file is.
     DataFile(PathBuf),
     /// Looking through the image's tables.
@@ -50,6 +52,10 @@ impl Remedy {
             Self::Ask(request) => return request.command_line(),
             Self::Relink(image) => line(&["relink"]).path(image).option("--to", Some("BASE")),
             Self::Branch(image) => line(&["branch"]).path(image).word("NEW"),
+            Self::LiveBranch(image) => line(&["branch"])
+                .flag("--live", true)
+                .path(image)
+                .word("NEW"),
             Self::DataFile(image) => line(&["amend"])
                 .path(image)
                 .option("--data-file", Some("FILE")),

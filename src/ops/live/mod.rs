@@ -8,6 +8,7 @@
 //! | `flatten` | the leaf takes in what the layers below hold |
 //! | `move_disk` | the guest goes on in another file that shows the same |
 //! | `following` | a job of the machine as progress |
+//! | `offer` | the same as what is asked, by the machine |
 //! | `next_start` | what the machine must be started with from now on |
 //!
 //! Merging a layer down while a machine runs on it is `commit::live`.
@@ -17,6 +18,7 @@ mod flatten;
 pub(super) mod following;
 mod move_disk;
 mod next_start;
+pub(super) mod offer;
 pub(super) mod running;
 
 use crate::forest::Node;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::forest::Node;
+use crate::host::{FileKind, Host};
 use crate::image::{self, CreateOptions, Format};
 use crate::live::{self, BlockNode, Graph, mirror};
 use crate::ops::branch::not_created;
@@ -44,6 +45,22 @@ pub struct LiveMove {
     pub to: PathBuf,
     /// Bytes per second at most; none for as fast as it goes.
     pub speed: Option<u64>,
+}
+
+impl LiveMove {
+    /// The same with the new name, where a folder was named.
+    fn in_folder(&self, host: &dyn Host) -> Self {
+        let is_folder = host
+            .stat(&self.to)
+            .is_ok_and(|stat| stat.kind == FileKind::Directory);
+        match self.image.file_name().filter(|_| is_folder) {
+            Some(name) => Self {
+                to: self.to.join(name),
+                ..self.clone()
+            },
+            None => self.clone(),
+        }
+    }
 }
 
 impl Operation for LiveMove {
@@ -122,6 +139,7 @@ impl Operation for LiveMove {
 fn planned(plan: &mut Plan, request: &LiveMove) -> Result<LiveMoveJob, Reason> {
     let context = plan.context().clone();
     let forest = context.forest.as_ref();
+    let request = &request.in_folder(plan.host());
     let node = resolve::named(&context, &request.image)?;
     let running = Running::with(plan, node)?;
     plan.through = Some(running.through());

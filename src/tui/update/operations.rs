@@ -136,7 +136,9 @@ fn heal(ui: &mut Ui, fix: Fix, effects: &mut Vec<Effect>) {
             Remedy::Ask(request) if matches!(*request, Request::Recover(_)) => recover(ui, effects),
             Remedy::Ask(request) => open::ask(ui, *request, effects),
             Remedy::Relink(image) => fill(ui, &image, FormKind::Relink, effects),
-            Remedy::Branch(image) => fill(ui, &image, FormKind::Branch, effects),
+            Remedy::Branch(image) | Remedy::LiveBranch(image) => {
+                fill(ui, &image, FormKind::Branch, effects)
+            }
             Remedy::DataFile(image) => fill(ui, &image, FormKind::Amend, effects),
             Remedy::Check(image) => jobs::check(&mut ui.app, vec![image], effects),
             Remedy::Accept(base) => effects.push(Effect::Accept(base, Arc::clone(&ui.app.forest))),

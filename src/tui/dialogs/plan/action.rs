@@ -24,6 +24,8 @@ pub enum Action {
     Into,
     /// Puts aside what the base shows.
     KeepOld,
+    /// Has the machine do it that has the image open.
+    Live,
     /// Proves that no other image changes.
     Verify,
     /// Gives a passphrase.
@@ -52,6 +54,7 @@ impl bindings::Action for Action {
         dialog(Self::ToggleLayer, "plan-layer", &[Key::char('t')], "committed layer: to the trash, or kept and emptied; squashed layer: down or up", ""),
         dialog(Self::Into, "plan-into", &[Key::char('i')], "commit into the next image below", ""),
         dialog(Self::KeepOld, "plan-keep-old", &[Key::char('o')], "put aside what the base shows now, or not", ""),
+        dialog(Self::Live, "plan-live", &[Key::char('m')], "have the machine do it that has the image open, while its guest goes on", ""),
         dialog(Self::Verify, "plan-verify", &[Key::char('v')], "read all images around before and after, and prove that the others show the same", ""),
         dialog(Self::Unlock, "plan-unlock", &[Key::char('u')], "give the passphrase of an encrypted image", ""),
         dialog(Self::Commands, "plan-commands", &[Key::char('p')], "the same as qemu-img commands", ""),

@@ -211,7 +211,7 @@ impl Window for PlanDialog {
             Action::PreviousImage => return Next::Go(Motion::Up),
             Action::Commands => self.commands = !self.commands,
             Action::WayOut => return self.way_out(key),
-            Action::ToggleLayer | Action::Into | Action::KeepOld => {
+            Action::ToggleLayer | Action::Into | Action::KeepOld | Action::Live => {
                 return self.vary(context.app, action);
             }
             Action::Verify => self.proves = !self.proves,

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::forest::Forest;
+use crate::forest::{Flags, Forest};
 use crate::ops::{Commit, CommittedLayer, Direction, Request, Squash};
 use crate::tui::forms::name_beside;
 
@@ -21,6 +21,33 @@ pub(super) struct Variant {
 
 /// The variants of a request, in the order of their hints.
 pub(super) fn variants(forest: &Forest, request: &Request) -> Vec<Variant> {
+    let mut variants = of_kind(forest, request);
+    variants.extend(by_machine(forest, request));
+    variants
+}
+
+/// By the machine that has the image open, where one has.
+fn by_machine(forest: &Forest, request: &Request) -> Option<Variant> {
+    let request = request.live()?;
+    let image = match &request {
+        Request::LiveBranch(branch) => &branch.disks.first()?.leaf,
+        Request::LiveCommit(commit) => &commit.overlay,
+        Request::LiveFlatten(flatten) => &flatten.image,
+        Request::LiveMove(one) => &one.image,
+        _ => return None,
+    };
+    let node = forest.by_path(image)?;
+    forest
+        .flags(node.id)
+        .contains(Flags::IN_USE)
+        .then_some(Variant {
+            action: Action::Live,
+            hint: "by the machine",
+            request,
+        })
+}
+
+fn of_kind(forest: &Forest, request: &Request) -> Vec<Variant> {
     match request {
         Request::Commit(commit) => of_commit(forest, commit),
         Request::Squash(squash) => vec![of_squash(squash)],
