@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::support::live_machine::{Kind, LiveMachine, OF_L3, OF_SIB};
 
 /// What was written by the guest since.
-fn with<'a>(more: &'a [(u8, u64)]) -> Vec<(u8, u64)> {
+fn with(more: &[(u8, u64)]) -> Vec<(u8, u64)> {
     [OF_L3, more].concat()
 }
 

@@ -26,8 +26,7 @@ use crate::ops::framework::recovery::{Half, Way};
 use crate::ops::framework::refusal::Reason;
 use crate::ops::framework::request::Name;
 use crate::ops::framework::{space, unlock};
-use crate::ops::live::following::{DomainEnd, ended, follow_domain, looking};
-use crate::ops::live::job_id;
+use crate::ops::live::following::{DomainEnd, ended, follow_domain, job_id, looking};
 use crate::ops::live::running::{By, Running, domain_disk, is_open};
 use crate::ops::{
     BackingStyle, CommandLine, Commit, CommittedLayer, EffectKind, Error, LiveBranch, LiveOverlay,

@@ -28,8 +28,7 @@ use crate::ops::{
 };
 use crate::units::size;
 
-use super::following::{DomainEnd, ended, follow_domain, looking};
-use super::job_id;
+use super::following::{DomainEnd, ended, follow_domain, job_id, looking};
 use super::running::{By, Running, domain_disk, is_open};
 
 /// An image of a machine that runs takes in what layers below it hold.

@@ -4,7 +4,8 @@ use std::fmt::Display;
 use std::thread;
 use std::time::Duration;
 
-use crate::live::job::{Ended, Job, JobStatus};
+use crate::forest::Node;
+use crate::live::job::{self, Ended, Job, JobStatus};
 use crate::machines::{DiskJob, Domain};
 use crate::ops::{Error, Progress};
 
@@ -99,4 +100,11 @@ pub(in crate::ops) fn follow_domain(
         }
         thread::sleep(EACH);
     }
+}
+
+/// The number of a job on an image: whoever comes later knows it again.
+pub(in crate::ops) fn job_id(kind: &str, image: &Node) -> String {
+    let file = image.file_id();
+    let (device, inode) = file.map_or((0, 0), |file| (file.device, file.inode));
+    format!("{}{kind}-{device:x}-{inode:x}", job::PREFIX)
 }

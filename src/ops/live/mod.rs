@@ -21,16 +21,6 @@ mod next_start;
 pub(super) mod offer;
 pub(super) mod running;
 
-use crate::forest::Node;
-use crate::live::job;
-
 pub use branch::{LiveBranch, LiveOverlay};
 pub use flatten::LiveFlatten;
 pub use move_disk::LiveMove;
-
-/// The number of a job on an image: whoever comes later knows it again.
-pub(super) fn job_id(kind: &str, image: &Node) -> String {
-    let file = image.file_id();
-    let (device, inode) = file.map_or((0, 0), |file| (file.device, file.inode));
-    format!("{}{kind}-{device:x}-{inode:x}", job::PREFIX)
-}

@@ -31,8 +31,7 @@ use crate::ops::{
 use crate::units::size;
 
 use super::branch::{give_to_owner_of, take_away};
-use super::following::{DomainEnd, ended, follow_domain, looking};
-use super::job_id;
+use super::following::{DomainEnd, ended, follow_domain, job_id, looking};
 use super::next_start::{self, Next};
 use super::running::{By, Running, domain_disk, is_open, written_node};
 
