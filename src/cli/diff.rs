@@ -1,6 +1,8 @@
 //! `qanopy diff`: which files differ between an image and what it is built on, or another image. Ends as diff does.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -8,11 +10,11 @@ use serde_json::{Value, json};
 
 use crate::guest::diff::{Change, ChangeKind, NoWatch, Options, VolumeDiff, VolumeState};
 use crate::guest::filesystem::{Node, NodeKind};
-use crate::inside::{self, Older, Sides};
+use crate::inside::{self, ContentDiff, FileDiff, LineKind, Older, Place, Sides, View};
 use crate::units;
 
 use super::exit::Stop;
-use super::guest_image::{GuestImageArgs, json_path, kind_name, shown};
+use super::guest_image::{GuestImageArgs, json_path, kind_name, node_fields, shown};
 use super::options::{Globals, Words, one_of};
 use super::output::Out;
 
@@ -38,6 +40,9 @@ pub(super) struct DiffArgs {
     /// Order the files by this
     #[arg(long, value_name = "WHAT", value_parser = one_of(ORDERS), default_value = "path")]
     sort: Order,
+    /// Compare one file: what is recorded of it, and its lines as diff -u does; p2:/notes is on another volume
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["deep", "no_noise", "folders", "sort"])]
+    file: Option<OsString>,
 }
 
 /// What files are ordered by.
@@ -59,6 +64,9 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &DiffArgs) -> anyhow::R
 
 fn compare(out: &mut Out, globals: Globals, args: &DiffArgs) -> anyhow::Result<()> {
     let sides = sides(args)?;
+    if let Some(file) = &args.file {
+        return one_file(out, globals, args, &sides, file);
+    }
     let options = Options { deep: args.deep };
     let mut volumes = inside::compare(&sides, options, &mut NoWatch)?;
     for volume in &mut volumes {
@@ -93,6 +101,72 @@ fn compare(out: &mut Out, globals: Globals, args: &DiffArgs) -> anyhow::Result<(
         ),
     };
     Err(Stop::Differs(text).into())
+}
+
+/// Compares one file of both states.
+fn one_file(
+    out: &mut Out,
+    globals: Globals,
+    args: &DiffArgs,
+    sides: &Sides,
+    file: &OsStr,
+) -> anyhow::Result<()> {
+    let older = View::open(sides.before.clone())?;
+    let newer = View::open(sides.after.clone())?;
+    let place = Place::parse(file.as_bytes());
+    let found = inside::file_diff([&older, &newer], &place, None, &mut || true)?;
+    let [mut before, after] = [&older, &newer].map(top);
+    if args.image.snapshot().is_some() {
+        before.push_str(" (snapshot)");
+    }
+    let lines = found.told([&before, &after]);
+    if globals.json {
+        out.json(json!({ "file": file_fields(&found, &lines) }))?;
+    } else {
+        lines
+            .iter()
+            .try_for_each(|(_, line)| out.text(&format!("{line}\n")))?;
+    }
+    if found.is_same() {
+        return Ok(());
+    }
+    out.flush()?;
+    Err(Stop::Differs("the file differs".to_owned()).into())
+}
+
+/// What a state is called: the file name of its top layer.
+fn top(view: &View) -> String {
+    let layer = view.chain.layers().first();
+    layer.map_or_else(String::new, |layer| units::file_name(layer.path()))
+}
+
+/// A file that was compared, as JSON.
+fn file_fields(found: &FileDiff, lines: &[(LineKind, String)]) -> Value {
+    let side = |node: &Option<Node>| node.as_ref().map(node_fields);
+    let records = found.records.iter().map(|record| record.name);
+    let (content, first) = match &found.content {
+        ContentDiff::Same => ("same", None),
+        ContentDiff::Text(_) => ("text", None),
+        ContentDiff::Bytes(first) => ("binary", Some(*first)),
+        ContentDiff::SameSoFar(bytes) => ("not-compared-wholly", Some(*bytes)),
+    };
+    let is_of_text = |(kind, _): &&(LineKind, String)| *kind != LineKind::Word;
+    let text = lines.iter().filter(is_of_text);
+    let text: String = text.map(|(_, line)| format!("{line}\n")).collect();
+    let path = &found.place.path;
+    let mut fields = serde_json::Map::new();
+    fields.insert("volume".to_owned(), json!(found.place.volume));
+    fields.insert(
+        "path".to_owned(),
+        json_path(path.strip_prefix(b"/").unwrap_or(path)),
+    );
+    fields.insert("before".to_owned(), json!(side(&found.before)));
+    fields.insert("after".to_owned(), json!(side(&found.after)));
+    fields.insert("records".to_owned(), json!(records.collect::<Vec<_>>()));
+    fields.insert("content".to_owned(), json!(content));
+    fields.insert("first-difference".to_owned(), json!(first));
+    fields.insert("diff".to_owned(), json!(text));
+    Value::Object(fields)
 }
 
 /// The two states that are meant.

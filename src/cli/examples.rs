@@ -65,8 +65,8 @@ const EXAMPLES: &[Example] = &[
         "the files that this overlay changes over its base",
     ),
     (
-        "qanopy diff --no-noise --folders golden.qcow2 web.qcow2",
-        "folder by folder between two images, without logs and caches",
+        "qanopy diff web.qcow2 --file /etc/fstab",
+        "the lines of one file that differ, as diff -u tells them",
     ),
     (
         "qanopy contents web.qcow2",

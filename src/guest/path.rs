@@ -76,15 +76,33 @@ pub fn list(
     directory: NodeId,
     most: usize,
 ) -> Result<Vec<(Vec<u8>, NodeId)>> {
+    list_while(filesystem, directory, most, &mut || true)
+}
+
+/// The same, as long as `go_on` says so, which is asked before each name.
+///
+/// # Errors
+/// As there, and when it was stopped.
+pub fn list_while(
+    filesystem: &dyn Filesystem,
+    directory: NodeId,
+    most: usize,
+    go_on: &mut dyn FnMut() -> bool,
+) -> Result<Vec<(Vec<u8>, NodeId)>> {
     let mut found = Vec::new();
+    let mut is_stopped = false;
     filesystem.entries(directory, &mut |entry| {
+        is_stopped = !go_on();
         found.push((entry.name.to_vec(), entry.id));
-        if found.len() > most {
+        if is_stopped || found.len() > most {
             ControlFlow::Break(())
         } else {
             ControlFlow::Continue(())
         }
     })?;
+    if is_stopped {
+        return Err(Error::Cancelled);
+    }
     if found.len() > most {
         return Err(Error::TooMuch {
             what: "entries of a folder",

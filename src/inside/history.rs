@@ -1,7 +1,9 @@
 //! Where files changed along a chain, as `git log -- FILE` tells it of commits.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use crate::guest::block::Stop;
 use crate::guest::diff::{self, NoWatch};
 use crate::guest::filesystem::Node;
 use crate::guest::path::{self, LastLink};
@@ -75,6 +77,14 @@ impl States {
     /// # Errors
     /// When a layer cannot be read.
     pub fn open(chain: &Chain) -> guest::Result<Self> {
+        Self::stoppable(chain, Arc::new(|| false))
+    }
+
+    /// The same; all that reads through it gives up once `stop` says so.
+    ///
+    /// # Errors
+    /// As there, and when it was stopped.
+    pub fn stoppable(chain: &Chain, stop: Stop) -> guest::Result<Self> {
         let count = chain.layers().len();
         let state = |index: usize| {
             let own = chain.without(index);
@@ -85,7 +95,7 @@ impl States {
                 Ranges::all()
             };
             Ok(State {
-                view: View::keeping(own, KEPT / count.max(1))?,
+                view: View::stoppable(own, KEPT / count.max(1), Arc::clone(&stop))?,
                 changed,
             })
         };

@@ -72,3 +72,15 @@ pub fn name_outside(volume: &Volume, path: &[u8]) -> Vec<u8> {
         .find(|part| !part.is_empty());
     name.map_or_else(|| volume.name.to_string().into_bytes(), <[u8]>::to_vec)
 }
+
+/// Whether people can read it: no NUL, and next to no bytes that are no text of any kind.
+#[must_use]
+pub fn is_text(bytes: &[u8]) -> bool {
+    let is_odd = |byte: &&u8| byte.is_ascii_control() && !b"\t\n\r\x08\x0c\x1b".contains(*byte);
+    let mut odd = bytes.iter().filter(is_odd).count();
+    odd += bytes
+        .utf8_chunks()
+        .map(|chunk| chunk.invalid().len())
+        .sum::<usize>();
+    !bytes.contains(&0) && odd <= bytes.len() / 10
+}

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use crate::guest::Printable;
 use crate::guest::filesystem::{Node, NodeId};
 use crate::image::Format;
-use crate::inside::{Contents, Hit, Place, Step, View};
+use crate::inside::{Contents, Hit, LineKind, Place, Step, View};
+use crate::units;
 
 /// The image whose files are meant, or one of its internal snapshots.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,18 @@ pub struct Shown {
     pub format: Option<Format>,
     /// The ID of the internal snapshot, where that is what is shown.
     pub snapshot: Option<Vec<u8>>,
+}
+
+impl Shown {
+    /// What it is called, for people.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let name = units::file_name(&self.image);
+        match &self.snapshot {
+            Some(id) => format!("snapshot {} of {name}", Printable(id.clone())),
+            None => name,
+        }
+    }
 }
 
 /// A file or folder of it.
@@ -94,6 +107,43 @@ pub struct Extraction {
     pub to: PathBuf,
 }
 
+/// A file in two states.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Comparison {
+    /// The newer one.
+    pub newer: Shown,
+    /// The older one.
+    pub older: ComparedWith,
+    /// The file there.
+    pub spot: Spot,
+    /// Where it was in the older one, if it had another path.
+    pub from: Option<Vec<u8>>,
+}
+
+/// What an image is compared with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ComparedWith {
+    /// What it is built on.
+    Base,
+    /// The lowest layer of its chain.
+    Root,
+    /// Another image, or one of its snapshots.
+    Other(Shown),
+}
+
+/// A file of two states that was compared.
+#[derive(Debug)]
+pub struct Compared {
+    /// The file in the older state; none where it is not there.
+    pub older: Option<(Shown, Spot)>,
+    /// The same in the newer state.
+    pub newer: Option<(Shown, Spot)>,
+    /// What the two states are called, the older first.
+    pub names: [String; 2],
+    /// What differs, line by line, made safe to print.
+    pub lines: Vec<(LineKind, String)>,
+}
+
 /// What is asked.
 #[derive(Debug)]
 pub enum Question {
@@ -105,6 +155,8 @@ pub enum Question {
     Find(Arc<View>, String),
     /// In which layers a file changed.
     History(Arc<View>, Spot),
+    /// How a file differs between two states.
+    Compare(Comparison),
 }
 
 /// What is answered.
@@ -120,6 +172,8 @@ pub enum Answer {
     Found(Found),
     /// What became of a file in each layer, the uppermost first.
     History(Vec<Step>),
+    /// How a file differs.
+    Compared(Box<Compared>),
 }
 
 /// Why nothing is answered.

@@ -1,6 +1,7 @@
 //! Which files differ between two images, and what is inside the selected one: what was asked, and what is known so
 //! far. The disk is asked by a worker.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,6 +10,8 @@ use crate::guest::explain::Explained;
 use crate::image::Format;
 use crate::inside::Contents;
 use crate::ops::SnapshotName;
+
+use super::change_tree::{ChangeRow, ChangeTree, FolderKey, RowKind};
 
 /// What an image is compared with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +56,37 @@ impl FilesQuery {
     }
 }
 
+/// The files that differ.
+#[derive(Debug)]
+pub struct Changes {
+    /// Bytes that are not kept in the same place.
+    pub bytes: u64,
+    /// Volume by volume.
+    pub volumes: Vec<VolumeDiff>,
+    /// The same as folders: without logs, caches and temporary files, and with them.
+    trees: [ChangeTree; 2],
+}
+
+impl Changes {
+    /// Takes some time where much differs: no thread that draws has it.
+    #[must_use]
+    pub fn new(bytes: u64, volumes: Vec<VolumeDiff>) -> Self {
+        let trees = [false, true].map(|with_noise| ChangeTree::new(&volumes, with_noise));
+        Self {
+            bytes,
+            volumes,
+            trees,
+        }
+    }
+
+    /// As folders, with logs, caches and temporary files or without them.
+    #[must_use]
+    pub fn tree(&self, with_noise: bool) -> &ChangeTree {
+        let [quiet, all] = &self.trees;
+        if with_noise { all } else { quiet }
+    }
+}
+
 /// What is known of the answer.
 #[derive(Debug, Clone)]
 pub enum FilesAnswer {
@@ -66,12 +100,7 @@ pub enum FilesAnswer {
         nodes: u64,
     },
     /// The files that differ.
-    Changes {
-        /// Bytes that are not kept in the same place.
-        bytes: u64,
-        /// Volume by volume, what changed most first.
-        volumes: Arc<Vec<VolumeDiff>>,
-    },
+    Changes(Arc<Changes>),
     /// What is in it.
     Contents(Arc<Contents>),
     /// What the bytes it stores are used for.
@@ -95,6 +124,14 @@ pub struct Files {
     pub from_root: bool,
     /// Whether logs, caches and temporary files are shown.
     pub shows_noise: bool,
+    /// The rows of the files that differ, as far as folders are open.
+    pub rows: Vec<ChangeRow>,
+    /// The row under the cursor.
+    pub cursor: usize,
+    /// Folders that are not as they were at first: folded, or open where much differs.
+    turned: HashSet<FolderKey>,
+    /// What these and the cursor are about.
+    laid_out: Option<FilesQuery>,
 }
 
 impl Files {
@@ -107,6 +144,95 @@ impl Files {
             self.contents = Some((query.image().to_path_buf(), Arc::clone(contents)));
         }
         self.answer = Some(answer);
+        if self.changes().is_some() && self.laid_out.as_ref() != Some(query) {
+            self.laid_out = Some(query.clone());
+            self.cursor = 0;
+            self.turned.clear();
+        }
+        self.lay_out();
+    }
+
+    /// The files that differ, once they are known.
+    #[must_use]
+    pub fn changes(&self) -> Option<&Arc<Changes>> {
+        match &self.answer {
+            Some(FilesAnswer::Changes(changes)) => Some(changes),
+            _ => None,
+        }
+    }
+
+    /// The same as folders, as they are shown.
+    #[must_use]
+    pub fn tree(&self) -> Option<&ChangeTree> {
+        self.changes().map(|changes| changes.tree(self.shows_noise))
+    }
+
+    /// The row under the cursor.
+    #[must_use]
+    pub fn row(&self) -> Option<&ChangeRow> {
+        self.rows.get(self.cursor)
+    }
+
+    /// Makes the rows anew.
+    fn lay_out(&mut self) {
+        self.rows = self.rows_with(Some(&self.turned));
+        if self.changes().is_some() {
+            self.cursor = self.cursor.min(self.rows.len().saturating_sub(1));
+        }
+    }
+
+    /// The rows there would be if no folder was folded.
+    #[must_use]
+    pub fn all_rows(&self) -> Vec<ChangeRow> {
+        self.rows_with(None)
+    }
+
+    fn rows_with(&self, turned: Option<&HashSet<FolderKey>>) -> Vec<ChangeRow> {
+        let (Some(changes), Some(tree)) = (self.changes(), self.tree()) else {
+            return Vec::new();
+        };
+        let volumes = changes.volumes.iter().enumerate();
+        volumes
+            .flat_map(|(at, volume)| tree.rows(at, &volume.changes, turned))
+            .collect()
+    }
+
+    /// Shows logs, caches and temporary files, or hides them.
+    pub(super) fn toggle_noise(&mut self) {
+        self.shows_noise ^= true;
+        self.cursor = 0;
+        self.lay_out();
+    }
+
+    /// Opens the folder under the cursor, or folds it; says whether it was not as it is to be.
+    pub(super) fn fold(&mut self, is_to_be_open: bool) -> bool {
+        let key = match self.row() {
+            Some(row) if row.kind.is_open() == Some(!is_to_be_open) => self.key_of(row),
+            _ => None,
+        };
+        let Some(key) = key else { return false };
+        if !self.turned.remove(&key) {
+            self.turned.insert(key);
+        }
+        self.lay_out();
+        true
+    }
+
+    fn key_of(&self, row: &ChangeRow) -> Option<FolderKey> {
+        let RowKind::Folder(place, _) = row.kind else {
+            return None;
+        };
+        let volume = self.changes()?.volumes.get(row.volume)?;
+        let folder = self.tree()?.folder(place)?;
+        Some(folder.key(&volume.changes))
+    }
+
+    /// The row of the folder that the row under the cursor is in.
+    #[must_use]
+    pub fn above(&self) -> Option<usize> {
+        let depth = self.row()?.depth;
+        let before = self.rows.get(..self.cursor)?;
+        before.iter().rposition(|row| row.depth < depth)
     }
 
     /// Whether nothing more is expected of what was asked.
@@ -116,6 +242,13 @@ impl Files {
             matches!(answer, FilesAnswer::Bytes(_) | FilesAnswer::Nodes { .. })
         };
         self.asked.is_none() || self.answer.as_ref().is_some_and(|answer| !is_open(answer))
+    }
+
+    /// Something else is asked.
+    pub(super) fn ask(&mut self, query: FilesQuery) {
+        self.answer = None;
+        self.rows.clear();
+        self.asked = Some(query);
     }
 
     /// What was found out may be old.

@@ -7,7 +7,7 @@
 //! | `ui`, `app` | the state: what is known, and what is open over it |
 //! | `settings`, `selection`, `detail_pane`, `session`, `refresh`, `jobs` | its parts |
 //! | `rows`, `order`, `filter`, `summary`, `plan_preview`, `diagram` | what the images pane shows |
-//! | `health`, `map`, `selected_chain` | what the detail shows |
+//! | `health`, `map`, `selected_chain`, `file_changes`, `change_tree` | what the detail shows |
 //! | `tour`, `tour_strip` | five small tasks on the sample forests |
 //! | `actions`, `bindings`, `keymap`, `disabled_reason` | what keys mean, and when not |
 //! | `msg`, `query`, `browse` | what happens, and what is asked for |
@@ -26,6 +26,7 @@ mod answers;
 mod app;
 mod bindings;
 mod browse;
+mod change_tree;
 mod clipboard;
 pub(crate) mod config;
 mod copy;
@@ -91,10 +92,13 @@ pub use runner::run;
 /// What the tests and benches of the interface reach into. No promise is made about any of it.
 #[doc(hidden)]
 pub mod testing {
-    pub use super::browse::{Answer, FileRow, FileText, Found, Question, Trouble};
+    pub use super::browse::{
+        Answer, Compared, ComparedWith, Comparison, FileRow, FileText, Found, Question, Shown,
+        Trouble,
+    };
     pub use super::dialogs::Dialog;
     pub use super::dialogs::form::FieldName;
-    pub use super::file_changes::{Before, FilesAnswer, FilesQuery};
+    pub use super::file_changes::{Before, Changes, FilesAnswer, FilesQuery};
     pub use super::filter::Filter;
     pub use super::insides::InsidesFound;
     pub use super::jobs::{JobState, Work};

@@ -85,7 +85,7 @@ impl Place {
     }
 
     /// Runs `qanopy` with these words, without a terminal and with nothing to read.
-    fn run<S: AsRef<OsStr>>(&self, words: &[S]) -> Ended {
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, words: &[S]) -> Ended {
         let output = assert_cmd::Command::from_std(self.command())
             .args(words)
             .timeout(Duration::from_secs(60))

@@ -285,3 +285,98 @@ fn what_was_found_inside_is_told_until_it_is_forgotten() {
     place.q("index forget --all").with(0);
     assert_eq!(told("tree --json"), nothing);
 }
+
+#[test]
+fn one_file_is_compared_as_diff_does() {
+    let place = Place::new();
+    guest_disks::make_two(place.path());
+    let diff = |file: &str| format!("diff old.img new.img --file {file}");
+    let told = place.q(&diff("/etc/table")).with(1).out;
+    let lines: Vec<&str> = told.lines().collect();
+    let from = lines
+        .iter()
+        .position(|line| line.starts_with("---"))
+        .unwrap();
+    assert_eq!(
+        lines[from..],
+        [
+            "--- old.img:disk:/etc/table",
+            "+++ new.img:disk:/etc/table",
+            "@@ -1,3 +1,4 @@",
+            " one",
+            "-two",
+            "+2",
+            " three",
+            "+four",
+            "\\ No newline at end of file",
+        ]
+    );
+    assert!(lines[..from].contains(&"size      14 B -> 16 B"), "{told}");
+    // No name and no content acts on a terminal.
+    let listed = place.q("files -1 new.img /").with(0).out;
+    assert!(!listed.contains('\u{1b}'), "{listed}");
+    let evil = place.run(&["diff", "old.img", "new.img", "--file", "/evil\u{1b}[2J"]);
+    let evil = evil.with(1).out;
+    assert!(
+        !evil.contains('\u{1b}') && !evil.contains('\u{7}'),
+        "{evil}"
+    );
+    assert!(evil.contains("+\\u{1b}]0;own\\u{7}"), "{evil}");
+    for (file, words) in [
+        ("/binary", "Binary files differ, from byte 0 on."),
+        ("/long", "Binary files differ, from byte 1,200,000 on."),
+        ("/link", "target    etc/table -> /etc/other"),
+        ("/kind", "type      file -> folder"),
+        ("/added", "It is not in old.img."),
+        ("/added", "--- /dev/null"),
+    ] {
+        let told = place.q(&diff(file)).with(1).out;
+        assert!(told.contains(words), "{file}: {told}");
+    }
+    let error = place.q(&diff("/nowhere")).with(2).err;
+    assert!(error.contains("no such file"), "{error}");
+    place.q(&diff("p7:/etc/table")).with(2);
+    // What is in one state alone is told of both ways.
+    let told = place.q("diff new.img old.img --file /added").with(1).out;
+    assert!(
+        told.contains("+++ /dev/null") && told.contains("-new"),
+        "{told}"
+    );
+    let document = schema::read(&place.q(&diff("/etc/table --json")).with(1).out);
+    let file = &document["result"]["file"];
+    assert_eq!(file["content"], "text");
+    assert_eq!(file["before"]["size"], 14);
+    assert!(
+        file["diff"].as_str().unwrap().contains("\n+four\n"),
+        "{file}"
+    );
+    let document = schema::read(&place.q(&diff("/binary --json")).with(1).out);
+    assert_eq!(document["result"]["file"]["first-difference"], 0);
+    let document = schema::read(&place.q(&diff("/added --json")).with(1).out);
+    assert!(document["result"]["file"]["before"].is_null());
+}
+
+#[test]
+fn one_file_of_an_overlay_is_compared_with_its_base() {
+    let Some(place) = chain() else { return };
+    let before = digests(place.path());
+    let told = place.q("diff top.qcow2 --file /etc/fstab").with(1).out;
+    for line in [
+        "--- middle.qcow2:disk:/etc/fstab",
+        "+++ top.qcow2:disk:/etc/fstab",
+        "-old table",
+        "+the new table",
+    ] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+    let told = place.q("diff top.qcow2 --file /etc/hostname").with(1).out;
+    assert!(
+        told.contains("mode      -rw-r--r-- -> -rw-------"),
+        "{told}"
+    );
+    assert!(told.contains("The content is the same."), "{told}");
+    let told = place.q("diff top.qcow2 --file /etc/ssl/key").with(0).out;
+    assert_eq!(told, "Nothing differs.\n");
+    place.q("diff middle.qcow2 --file /etc/fstab").with(0);
+    assert_eq!(digests(place.path()), before);
+}

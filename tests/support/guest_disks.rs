@@ -137,3 +137,53 @@ pub fn overlay(
     qemu.img(&create);
     qemu.img(&["rebase", "-q", "-b", base, "-F", format, overlay]);
 }
+
+/// Makes `old.img` and `new.img`, two disks whose files differ in all ways that one file can. By `mkfs.ext4`, without root.
+pub fn make_two(dir: &Path) {
+    use std::os::unix::fs::symlink;
+    let long = |end: &str| format!("{}{end}\n", "a line that is long\n".repeat(60_000));
+    let binary = |at: usize| {
+        let mut bytes: Vec<u8> = (0..9_000_u32).map(|n| (n % 251) as u8).collect();
+        bytes[at] ^= 0x80;
+        bytes
+    };
+    for (name, is_new) in [("old", false), ("new", true)] {
+        let root = dir.join(name);
+        fs::create_dir_all(root.join("etc")).unwrap();
+        let other = |old: &str, new: &str| {
+            if is_new {
+                new.to_owned()
+            } else {
+                old.to_owned()
+            }
+        };
+        fs::write(
+            root.join("etc/table"),
+            other("one\ntwo\nthree\n", "one\n2\nthree\nfour"),
+        )
+        .unwrap();
+        fs::write(
+            root.join("evil\u{1b}[2J"),
+            other("a\n", "\u{1b}]0;own\u{7}\n"),
+        )
+        .unwrap();
+        fs::write(root.join("binary"), binary(if is_new { 8_000 } else { 0 })).unwrap();
+        fs::write(root.join("long"), long(&other("end", "END"))).unwrap();
+        fs::write(root.join("same"), "the same\n").unwrap();
+        symlink(other("etc/table", "/etc/other"), root.join("link")).unwrap();
+        if is_new {
+            fs::write(root.join("added"), "new\n").unwrap();
+            fs::create_dir(root.join("kind")).unwrap();
+        } else {
+            fs::write(root.join("kind"), "a file\n").unwrap();
+        }
+        let when =
+            std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+        fs::File::open(root.join("same"))
+            .unwrap()
+            .set_modified(when)
+            .unwrap();
+        let image = format!("{name}.img");
+        tool(dir, &["mkfs.ext4", "-q", "-d", name, &image, "64M"]);
+    }
+}

@@ -56,12 +56,16 @@ pub(in crate::tui) fn draw(
     };
     let scroll = scroll.min(count.saturating_sub(height));
     let below = count.saturating_sub(scroll + height);
-    let more = if focus {
-        "j k scrolls"
-    } else {
-        "Enter, then j k"
+    let has_rows = tab == Tab::Changes && !app.detail.files.rows.is_empty();
+    let more = match (focus, has_rows) {
+        (true, true) => "Enter opens or compares",
+        (true, false) => "j k scrolls",
+        (false, _) => "Enter, then j k",
     };
-    let more = (below > 0 || scroll > 0).then(|| format!("{below} more below: {more}"));
+    let more = match below > 0 || scroll > 0 {
+        true => Some(format!("{below} more below: {more}")),
+        false => has_rows.then(|| more.to_owned()),
+    };
     let bottom = bottom(named, more, inside_width, ascii);
     let bottom = Line::raw(bottom);
     let role = if focus { Role::Focus } else { Role::Frame };
@@ -112,13 +116,11 @@ pub(in crate::tui) fn shown_tab(app: &App, layout: &Layout) -> Tab {
 /// A tab in lines of text, for who does not see it.
 #[must_use]
 pub(in crate::tui) fn told(ui: &Ui, tab: Tab, width: u16) -> Vec<String> {
-    let all = lines(
-        &ui.app,
-        &layout::of(ui),
-        tab,
-        usize::from(width),
-        0..usize::MAX,
-    );
+    let width = usize::from(width);
+    let all = match (tab, ui.app.selected()) {
+        (Tab::Changes, Some(node)) => files::all(&ui.app, node, width),
+        _ => lines(&ui.app, &layout::of(ui), tab, width, 0..usize::MAX),
+    };
     let text = all.iter().map(ToString::to_string);
     text.map(|line| line.trim_end().to_owned()).collect()
 }
@@ -139,6 +141,13 @@ pub(in crate::tui) fn lines_of(app: &App, layout: &Layout, tab: Tab) -> usize {
     count(app, layout, tab, usize::from(area.width).saturating_sub(2))
 }
 
+/// The line of the diff on which the row under its cursor stands.
+#[must_use]
+pub(in crate::tui) fn line_of_change(app: &App, layout: &Layout) -> Option<usize> {
+    let width = usize::from(layout.detail.width).saturating_sub(2);
+    files::line_at_cursor(app, app.selected()?, width)
+}
+
 /// The lines of the health pane that what is under its cursor takes.
 #[must_use]
 pub(in crate::tui) fn health_lines_at_cursor(app: &App, layout: &Layout) -> Option<Range<usize>> {
@@ -150,6 +159,7 @@ pub(in crate::tui) fn health_lines_at_cursor(app: &App, layout: &Layout) -> Opti
 fn count(app: &App, layout: &Layout, tab: Tab, width: usize) -> usize {
     match (tab, app.selected()) {
         (Tab::Chain, Some(_)) => chain::count(app),
+        (Tab::Changes, Some(node)) => files::count(app, node, width),
         _ => lines(app, layout, tab, width, 0..usize::MAX).len(),
     }
 }
@@ -169,7 +179,7 @@ fn lines(
     let all = match tab {
         Tab::Chain => return chain::lines(app, width, seen),
         Tab::Info => info::lines(app, layout, node, width),
-        Tab::Changes => files::lines(app, node, width),
+        Tab::Changes => return files::lines(app, node, width, seen),
         Tab::Map => map::lines(app, node, width, map::Of::All),
         Tab::Explain => explain::lines(app, node, width),
         Tab::Health => health::lines(app, node, width),

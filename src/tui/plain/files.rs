@@ -27,6 +27,7 @@ pub(super) fn turn(talk: &mut Talk) -> io::Result<()> {
     let (told, notes) = rows(page, MOST);
     let (len, has_entries) = (page.len(), page.has_entries());
     let is_about = page.spot.is_some() && !matches!(page.body, Body::Failed(_));
+    let is_compared = matches!(page.body, Body::Compared(_));
     if has_entries {
         tell_rows(talk, &told)?;
     } else {
@@ -38,16 +39,19 @@ pub(super) fn turn(talk: &mut Talk) -> io::Result<()> {
     notes.iter().try_for_each(|note| talk.say(note))?;
     let question = match (has_entries, is_about) {
         (true, _) => {
-            "Number to open one, extract NUMBER, history NUMBER, find, or Enter to go back:"
+            "Number to open one, extract NUMBER, history NUMBER, diff NUMBER, find, or Enter to go back:"
         }
-        (false, true) => "extract, history, or Enter to go back:",
+        (false, true) if is_compared => "extract, extract older, or Enter to go back:",
+        (false, true) => "extract, history, diff, or Enter to go back:",
         (false, false) => "Enter to go back:",
     };
     let typed = talk.ask(question)?;
     let (word, which) = typed.split_once(' ').unwrap_or((&typed, ""));
     let key = match word {
         "find" if has_entries => return talk.press(Key::char('/')),
+        "extract" if is_compared && which == "older" => return talk.press(Key::char('o')),
         "extract" => Key::char('e'),
+        "diff" => Key::char('d'),
         "history" => Key::char('l'),
         _ if has_entries => Key::of(Code::Enter),
         _ => return back_or_again(talk, &typed),

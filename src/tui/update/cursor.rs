@@ -9,6 +9,8 @@ use crate::tui::panes::detail;
 use crate::tui::rows::{RowKind, holds_rows};
 use crate::tui::ui::Ui;
 
+use super::changes;
+
 /// Moves among the lines of the health pane that something helps against, as long as there is a further
 /// one.
 fn select_in_health(app: &mut App, layout: &Layout, motion: Motion) -> bool {
@@ -41,6 +43,9 @@ pub(super) fn scroll_detail(ui: &mut Ui, motion: Motion) -> bool {
     let layout = &layout::of(ui);
     let app = &mut ui.app;
     if app.detail.tab == Tab::Health && select_in_health(app, layout, motion) {
+        return true;
+    }
+    if changes::are_shown(app) && changes::go(app, layout, motion) {
         return true;
     }
     let page = usize::from(layout.detail.height.max(3)) - 2;

@@ -32,8 +32,7 @@ pub(super) fn ask(app: &mut App, effects: &mut Vec<Effect>) {
         {
             files.contents = None;
         }
-        files.answer = None;
-        files.asked = Some(query.clone());
+        files.ask(query.clone());
         effects.push(Effect::Files(query));
     }
 }

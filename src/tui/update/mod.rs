@@ -4,6 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | `keys`, `mouse` | where a key or a press goes |
+//! | `changes` | moving among the files that differ |
 //! | `panes`, `cursor`, `operations`, `menus` | what keys do in the panes |
 //! | `open`, `dialogs` | opening dialogs, and doing what they ask for |
 //! | `jobs`, `scan`, `machines` | what is begun, and what comes of it |
@@ -11,6 +12,7 @@
 //! | `files`, `guest_files`, `insides` | what is asked about the inside of images |
 //! | `settle`, `tour` | what follows from every change |
 
+mod changes;
 mod cursor;
 mod dialogs;
 mod doctor;

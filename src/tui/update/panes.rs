@@ -25,7 +25,7 @@ use crate::tui::tour::Tour;
 use crate::tui::ui::Ui;
 
 use super::operations::{self, paths};
-use super::{cursor, jobs, menus, open, scan};
+use super::{changes, cursor, jobs, menus, open, scan};
 
 /// Runs an action of the panes, or says why not.
 pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
@@ -49,7 +49,7 @@ pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
         }
         Action::Images => ui.app.pane = Pane::Images,
         Action::Noise => {
-            ui.app.detail.files.shows_noise ^= true;
+            ui.app.detail.files.toggle_noise();
             cursor::show(&mut ui.app, Tab::Changes);
         }
         Action::Changes if ui.app.detail.tab == Tab::Changes && !ui.app.detail.hidden => {
@@ -70,6 +70,9 @@ pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
         Action::Space => ui.dialogs.open_alone(SpaceDialog::default()),
         Action::Enter if ui.app.pane == Pane::Detail && ui.app.detail.tab == Tab::Health => {
             operations::heal_selected(ui, effects);
+        }
+        Action::Enter if ui.app.pane == Pane::Detail && changes::are_shown(&ui.app) => {
+            changes::enter(ui, effects);
         }
         Action::Enter => cursor::enter(&mut ui.app),
         Action::Back => back(ui),

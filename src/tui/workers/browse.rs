@@ -2,17 +2,22 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::guest::block::Stop;
 use crate::guest::filesystem::{Filesystem, Node, NodeKind};
 use crate::guest::path::{self, LastLink};
 use crate::guest::{self, Error as GuestError};
 use crate::host::printable_bytes;
-use crate::image::NoProgress;
-use crate::inside::{self, Pattern, PlaceError, States, View};
+use crate::image::{Chain, Format, Layer, NoProgress};
+use crate::inside::{self, LineKind, Older, Pattern, PlaceError, Sides, States, View};
 use crate::ops::{self, Error, SnapshotName};
-use crate::tui::browse::{Answer, FileRow, FileText, Found, Question, Shown, Spot, Trouble};
+use crate::tui::browse::{
+    Answer, Compared, ComparedWith, Comparison, FileRow, FileText, Found, Question, Shown, Spot,
+    Trouble,
+};
 use crate::tui::msg::Msg;
 use crate::tui::query::QueryId;
 use crate::units;
@@ -62,13 +67,20 @@ impl Workers {
             Question::Open(of) => self.volumes(&of),
             Question::Look(view, spot) => look(&view, &spot, &mut go_on),
             Question::Find(view, name) => find(&view, name, &mut go_on),
-            Question::History(view, spot) => history(&view, &spot),
+            Question::History(view, spot) => history(&view, &spot, self.stop(query_id)),
+            Question::Compare(what) => self.compare_file(&what, &self.stop(query_id)),
         };
         let answer = answer.map_err(|stopped| match stopped {
             Stopped::Locked(image, error) => Trouble::Locked(image, error.to_string()),
             Stopped::Ended(error) => Trouble::Told(error.to_string()),
         });
         self.answer(Msg::Browsed(query_id, Box::new(answer)));
+    }
+
+    /// Tells whether another question is asked by now.
+    fn stop(&self, query_id: QueryId) -> Stop {
+        let newest = Arc::clone(&self.newest);
+        Arc::new(move || newest.browse.load(Ordering::SeqCst) != query_id)
     }
 
     fn volumes(&self, of: &Shown) -> Result<Answer, Stopped> {
@@ -79,6 +91,12 @@ impl Workers {
 
     /// Opens an image down to its files; which of its files a process is writing, each as a sentence.
     pub(super) fn opened(&self, of: &Shown) -> Result<(View, Vec<String>), Stopped> {
+        let (chain, live) = self.chain(of)?;
+        Ok((View::open(chain)?, live))
+    }
+
+    /// An image with all it is built on, unlocked by the passphrases that were given.
+    fn chain(&self, of: &Shown) -> Result<(Chain, Vec<String>), Stopped> {
         let snapshot = of.snapshot.clone();
         let snapshot = snapshot.map(|id| SnapshotName::Id(OsString::from_vec(id)));
         let options = self.reading(of.format.clone(), snapshot);
@@ -87,8 +105,69 @@ impl Workers {
         let live = std::mem::take(&mut reading.live);
         let chain = reading.whole()?;
         chain.unlock(&self.keys, &NoProgress)?;
-        Ok((View::open(chain)?, live))
+        Ok((chain, live))
     }
+
+    /// How a file differs between two states.
+    fn compare_file(&self, what: &Comparison, stop: &Stop) -> Result<Answer, Stopped> {
+        let (newer, _) = self.chain(&what.newer)?;
+        let (older, shown) = match &what.older {
+            ComparedWith::Other(shown) => (self.chain(shown)?.0, shown.clone()),
+            below => {
+                let is_base = *below == ComparedWith::Base;
+                let older = if is_base { Older::Base } else { Older::Root };
+                let sides = Sides::of(&newer, older).ok_or_else(|| {
+                    let text = "it is built on no other image: mark it, and point at the image to compare it with";
+                    Stopped::Ended(Error::failed(text))
+                })?;
+                let shown = top(&sides.before);
+                (sides.before, shown)
+            }
+        };
+        let view = |chain: Chain| View::stoppable(chain, View::KEPT, Arc::clone(stop));
+        let views = [view(older)?, view(newer)?];
+        let found = inside::file_diff(
+            [&views[0], &views[1]],
+            &what.spot.place(),
+            what.from.as_deref(),
+            &mut || !stop(),
+        )?;
+        let names = [&shown, &what.newer].map(Shown::name);
+        let lines = found.told([&names[0], &names[1]]);
+        let spot = |path: &[u8]| Spot {
+            path: path.to_vec(),
+            ..what.spot.clone()
+        };
+        let from = what.from.as_deref().unwrap_or(&what.spot.path);
+        Ok(Answer::Compared(Box::new(Compared {
+            older: found.before.as_ref().map(|_| (shown, spot(from))),
+            newer: found
+                .after
+                .as_ref()
+                .map(|_| (what.newer.clone(), spot(&what.spot.path))),
+            names,
+            lines: lines.into_iter().flat_map(broken).collect(),
+        })))
+    }
+}
+
+/// The image on top of a chain.
+fn top(chain: &Chain) -> Shown {
+    let layer = chain.layers().first();
+    Shown {
+        image: layer.map_or_else(PathBuf::new, |layer| layer.path().to_path_buf()),
+        format: layer.map(|layer| match &**layer {
+            Layer::Raw(_) => Format::Raw,
+            Layer::Qcow2(_) => Format::Qcow2,
+        }),
+        snapshot: None,
+    }
+}
+
+/// A line with its tabulators as spaces, in parts where it is very long.
+fn broken((kind, line): (LineKind, String)) -> Vec<(LineKind, String)> {
+    let spread = tabs_as_spaces(line.split('\t').map(str::to_owned));
+    parts(spread).into_iter().map(|part| (kind, part)).collect()
 }
 
 /// A folder's entries, or what is in a file.
@@ -117,7 +196,7 @@ fn folder(
     node: &Node,
     go_on: &mut dyn FnMut() -> bool,
 ) -> guest::Result<Vec<FileRow>> {
-    let entries = path::list(filesystem, node.id, MOST_ENTRIES)?;
+    let entries = path::list_while(filesystem, node.id, MOST_ENTRIES, go_on)?;
     let rows = entries.into_iter().map(|(name, id)| {
         if !go_on() {
             return Err(GuestError::Cancelled);
@@ -156,8 +235,8 @@ fn find(view: &View, name: String, go_on: &mut dyn FnMut() -> bool) -> Result<An
     }))
 }
 
-fn history(view: &View, spot: &Spot) -> Result<Answer, Stopped> {
-    let states = States::open(&view.chain)?;
+fn history(view: &View, spot: &Spot, stop: Stop) -> Result<Answer, Stopped> {
+    let states = States::stoppable(&view.chain, stop)?;
     Ok(Answer::History(states.history(&spot.place())?))
 }
 
@@ -175,7 +254,7 @@ fn text(bytes: &[u8], size: u64) -> FileText {
             false => Some(what.to_owned()),
         }
     };
-    if is_text(bytes) {
+    if inside::is_text(bytes) {
         return FileText {
             lines: lines(bytes),
             note: of(bytes.len(), "").map(|note| note.trim_start().to_owned()),
@@ -188,17 +267,6 @@ fn text(bytes: &[u8], size: u64) -> FileText {
     }
 }
 
-/// Whether people can read it: no NUL, and next to no bytes that are no text of any kind.
-fn is_text(bytes: &[u8]) -> bool {
-    let is_odd = |byte: &&u8| byte.is_ascii_control() && !b"\t\n\r\x08\x0c\x1b".contains(*byte);
-    let mut odd = bytes.iter().filter(is_odd).count();
-    odd += bytes
-        .utf8_chunks()
-        .map(|chunk| chunk.invalid().len())
-        .sum::<usize>();
-    !bytes.contains(&0) && odd <= bytes.len() / 10
-}
-
 fn lines(bytes: &[u8]) -> Vec<String> {
     let mut all: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
     // What ends in a line end has no line behind it.
@@ -207,29 +275,36 @@ fn lines(bytes: &[u8]) -> Vec<String> {
     }
     let mut lines = Vec::with_capacity(all.len());
     for line in all {
-        let line = printed(line.strip_suffix(b"\r").unwrap_or(line));
-        if line.len() <= MOST_LINE {
-            lines.push(line);
-            continue;
-        }
-        let chars: Vec<char> = line.chars().collect();
-        let parts = chars.chunks(MOST_LINE);
-        lines.extend(parts.map(|part| part.iter().collect::<String>()));
+        lines.extend(parts(printed(line.strip_suffix(b"\r").unwrap_or(line))));
     }
     lines
 }
 
+/// A line in parts, where it is very long.
+fn parts(line: String) -> Vec<String> {
+    if line.len() <= MOST_LINE {
+        return vec![line];
+    }
+    let chars: Vec<char> = line.chars().collect();
+    let parts = chars.chunks(MOST_LINE);
+    parts.map(|part| part.iter().collect()).collect()
+}
+
 /// A line that acts on no terminal, with its tabulators as spaces.
 fn printed(line: &[u8]) -> String {
+    tabs_as_spaces(line.split(|byte| *byte == b'\t').map(printable_bytes))
+}
+
+/// A line whose parts stand at tabulator stops.
+fn tabs_as_spaces(parts: impl Iterator<Item = String>) -> String {
     let mut text = String::new();
     let mut columns = 0;
-    for (at, part) in line.split(|byte| *byte == b'\t').enumerate() {
+    for (at, part) in parts.enumerate() {
         if at > 0 {
             let spaces = TAB - columns % TAB;
             text.extend(std::iter::repeat_n(' ', spaces));
             columns += spaces;
         }
-        let part = printable_bytes(part);
         columns += part.chars().count();
         text.push_str(&part);
     }

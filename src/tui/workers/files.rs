@@ -14,7 +14,7 @@ use crate::image::{Chain, ErrorKind, Format, Keys, NoProgress};
 use crate::inside::{self, Older, Sides, View};
 use crate::ops::{self, ReadOptions, SnapshotName};
 use crate::tui::crash;
-use crate::tui::file_changes::{Before, FilesAnswer, FilesQuery};
+use crate::tui::file_changes::{Before, Changes, FilesAnswer, FilesQuery};
 use crate::tui::msg::Msg;
 
 use super::selected::REST;
@@ -146,17 +146,9 @@ impl FileReader {
             bytes,
         };
         let mut volumes = inside::compare_changed(sides, &changed, Options::default(), &mut told)?;
-        for volume in &mut volumes {
-            volume
-                .changes
-                .sort_by(|one, other| (other.bytes, &one.path).cmp(&(one.bytes, &other.path)));
-        }
         // Those with changes come first.
         volumes.sort_by_key(VolumeDiff::is_same);
-        Ok(FilesAnswer::Changes {
-            bytes,
-            volumes: Arc::new(volumes),
-        })
+        Ok(FilesAnswer::Changes(Arc::new(Changes::new(bytes, volumes))))
     }
 }
 

@@ -14,6 +14,10 @@ pub enum Action {
     Find,
     /// Copies the file or folder out.
     Extract,
+    /// Copies the older one of a file that was compared out.
+    ExtractOlder,
+    /// Compares the file with the layer below.
+    Differ,
     /// Shows the layers in which the file changed.
     History,
     /// Opens the image anew.
@@ -47,6 +51,8 @@ impl bindings::Action for Action {
         dialog(Self::Up, "files-up", &[Key::of(Code::Backspace), Key::char('h')], "to the folder before", "back"),
         dialog(Self::Find, "files-find", &[Key::char('/')], "find files by name", "find"),
         dialog(Self::Extract, "files-extract", &[Key::char('e')], "extract - copy it out, with all that is in it", "extract"),
+        dialog(Self::ExtractOlder, "files-extract-older", &[Key::char('o')], "extract the older one of two that were compared", "extract older"),
+        dialog(Self::Differ, "files-diff", &[Key::char('d')], "diff - how it differs from the layer below, or from the other image", "diff"),
         dialog(Self::History, "files-history", &[Key::char('l')], "history - in which layers it changed", "history"),
         dialog(Self::Back, "files-back", &[Key::of(Code::Esc)], "one step back, and out", ""),
         dialog(Self::Close, "files-close", &[Key::char('q'), Key::char('9'), Key::ctrl('c')], "close", "close"),

@@ -8,11 +8,10 @@ use ratatui::text::{Line, Span};
 
 use crate::guest::Printable;
 use crate::guest::filesystem::NodeKind;
-use crate::host::printable_bytes;
-use crate::inside::{Event, Step, VolumeContents, mode_text};
+use crate::inside::{Event, LineKind, Step, VolumeContents, mode_text};
 use crate::tui::app::App;
 use crate::tui::bindings::Action as _;
-use crate::tui::browse::FileRow;
+use crate::tui::browse::{Compared, FileRow};
 use crate::tui::text;
 use crate::tui::theme::Role;
 use crate::tui::views::frame;
@@ -47,13 +46,21 @@ pub(super) fn hints(app: &App, dialog: &FilesDialog) -> Vec<(String, String)> {
     let page = dialog.page();
     let is_list = page.is_some_and(Page::has_entries);
     let is_about = page.and_then(Page::at_cursor).is_some() && !dialog.waits();
+    let compared = page.and_then(|page| match &page.body {
+        Body::Compared(compared) => Some(&**compared),
+        _ => None,
+    });
     let entries = app.settings.keymap.entries::<Action>();
     let fitting = entries.filter(|entry| match entry.action {
         Action::Open => is_list,
         Action::Up => dialog.pages.len() > 1,
         Action::Find => dialog.view.is_some() && !dialog.waits(),
         Action::Extract => is_about && !app.settings.read_only,
-        Action::History => is_about,
+        Action::ExtractOlder => {
+            matches!(compared, Some(Compared { older: Some(_), .. })) && !app.settings.read_only
+        }
+        Action::Differ => is_about && compared.is_none(),
+        Action::History => is_about && dialog.view.is_some(),
         action => action.leaves() || !dialog.waits(),
     });
     fitting
@@ -64,17 +71,17 @@ pub(super) fn hints(app: &App, dialog: &FilesDialog) -> Vec<(String, String)> {
 /// What is shown, in words: `Files of x.qcow2: p1:/etc`.
 #[must_use]
 pub(crate) fn title(dialog: &FilesDialog) -> String {
-    let name = units::file_name(&dialog.of.image);
-    let of = match &dialog.of.snapshot {
-        Some(id) => format!("snapshot {} of {name}", printable_bytes(id)),
-        None => name,
-    };
+    let of = dialog.of.name();
     let Some(page) = dialog.page() else {
         return format!("Files of {of}");
     };
     match (&page.body, &page.spot) {
         (Body::Found(found), _) => {
             format!("Files of {of} called {}", text::safe(&found.name))
+        }
+        (Body::Compared(compared), Some(spot)) => {
+            let [older, newer] = &compared.names;
+            format!("Diff of {}: {older} and {newer}", spot.shown())
         }
         (Body::History(_), Some(spot)) => format!("History of {} in {of}", spot.shown()),
         (_, Some(spot)) => format!("Files of {of}: {}", spot.shown()),
@@ -89,7 +96,7 @@ fn count(page: &Page) -> String {
         Body::Waits(_) | Body::Failed(_) => String::new(),
         Body::Volumes(_) => units::count(len, "volume"),
         Body::Folder(_) => units::count(len, "name"),
-        Body::Text(_) => units::count(len, "line"),
+        Body::Text(_) | Body::Compared(_) => units::count(len, "line"),
         Body::Found(_) => units::count(len, "file"),
         Body::History(_) => units::count(len, "layer"),
     }
@@ -121,6 +128,7 @@ fn instead(page: &Page) -> (Option<String>, Role) {
         Body::Text(_) => "The file is empty.",
         Body::Found(_) => "No file is called so.",
         Body::History(_) => "There is no layer.",
+        Body::Compared(_) => "Nothing differs.",
     };
     (is_empty.then(|| words.to_owned()), Role::Quiet)
 }
@@ -167,7 +175,11 @@ fn notes(page: &Page) -> Vec<(String, Role)> {
                 .map(|remark| (sentence(remark), Role::Warning))
                 .collect()
         }
-        Body::Folder(_) | Body::History(_) | Body::Waits(_) | Body::Failed(_) => Vec::new(),
+        Body::Folder(_)
+        | Body::History(_)
+        | Body::Compared(_)
+        | Body::Waits(_)
+        | Body::Failed(_) => Vec::new(),
     }
 }
 
@@ -209,13 +221,15 @@ pub(super) fn row_at(app: &App, dialog: &FilesDialog, area: Rect, spot: Position
 
 fn body(app: &App, page: &Page, room: usize, width: usize) -> Vec<Line<'static>> {
     let ascii = app.settings.ascii;
-    if let Body::Text(text) = &page.body {
-        let lines = text.lines.iter().skip(page.cursor.at).take(room);
-        let lines = lines.map(|line| {
+    if page.is_text() {
+        let until = page.len().min(page.cursor.at + room);
+        let lines = (page.cursor.at..until).filter_map(|at| {
+            let (line, role) = text_line(page, at)?;
             let seen: String = line.chars().skip(page.left).collect();
-            Line::raw(format!(
-                " {}",
-                text::cut_end(&seen, width.saturating_sub(1), ascii)
+            let seen = text::cut_end(&seen, width.saturating_sub(1), ascii);
+            Some(Line::styled(
+                format!(" {seen}"),
+                app.settings.theme.style(role),
             ))
         });
         return lines.collect();
@@ -238,25 +252,37 @@ fn body(app: &App, page: &Page, room: usize, width: usize) -> Vec<Line<'static>>
     lines.collect()
 }
 
+/// A line of a file, or of how it differs.
+fn text_line(page: &Page, at: usize) -> Option<(&str, Role)> {
+    match &page.body {
+        Body::Text(text) => text.lines.get(at).map(|line| (line.as_str(), Role::Plain)),
+        Body::Compared(compared) => compared.lines.get(at).map(|(kind, line)| {
+            let role = match kind {
+                LineKind::Word | LineKind::Both => Role::Plain,
+                LineKind::Head => Role::Title,
+                LineKind::Removed => Role::Error,
+                LineKind::Added => Role::Good,
+            };
+            (line.as_str(), role)
+        }),
+        _ => None,
+    }
+}
+
 /// The widest line of a file.
 pub(super) fn widest(page: &Page) -> usize {
-    match &page.body {
-        Body::Text(text) => text
-            .lines
-            .iter()
-            .map(|line| line.chars().count())
-            .max()
-            .unwrap_or(0)
-            .saturating_sub(1),
-        _ => 0,
-    }
+    let lines = (0..page.len()).filter_map(|at| text_line(page, at));
+    let widths = lines.map(|(line, _)| line.chars().count());
+    widths.max().unwrap_or(0).saturating_sub(1)
 }
 
 /// So many rows of a page as lines of text, and what is to be said besides.
 #[must_use]
 pub(crate) fn rows(page: &Page, most: usize) -> (Vec<String>, Vec<String>) {
     let told = match &page.body {
-        Body::Text(text) => text.lines.iter().take(most).cloned().collect(),
+        Body::Text(_) | Body::Compared(_) => (0..page.len().min(most))
+            .filter_map(|at| Some(text_line(page, at)?.0.to_owned()))
+            .collect(),
         _ => (0..page.len().min(most))
             .map(|at| row(page, at).0)
             .collect(),
@@ -285,7 +311,7 @@ fn row(page: &Page, at: usize) -> (String, Role) {
             (format!("{}:/{path}", hit.volume), Role::Plain)
         }),
         Body::History(steps) => steps.get(at).map(step),
-        Body::Text(_) | Body::Waits(_) | Body::Failed(_) => None,
+        Body::Text(_) | Body::Compared(_) | Body::Waits(_) | Body::Failed(_) => None,
     };
     found.unwrap_or((String::new(), Role::Plain))
 }

@@ -36,9 +36,9 @@ impl FilesDialog {
             return;
         };
         // In a file the cursor is the first line that is seen.
-        let len = match page.body {
-            Body::Text(_) => (page.len() + 1).saturating_sub(height),
-            _ => page.len(),
+        let len = match page.is_text() {
+            true => (page.len() + 1).saturating_sub(height),
+            false => page.len(),
         };
         let cursor = &mut page.cursor;
         match action {
@@ -55,7 +55,7 @@ impl FilesDialog {
     /// The arrow to the right.
     fn right(&mut self, context: &mut Context<'_>) {
         match self.pages.last_mut() {
-            Some(page) if matches!(page.body, Body::Text(_)) => {
+            Some(page) if page.is_text() => {
                 page.left = page.left.saturating_add(SIDEWAYS).min(draw::widest(page));
             }
             _ => self.enter(context.app, context.effects),
@@ -72,14 +72,24 @@ impl FilesDialog {
         }
     }
 
-    fn extract(&self, app: &mut App) -> Next {
+    /// Copies out what is under the cursor; of a file that was compared the older or the newer one.
+    fn extract(&self, is_older: bool, app: &mut App) -> Next {
         if app.settings.read_only {
             app.warn("Nothing is written: started with --read-only, or so configured.");
             return Next::Stay;
         }
-        match self.page().and_then(Page::at_cursor) {
-            Some(spot) if !self.waits() => Next::ExtractTo(self.of.clone(), spot),
-            _ => Next::Stay,
+        let page = self.page().filter(|_| !self.waits());
+        let of = match page.map(|page| &page.body) {
+            Some(Body::Compared(compared)) if is_older => compared.older.clone(),
+            Some(Body::Compared(compared)) => compared.newer.clone(),
+            _ if is_older => None,
+            _ => page
+                .and_then(Page::at_cursor)
+                .map(|spot| (self.of.clone(), spot)),
+        };
+        match of {
+            Some((of, spot)) => Next::ExtractTo(of, spot),
+            None => Next::Stay,
         }
     }
 }
@@ -97,7 +107,9 @@ impl Window for FilesDialog {
             }
             Action::Find if self.view.is_some() && !self.waits() => return Next::FindFiles,
             Action::Find => {}
-            Action::Extract => return self.extract(context.app),
+            Action::Extract => return self.extract(false, context.app),
+            Action::ExtractOlder => return self.extract(true, context.app),
+            Action::Differ => self.differ(context.app, context.effects),
             Action::History => self.history(context.app, context.effects),
             Action::Again => self.open_anew(context.app, context.effects),
             Action::Back if self.back(context.app, context.effects) => {}
@@ -123,7 +135,7 @@ impl Window for FilesDialog {
         let inside = frame::inside(context.area);
         let at = draw::row_at(context.app, self, context.area, spot);
         if let Some(page) = self.pages.last_mut()
-            && !matches!(page.body, Body::Text(_))
+            && !page.is_text()
             && inside.contains(spot)
             && let Some(at) = at
         {

@@ -5,8 +5,12 @@ use std::sync::Arc;
 
 use crate::inside::{Contents, Step, View};
 use crate::tui::app::App;
-use crate::tui::browse::{Answer, FileRow, FileText, Found, Question, Shown, Spot, Trouble};
+use crate::tui::browse::{
+    Answer, Compared, ComparedWith, Comparison, FileRow, FileText, Found, Question, Shown, Spot,
+    Trouble,
+};
 use crate::tui::dialogs::list_cursor::ListCursor;
+use crate::tui::disabled_reason::two;
 use crate::tui::msg::Effect;
 use crate::tui::query::QueryId;
 
@@ -23,6 +27,8 @@ pub struct FilesDialog {
     pub pages: Vec<Page>,
     /// The question's number.
     pub query_id: QueryId,
+    /// The comparison that it was opened for, if it is not there to browse.
+    compares: Option<Comparison>,
 }
 
 /// One thing that is shown.
@@ -55,6 +61,8 @@ pub enum Body {
     Found(Found),
     /// What became of a file in each layer.
     History(Vec<Step>),
+    /// How a file differs between two states.
+    Compared(Box<Compared>),
 }
 
 impl Page {
@@ -77,6 +85,7 @@ impl Page {
             Body::Text(text) => text.lines.len(),
             Body::Found(found) => found.hits.len(),
             Body::History(steps) => steps.len(),
+            Body::Compared(compared) => compared.lines.len(),
         }
     }
 
@@ -99,10 +108,17 @@ impl Page {
                 path: hit.path.clone(),
                 node: Some(hit.id),
             }),
+            Body::Compared(compared) => compared.newer.as_ref().map(|(_, spot)| spot.clone()),
             Body::Waits(_) | Body::Failed(_) | Body::Text(_) | Body::History(_) => {
                 self.spot.clone()
             }
         }
+    }
+
+    /// Whether it is read line by line: the cursor is the first line that is seen.
+    #[must_use]
+    pub fn is_text(&self) -> bool {
+        matches!(self.body, Body::Text(_) | Body::Compared(_))
     }
 
     /// Whether Enter leads on from its rows.
@@ -124,16 +140,38 @@ impl FilesDialog {
             live: Vec::new(),
             pages: Vec::new(),
             query_id: 0,
+            compares: None,
         };
         dialog.open_anew(app, effects);
         dialog
     }
 
-    /// Asks for the volumes once more, and forgets all else.
+    /// Opens the dialog and asks how a file differs.
+    pub(in crate::tui) fn compare(
+        app: &mut App,
+        what: Comparison,
+        effects: &mut Vec<Effect>,
+    ) -> Self {
+        let mut dialog = Self {
+            of: what.newer.clone(),
+            view: None,
+            live: Vec::new(),
+            pages: Vec::new(),
+            query_id: 0,
+            compares: Some(what),
+        };
+        dialog.open_anew(app, effects);
+        dialog
+    }
+
+    /// Asks for what it was opened for once more, and forgets all else.
     pub(in crate::tui) fn open_anew(&mut self, app: &mut App, effects: &mut Vec<Effect>) {
         self.view = None;
         self.live.clear();
         self.pages.clear();
+        if let Some(what) = self.compares.clone() {
+            return self.ask_compared(what, app, effects);
+        }
         let question = Question::Open(self.of.clone());
         self.ask(None, "Opening the disk.", question, app, effects);
     }
@@ -206,6 +244,64 @@ impl FilesDialog {
         }
     }
 
+    /// Tells how the file under the cursor differs from what the image is built on, or from the image that is pointed
+    /// at besides; a snapshot's from what it is now.
+    pub(super) fn differ(&mut self, app: &mut App, effects: &mut Vec<Effect>) {
+        let is_compared = self
+            .page()
+            .is_some_and(|page| matches!(page.body, Body::Compared(_)));
+        let spot = self.page().and_then(Page::at_cursor);
+        let (Some(spot), false, false) = (spot, self.waits(), is_compared) else {
+            return;
+        };
+        let (newer, older) = self.states(app);
+        let what = Comparison {
+            newer,
+            older,
+            spot: Spot { node: None, ..spot },
+            from: None,
+        };
+        self.ask_compared(what, app, effects);
+    }
+
+    /// The two states that a file of this image is compared in.
+    fn states(&self, app: &App) -> (Shown, ComparedWith) {
+        if self.of.snapshot.is_some() {
+            let now = Shown {
+                snapshot: None,
+                ..self.of.clone()
+            };
+            return (now, ComparedWith::Other(self.of.clone()));
+        }
+        let own = app.forest.by_path(&self.of.image).map(|node| node.id);
+        let two = match app.tree.marks.len() {
+            1 => two(app),
+            _ => Vec::new(),
+        };
+        let others = two.iter().filter(|id| Some(**id) != own);
+        let other = others.filter_map(|id| app.forest.get(*id)).next();
+        let Some(other) = other else {
+            return (self.of.clone(), ComparedWith::Base);
+        };
+        let shown = Shown {
+            image: other.path.clone(),
+            format: other.format(),
+            snapshot: None,
+        };
+        // What is built on the other is the newer one.
+        let chain = app.forest.chain(other.id);
+        match own.is_some_and(|own| chain.contains(&own)) {
+            true => (shown, ComparedWith::Other(self.of.clone())),
+            false => (self.of.clone(), ComparedWith::Other(shown)),
+        }
+    }
+
+    fn ask_compared(&mut self, what: Comparison, app: &mut App, effects: &mut Vec<Effect>) {
+        let spot = Some(what.spot.clone());
+        let question = Question::Compare(what);
+        self.ask(spot, "Comparing it.", question, app, effects);
+    }
+
     /// To where one came from; says whether there is such a page.
     pub(super) fn back(&mut self, app: &mut App, effects: &mut Vec<Effect>) -> bool {
         if self.pages.len() <= 1 {
@@ -244,6 +340,7 @@ impl FilesDialog {
             Ok(Answer::Text(text)) => Body::Text(text),
             Ok(Answer::Found(found)) => Body::Found(found),
             Ok(Answer::History(steps)) => Body::History(steps),
+            Ok(Answer::Compared(compared)) => Body::Compared(compared),
             Err(Trouble::Told(why)) => Body::Failed(why),
             Err(Trouble::Locked(image, why)) => {
                 locked = Some(image);

@@ -1,6 +1,7 @@
-//! Which files an image has changed: counted, rolled up by folder, and one by one, what changed most first.
+//! Which files an image has changed: as folders that open and fold, each with how many differ in it, what changed most
+//! first. Of thousands of rows only those that are seen are made.
 
-use std::collections::BTreeMap;
+use std::ops::Range;
 
 use ratatui::text::{Line, Span};
 
@@ -9,90 +10,124 @@ use crate::guest::diff::{Change, ChangeKind, VolumeDiff, VolumeState};
 use crate::guest::filesystem::NodeKind;
 use crate::host::printable_bytes;
 use crate::tui::actions::Action;
-use crate::tui::app::App;
-use crate::tui::file_changes::{Before, FilesAnswer, FilesQuery};
+use crate::tui::app::{App, Pane};
+use crate::tui::change_tree::{ChangeRow, RowKind, VolumeTree};
+use crate::tui::file_changes::{Before, Changes, FilesAnswer, FilesQuery};
 use crate::tui::text;
 use crate::tui::theme::Role;
+use crate::tui::views::frame;
 use crate::units;
 
 use super::map;
 
-/// Files listed at most; the others are counted.
-const MOST_FILES: usize = 2000;
-/// Folders listed at most.
-const MOST_FOLDERS: usize = 12;
-/// A layer with fewer changes is told file by file at once.
-const FEW: usize = 12;
+/// Folders in each other that are set in, each a little more.
+const MOST_INDENT: usize = 12;
 
-/// All lines.
-pub(in crate::tui) fn lines(app: &App, node: &Node, width: usize) -> Vec<Line<'static>> {
+/// What the pane shows, from its first line to its last.
+struct Content<'a> {
+    app: &'a App,
+    rows: &'a [ChangeRow],
+    width: usize,
+    parts: Vec<Part>,
+}
+
+/// Lines that are made, or rows that are made once they are seen.
+enum Part {
+    Lines(Vec<Line<'static>>),
+    Rows(Range<usize>),
+}
+
+impl Part {
+    fn len(&self) -> usize {
+        match self {
+            Self::Lines(lines) => lines.len(),
+            Self::Rows(rows) => rows.len(),
+        }
+    }
+}
+
+/// How many lines there are.
+pub(in crate::tui) fn count(app: &App, node: &Node, width: usize) -> usize {
+    let content = content(app, node, width, &app.detail.files.rows);
+    content.parts.iter().map(Part::len).sum()
+}
+
+/// The lines that are seen.
+pub(in crate::tui) fn lines(
+    app: &App,
+    node: &Node,
+    width: usize,
+    seen: Range<usize>,
+) -> Vec<Line<'static>> {
+    content(app, node, width, &app.detail.files.rows).seen(seen)
+}
+
+/// All lines, with every folder open.
+pub(in crate::tui) fn all(app: &App, node: &Node, width: usize) -> Vec<Line<'static>> {
+    let rows = app.detail.files.all_rows();
+    content(app, node, width, &rows).seen(0..usize::MAX)
+}
+
+/// The line on which the row under the cursor stands.
+#[must_use]
+pub(in crate::tui) fn line_at_cursor(app: &App, node: &Node, width: usize) -> Option<usize> {
+    let at = app.detail.files.cursor;
+    let mut line = 0;
+    for part in content(app, node, width, &app.detail.files.rows).parts {
+        match &part {
+            Part::Rows(rows) if rows.contains(&at) => return Some(line + at - rows.start),
+            _ => line += part.len(),
+        }
+    }
+    None
+}
+
+fn content<'a>(app: &'a App, node: &Node, width: usize, rows: &'a [ChangeRow]) -> Content<'a> {
+    let mut content = Content {
+        app,
+        rows,
+        width,
+        parts: Vec::new(),
+    };
     let files = &app.detail.files;
     let asked = files
         .asked
         .as_ref()
         .filter(|query| query.image() == node.path || app.targets().len() == 2);
     let Some(FilesQuery::Changes { before, .. }) = asked else {
-        return map::lines(app, node, width, map::Of::Own);
+        content.ranges(node);
+        return content;
     };
-    let mut lines = Lines {
-        app,
-        width,
-        lines: Vec::new(),
-    };
-    lines.say(&against(app, before), Role::Quiet);
+    content.say(&against(app, before), Role::Quiet);
     match &files.answer {
-        None => lines.say("Reading its tables.", Role::Quiet),
+        None => content.say("Reading its tables.", Role::Quiet),
         Some(FilesAnswer::Bytes(bytes)) => {
-            lines.say(
-                &format!(
-                    "{} are stored anew. Looking for the files.",
-                    units::size(*bytes)
-                ),
-                Role::Plain,
-            );
+            let bytes = units::size(*bytes);
+            let words = format!("{bytes} are stored anew. Looking for the files.");
+            content.say(&words, Role::Plain);
         }
         Some(FilesAnswer::Nodes { bytes, nodes }) => {
             let (bytes, nodes) = (units::size(*bytes), units::count(*nodes, "file"));
-            lines.say(
+            content.say(
                 &format!("{bytes} are stored anew. {nodes} differ. Looking for their names."),
                 Role::Plain,
             );
         }
-        Some(FilesAnswer::Changes { bytes, volumes }) => {
-            lines.say(
-                &format!("{} are stored anew.", units::size(*bytes)),
-                Role::Plain,
-            );
-            for volume in volumes.iter() {
-                lines.volume(volume);
-            }
-            if volumes
-                .iter()
-                .all(|volume| matches!(volume.state, VolumeState::NotRead(_) | VolumeState::Same))
-            {
-                lines
-                    .lines
-                    .extend(map::lines(app, node, width, map::Of::Own));
-            }
-        }
+        Some(FilesAnswer::Changes(changes)) => content.changes(changes, node),
         Some(FilesAnswer::Failed(why)) => {
-            lines.say(why, Role::Warning);
-            lines
-                .lines
-                .extend(map::lines(app, node, width, map::Of::Own));
+            content.say(why, Role::Warning);
+            content.ranges(node);
         }
         Some(FilesAnswer::NoBase | FilesAnswer::Contents(_) | FilesAnswer::Explained(_)) => {
-            lines.lines.clear();
-            lines.say(
+            content.parts.clear();
+            content.say(
                 "It is built on no other image: there is nothing to compare its files with.",
                 Role::Quiet,
             );
-            lines
-                .lines
-                .extend(map::lines(app, node, width, map::Of::Own));
+            content.ranges(node);
         }
     }
-    lines.lines
+    content
 }
 
 /// What is compared with what, and the key that changes that.
@@ -106,19 +141,38 @@ fn against(app: &App, before: &Before) -> String {
     }
 }
 
-struct Lines<'a> {
-    app: &'a App,
-    width: usize,
-    lines: Vec<Line<'static>>,
-}
-
-impl Lines<'_> {
+impl Content<'_> {
     fn say(&mut self, words: &str, role: Role) {
-        self.lines
-            .extend(map::wrapped(self.app, words, role, self.width));
+        let lines = map::wrapped(self.app, words, role, self.width);
+        self.parts.push(Part::Lines(lines));
     }
 
-    fn volume(&mut self, volume: &VolumeDiff) {
+    /// The ranges it has changed, where no files are told.
+    fn ranges(&mut self, node: &Node) {
+        let lines = map::lines(self.app, node, self.width, map::Of::Own);
+        self.parts.push(Part::Lines(lines));
+    }
+
+    fn changes(&mut self, changes: &Changes, node: &Node) {
+        let bytes = units::size(changes.bytes);
+        self.say(&format!("{bytes} are stored anew."), Role::Plain);
+        let tree = changes.tree(self.app.detail.files.shows_noise);
+        for (at, (volume, tree)) in changes.volumes.iter().zip(&tree.volumes).enumerate() {
+            self.volume(volume, tree);
+            let from = self.rows.partition_point(|row| row.volume < at);
+            let until = self.rows.partition_point(|row| row.volume <= at);
+            self.parts.push(Part::Rows(from..until));
+        }
+        let is_told = |volume: &VolumeDiff| {
+            !matches!(volume.state, VolumeState::NotRead(_) | VolumeState::Same)
+        };
+        if !changes.volumes.iter().any(is_told) {
+            self.ranges(node);
+        }
+    }
+
+    /// What there is to say of a volume before its files.
+    fn volume(&mut self, volume: &VolumeDiff, tree: &VolumeTree) {
         let head = format!("{} ({})", volume.name, volume.kind);
         match &volume.state {
             VolumeState::Same => return self.say(&format!("{head}: the same."), Role::Quiet),
@@ -133,148 +187,146 @@ impl Lines<'_> {
             }
             VolumeState::Compared | VolumeState::Partial(_) => {}
         }
-        let noise = volume
-            .changes
-            .iter()
-            .filter(|change| change.is_noise())
-            .count();
-        let shows_noise = self.app.detail.files.shows_noise;
-        let shown: Vec<&Change> = volume
-            .changes
-            .iter()
-            .filter(|change| shows_noise || !change.is_noise())
-            .collect();
-        self.say(&format!("{head}: {}.", counts(&shown)), Role::Title);
+        self.say(&format!("{head}: {}.", counts(tree)), Role::Title);
         if let VolumeState::Partial(reasons) = &volume.state {
             for reason in reasons.iter().take(3) {
                 self.say(&format!("Not complete: {reason}."), Role::Warning);
             }
         }
-        if noise > 0 {
+        if tree.noise > 0 {
             let key = self.app.key(Action::Noise);
-            let words = match (noise, shows_noise) {
+            let words = match (tree.noise, self.app.detail.files.shows_noise) {
                 (1, true) => "is among them",
                 (1, false) => "is hidden",
                 (_, true) => "are among them",
                 (_, false) => "are hidden",
             };
-            let noise = units::count(noise, "log, cached or temporary file");
+            let noise = units::count(tree.noise, "log, cached or temporary file");
             self.say(&format!("{noise} {words} ({key})."), Role::Quiet);
         }
-        if shown.len() > FEW {
-            self.folders(&shown);
-        }
-        for change in shown.iter().take(MOST_FILES) {
-            self.file(change);
-        }
-        if shown.len() > MOST_FILES {
-            let more = units::count(shown.len() - MOST_FILES, "more file");
-            self.say(
-                &format!("and {more}: `qanopy diff` lists all."),
-                Role::Quiet,
-            );
-        }
     }
 
-    /// The folders in which most changed.
-    fn folders(&mut self, changes: &[&Change]) {
-        let mut sums: BTreeMap<&[u8], (u64, u64)> = BTreeMap::new();
-        for change in changes {
-            let parts: Vec<usize> = change
-                .path
-                .iter()
-                .enumerate()
-                .filter(|(_, byte)| **byte == b'/')
-                .map(|(at, _)| at)
-                .take(2)
-                .collect();
-            let cut = parts.last().copied().unwrap_or(0);
-            let (count, bytes) = sums
-                .entry(change.path.get(..cut).unwrap_or_default())
-                .or_default();
-            *count += 1;
-            *bytes = bytes.saturating_add(change.bytes);
+    fn seen(self, seen: Range<usize>) -> Vec<Line<'static>> {
+        let mut lines = Vec::new();
+        let mut from = 0;
+        for part in &self.parts {
+            let until = from + part.len();
+            let own = seen.start.clamp(from, until) - from..seen.end.clamp(from, until) - from;
+            match part {
+                Part::Lines(all) => {
+                    lines.extend(all.get(own).unwrap_or_default().iter().cloned());
+                }
+                Part::Rows(rows) => {
+                    let rows = rows.start + own.start..rows.start + own.end;
+                    lines.extend(rows.filter_map(|at| self.row(at)));
+                }
+            }
+            from = until;
         }
-        let mut sums: Vec<_> = sums.into_iter().collect();
-        sums.sort_by_key(|(_, (count, bytes))| std::cmp::Reverse((*bytes, *count)));
-        for (folder, (count, bytes)) in sums.iter().take(MOST_FOLDERS) {
-            let text = format!(
-                "   {:>9}  {:>7}  /{}",
-                units::size(*bytes),
-                units::grouped(*count),
-                printable_bytes(folder)
-            );
-            self.row(&text, Role::Plain);
-        }
-        self.lines.push(Line::raw(""));
+        lines
     }
 
-    fn row(&mut self, line: &str, role: Role) {
-        let line = text::cut_middle(line, self.width, self.app.settings.ascii);
-        self.lines
-            .push(Line::styled(line, self.app.settings.theme.style(role)));
-    }
-
-    fn file(&mut self, change: &Change) {
-        let theme = self.app.settings.theme;
-        let role = match change.kind {
-            ChangeKind::Added => Role::Good,
-            ChangeKind::Deleted => Role::Error,
-            ChangeKind::Replaced | ChangeKind::Modified => Role::Warning,
-            ChangeKind::Metadata => Role::Quiet,
-            ChangeKind::Renamed => Role::Plain,
+    fn row(&self, at: usize) -> Option<Line<'static>> {
+        let app = self.app;
+        let row = self.rows.get(at)?;
+        let volume = app.detail.files.changes()?.volumes.get(row.volume)?;
+        let (letter, bytes, words, role) = match row.kind {
+            RowKind::Folder(place, is_open) => {
+                let folder = app.detail.files.tree()?.folder(place)?;
+                let own = folder.own.and_then(|own| volume.changes.get(own));
+                let sign = match (is_open, app.settings.ascii) {
+                    (true, false) => "▾",
+                    (false, false) => "▸",
+                    (true, true) => "-",
+                    (false, true) => "+",
+                };
+                let name = printable_bytes(folder.name(&volume.changes));
+                let count = match folder.count {
+                    1 if own.is_some() => String::new(),
+                    count => format!(" ({})", units::grouped(count)),
+                };
+                let words = format!("{sign} {name}/{count}");
+                let letter = own.map_or(' ', |own| own.kind.letter());
+                let role = own.map_or(Role::Plain, |own| role(own.kind));
+                (letter, units::size(folder.bytes), words, role)
+            }
+            RowKind::File(change) => {
+                let change = volume.changes.get(change)?;
+                let words = format!("  {}", file_name(change, app.settings.ascii));
+                (change.kind.letter(), size(change), words, role(change.kind))
+            }
+            RowKind::More(count) => {
+                let more = units::grouped(u64::try_from(count).unwrap_or(u64::MAX));
+                let words = format!("  and {more} more: `qanopy diff` lists all");
+                (' ', String::new(), words, Role::Quiet)
+            }
         };
-        let is_file = change.node_kind() == Some(NodeKind::File);
-        let bytes = if is_file && change.content {
-            units::size(change.bytes)
-        } else {
-            String::new()
-        };
-        let slash = if change.node_kind() == Some(NodeKind::Directory) {
-            "/"
-        } else {
-            ""
-        };
-        let arrow = if self.app.settings.ascii {
-            " <- "
-        } else {
-            " ← "
-        };
-        let from = change
-            .from
-            .as_ref()
-            .map(|from| format!("{arrow}/{}", printable_bytes(from)));
-        let path = format!(
-            "/{}{slash}{}",
-            printable_bytes(&change.path),
-            from.unwrap_or_default()
-        );
-        let path = text::cut_middle(
-            &path,
-            self.width.saturating_sub(14),
-            self.app.settings.ascii,
-        );
-        self.lines.push(Line::from(vec![
-            Span::styled(format!(" {} ", change.kind.letter()), theme.style(role)),
-            Span::raw(format!("{bytes:>9}  {path}")),
-        ]));
+        let is_at = app.pane == Pane::Detail && app.detail.files.cursor == at;
+        let indent = " ".repeat(2 * row.depth.min(MOST_INDENT));
+        let words = format!("{bytes:>9}  {indent}{words}");
+        let room = self.width.saturating_sub(4);
+        let words = text::cut_middle(&words, room, app.settings.ascii);
+        let theme = app.settings.theme;
+        let line = Line::from(vec![
+            Span::styled(frame::bar(app, is_at), theme.style(Role::Key)),
+            Span::styled(format!("{letter} "), theme.style(role)),
+            Span::raw(match is_at {
+                true => text::pad(&words, room, app.settings.ascii),
+                false => words,
+            }),
+        ]);
+        Some(match is_at {
+            true => line.patch_style(theme.style(Role::Cursor)),
+            false => line,
+        })
     }
 }
 
-/// `3 added, 1 modified`; how many of each kind.
-fn counts(changes: &[&Change]) -> String {
-    let mut sums: BTreeMap<ChangeKind, u64> = BTreeMap::new();
-    for change in changes {
-        *sums.entry(change.kind).or_default() += 1;
+fn role(kind: ChangeKind) -> Role {
+    match kind {
+        ChangeKind::Added => Role::Good,
+        ChangeKind::Deleted => Role::Error,
+        ChangeKind::Replaced | ChangeKind::Modified => Role::Warning,
+        ChangeKind::Metadata => Role::Quiet,
+        ChangeKind::Renamed => Role::Plain,
     }
-    if sums.is_empty() {
+}
+
+fn size(change: &Change) -> String {
+    match change.node_kind() {
+        Some(NodeKind::File) if change.content => units::size(change.bytes),
+        _ => String::new(),
+    }
+}
+
+/// A file's name in its folder, and the path it had before where it was renamed.
+fn file_name(change: &Change, ascii: bool) -> String {
+    let arrow = if ascii { " <- " } else { " ← " };
+    let name = change.path.rsplit(|byte| *byte == b'/').next();
+    let from = change.from.as_ref();
+    let from = from.map(|from| format!("{arrow}/{}", printable_bytes(from)));
+    let slash = match change.node_kind() {
+        Some(NodeKind::Directory) => "/",
+        _ => "",
+    };
+    format!(
+        "{}{slash}{}",
+        printable_bytes(name.unwrap_or_default()),
+        from.unwrap_or_default()
+    )
+}
+
+/// `3 added, 1 modified`; how many of each kind.
+fn counts(tree: &VolumeTree) -> String {
+    if tree.kinds.is_empty() {
         return "no file differs".to_owned();
     }
     let words = |kind: &ChangeKind| match kind {
         ChangeKind::Metadata => "only metadata",
         kind => kind.name(),
     };
-    let parts = sums
+    let parts = tree
+        .kinds
         .iter()
         .map(|(kind, count)| format!("{} {}", units::grouped(*count), words(kind)));
     parts.collect::<Vec<_>>().join(", ")
