@@ -164,7 +164,7 @@ pub fn make_two(dir: &Path) {
         .unwrap();
         fs::write(
             root.join("evil\u{1b}[2J"),
-            other("a\n", "\u{1b}]0;own\u{7}\n"),
+            other("a line of text\n", "a line of text\n\u{1b}]0;own\u{7}\n"),
         )
         .unwrap();
         fs::write(root.join("binary"), binary(if is_new { 8_000 } else { 0 })).unwrap();

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use qanopy::guest::filesystem::{Node, NodeId, NodeKind};
 use qanopy::guest::path::{self, LastLink};
@@ -10,7 +11,7 @@ use qanopy::guest::{self, extract};
 use qanopy::host::RealHost;
 use qanopy::image::Format;
 use qanopy::inside::{
-    self, Contents, Event, Hit, Pattern, Place, Step, View, VolumeContents, contents,
+    self, Contents, Event, Hit, Pattern, Place, States, Step, View, VolumeContents, contents,
 };
 use qanopy::ops::{self, Error, ReadOptions};
 use qanopy::tui::testing::{
@@ -445,6 +446,42 @@ pub fn guest_dir() -> Option<tempfile::TempDir> {
     guest_disks::make(dir.path(), &qemu);
     fs::create_dir(dir.path().join("copies")).unwrap();
     Some(dir)
+}
+
+#[test]
+fn a_history_and_a_folder_end_as_soon_as_nobody_waits() {
+    let Some(dir) = guest_dir() else { return };
+    let path = dir.path().join("top.qcow2");
+    let reading = ops::open_to_read(&RealHost, &path, &ReadOptions::default()).unwrap();
+    let chain = reading.whole().unwrap();
+    let place = Place::parse(b"disk:/etc/fstab");
+    // As many reads as it takes, and then one less each time than would do.
+    let history = |allowed: u64| {
+        let asked = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&asked);
+        let stop = Arc::new(move || counted.fetch_add(1, Ordering::SeqCst) >= allowed);
+        let found = States::stoppable(&chain, stop).and_then(|states| states.history(&place));
+        (found, asked.load(Ordering::SeqCst))
+    };
+    let (found, needed) = history(u64::MAX);
+    assert_eq!(found.unwrap().len(), 3);
+    assert!(needed > 10, "{needed}");
+    for allowed in [0, 1, needed / 2, needed - 1] {
+        let (found, asked) = history(allowed);
+        assert!(matches!(found, Err(guest::Error::Cancelled)), "{allowed}");
+        // Nothing goes on after it was told to stop.
+        assert!(asked <= allowed + 3, "{asked} after {allowed}");
+    }
+    let view = View::open(chain.clone()).unwrap();
+    let (_, filesystem) = place.on(&view).unwrap();
+    let root = filesystem.root();
+    let mut names = 0;
+    let stopped = path::list_while(&**filesystem, root, 100, &mut || {
+        names += 1;
+        names < 2
+    });
+    assert!(matches!(stopped, Err(guest::Error::Cancelled)));
+    assert_eq!(names, 2);
 }
 
 #[test]

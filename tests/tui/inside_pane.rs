@@ -223,7 +223,7 @@ fn files_that_differ_are_folders_that_fold() {
     harness.press(";");
     sees(&harness, &["▾ var/log/ (1)", "is among them"]);
     // Further out there is the pane before.
-    harness.press("<left><left>");
+    harness.press("<left>");
     sees(&harness, &["[3 Chain]"]);
 }
 
