@@ -106,36 +106,33 @@ pub struct Segment {
     pub len: u64,
 }
 
-/// A volume put together of segments of a disk, as a partition is of one and a linear logical volume of some. Bytes
-/// of the volume in no segment are zero.
-#[derive(Debug, Clone)]
-pub struct Mapped {
-    disk: Source,
-    /// Sorted by their place in the volume, without overlap.
+/// Where the bytes of a volume are on the disk: a partition is one segment, a logical volume some. Bytes of the volume
+/// in no segment are stored nowhere.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Place {
+    /// Sorted by their place in the volume, without overlap there.
     segments: Vec<Segment>,
     len: u64,
 }
 
-impl Mapped {
-    /// The part of a disk that a partition covers; cut where the disk ends.
+/// Segments of a volume at the most: keeps forged tables of volumes within each other from taking all memory.
+const MOST_SEGMENTS: usize = 1 << 16;
+
+impl Place {
+    /// One range of the disk.
     #[must_use]
-    pub fn partition(disk: Source, range: Range<u64>) -> Self {
-        let start = range.start.min(disk.len());
-        let len = range.end.min(disk.len()).saturating_sub(start);
-        Self::new(
-            disk,
-            vec![Segment {
-                volume: 0,
-                disk: start,
-                len,
-            }],
-        )
+    pub fn range(range: Range<u64>) -> Self {
+        Self::new(vec![Segment {
+            volume: 0,
+            disk: range.start,
+            len: range.end.saturating_sub(range.start),
+        }])
     }
 
-    /// A volume of these segments, which may come in any order. Of segments that overlap in the volume, the one that
-    /// begins first counts.
+    /// These segments, which may come in any order. Of segments that overlap in the volume, the one that begins first
+    /// counts.
     #[must_use]
-    pub fn new(disk: Source, mut segments: Vec<Segment>) -> Self {
+    pub fn new(mut segments: Vec<Segment>) -> Self {
         segments.sort_by_key(|segment| segment.volume);
         let mut kept: Vec<Segment> = Vec::with_capacity(segments.len());
         for mut segment in segments {
@@ -150,7 +147,6 @@ impl Mapped {
         }
         let len = kept.last().map_or(0, |last| last.volume + last.len);
         Self {
-            disk,
             segments: kept,
             len,
         }
@@ -160,6 +156,18 @@ impl Mapped {
     #[must_use]
     pub fn segments(&self) -> &[Segment] {
         &self.segments
+    }
+
+    /// Where the last segment ends in the volume.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether it has no byte.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
     /// Which bytes of the volume these bytes of the disk are.
@@ -187,42 +195,145 @@ impl Mapped {
         }
         found
     }
+
+    /// The segments in which a range of the volume lies, cut to it.
+    fn within(&self, range: Range<u64>) -> impl Iterator<Item = Segment> + '_ {
+        let first = self
+            .segments
+            .partition_point(|one| one.volume + one.len <= range.start);
+        let rest = self.segments.iter().skip(first);
+        rest.take_while(move |one| one.volume < range.end)
+            .map(move |one| {
+                let start = one.volume.max(range.start);
+                let end = (one.volume + one.len).min(range.end);
+                Segment {
+                    volume: start,
+                    disk: one.disk + (start - one.volume),
+                    len: end - start,
+                }
+            })
+    }
+
+    /// The place on the disk of a volume that has this place in a volume that is itself at `outer`.
+    ///
+    /// # Errors
+    /// When it has too many segments.
+    pub fn inside(&self, outer: &Self) -> Result<Self> {
+        let mut segments = Vec::new();
+        for own in &self.segments {
+            for part in outer.within(own.disk..own.disk + own.len) {
+                segments.push(Segment {
+                    volume: own.volume + (part.volume - own.disk),
+                    ..part
+                });
+                if segments.len() > MOST_SEGMENTS {
+                    return Err(Error::TooMuch {
+                        what: "segments of a volume",
+                        most: MOST_SEGMENTS as u64,
+                    });
+                }
+            }
+        }
+        Ok(Self::new(segments))
+    }
+
+    /// The bytes of the volume that lie elsewhere than `other` has them, as far as both reach.
+    #[must_use]
+    pub fn moved_from(&self, other: &Self) -> Ranges {
+        let mut moved = Ranges::new();
+        for own in &self.segments {
+            let mut at = own.volume;
+            for part in other.within(own.volume..own.volume + own.len) {
+                moved.insert(at..part.volume);
+                at = part.volume + part.len;
+                if part.disk != own.disk + (part.volume - own.volume) {
+                    moved.insert(part.volume..at);
+                }
+            }
+            moved.insert(at.min(other.len)..(own.volume + own.len).min(other.len));
+        }
+        moved
+    }
+}
+
+/// A volume read where it is on what lies below. Bytes of the volume in no segment are zero.
+#[derive(Debug, Clone)]
+pub struct Mapped {
+    below: Source,
+    place: Place,
+}
+
+impl Mapped {
+    /// The volume with this place on `below`.
+    #[must_use]
+    pub fn new(below: Source, place: Place) -> Self {
+        Self { below, place }
+    }
 }
 
 impl BlockSource for Mapped {
+    fn len(&self) -> u64 {
+        self.place.len
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let end = offset.saturating_add(buf.len() as u64);
+        let (mut at, mut rest) = (offset, buf);
+        for segment in self.place.within(offset..end) {
+            let (gap, after) = cut(rest, segment.volume - at);
+            gap.fill(0);
+            let (part, after) = cut(after, segment.len);
+            self.below.read_at(segment.disk, part)?;
+            at = segment.volume + segment.len;
+            rest = after;
+        }
+        rest.fill(0);
+        Ok(())
+    }
+}
+
+/// A buffer's first bytes, and the rest.
+fn cut(buf: &mut [u8], len: u64) -> (&mut [u8], &mut [u8]) {
+    let len = usize::try_from(len).unwrap_or(usize::MAX).min(buf.len());
+    buf.split_at_mut(len)
+}
+
+/// Sources one after the other.
+#[derive(Debug, Clone, Default)]
+pub struct Joined {
+    parts: Vec<Source>,
+    len: u64,
+}
+
+impl Joined {
+    /// Adds a source at the end; where that is.
+    pub fn push(&mut self, part: Source) -> u64 {
+        let at = self.len;
+        self.len = at.saturating_add(part.len());
+        self.parts.push(part);
+        at
+    }
+}
+
+impl BlockSource for Joined {
     fn len(&self) -> u64 {
         self.len
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        let mut at = offset;
-        let mut rest = buf;
-        while !rest.is_empty() {
-            let next = self
-                .segments
-                .partition_point(|one| one.volume + one.len <= at);
-            let (until, from) = match self.segments.get(next) {
-                Some(one) if one.volume <= at => {
-                    (one.volume + one.len, Some(one.disk + (at - one.volume)))
-                }
-                Some(one) => (one.volume, None),
-                None => (u64::MAX, None),
-            };
-            let len = usize::try_from(until - at)
-                .unwrap_or(usize::MAX)
-                .min(rest.len());
-            if len == 0 {
-                rest.fill(0);
-                break;
+        let (mut at, mut rest) = (offset, buf);
+        let mut start = 0_u64;
+        for part in &self.parts {
+            let end = start.saturating_add(part.len());
+            if at < end && !rest.is_empty() {
+                let (own, after) = cut(rest, end - at);
+                part.read_at(at - start, own)?;
+                at = end;
+                rest = after;
             }
-            let (part, after) = rest.split_at_mut(len);
-            match from {
-                Some(from) => self.disk.read_at(from, part)?,
-                None => part.fill(0),
-            }
-            at = at.saturating_add(len as u64);
-            rest = after;
+            start = end;
         }
+        rest.fill(0);
         Ok(())
     }
 }
@@ -320,18 +431,83 @@ mod tests {
                 len: 4,
             },
         ];
-        let volume = Mapped::new(disk.clone(), segments);
+        let place = Place::new(segments);
+        let volume = Mapped::new(disk, place.clone());
         assert_eq!(volume.len(), 15);
         assert_eq!(read(&volume, 2, 12), [52, 53, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3]);
         assert_eq!(read(&volume, 14, 3), [4, 0, 0]);
         let changed: Ranges = [2..4, 53..60].into_iter().collect();
-        assert_eq!(volume.from_disk(&changed).as_slice(), [3..4, 12..14]);
+        assert_eq!(place.from_disk(&changed).as_slice(), [3..4, 12..14]);
         assert_eq!(
-            volume.to_disk(&volume.from_disk(&changed)).as_slice(),
+            place.to_disk(&place.from_disk(&changed)).as_slice(),
             [2..4, 53..54]
         );
-        let cut = Mapped::partition(disk, 90..200);
-        assert_eq!((cut.len(), read(&cut, 8, 4)), (10, vec![98, 99, 0, 0]));
+    }
+
+    fn place(segments: &[(u64, u64, u64)]) -> Place {
+        let one = |&(volume, disk, len): &(u64, u64, u64)| Segment { volume, disk, len };
+        Place::new(segments.iter().map(one).collect())
+    }
+
+    #[test]
+    fn a_volume_in_a_volume_is_where_both_say() {
+        let outer = place(&[(0, 100, 10), (10, 50, 10)]);
+        let inner = place(&[(0, 5, 10), (10, 18, 2)]);
+        assert_eq!(
+            inner.inside(&outer).unwrap(),
+            place(&[(0, 105, 5), (5, 50, 5), (10, 58, 2)])
+        );
+        // What the outer one does not have is nowhere.
+        let cut = place(&[(0, 15, 10)]).inside(&outer).unwrap();
+        assert_eq!(cut, place(&[(0, 55, 5)]));
+        let many = Place::new(
+            (0..300)
+                .map(|at| Segment {
+                    volume: at * 300,
+                    disk: 0,
+                    len: 300,
+                })
+                .collect(),
+        );
+        let outer = Place::new(
+            (0..300)
+                .map(|at| Segment {
+                    volume: at,
+                    disk: at * 2,
+                    len: 1,
+                })
+                .collect(),
+        );
+        assert!(matches!(many.inside(&outer), Err(Error::TooMuch { .. })));
+    }
+
+    fn one(range: Range<u64>) -> Ranges {
+        let mut one = Ranges::new();
+        one.insert(range);
+        one
+    }
+
+    #[test]
+    fn what_lies_elsewhere_was_moved() {
+        let was = place(&[(0, 100, 10), (10, 200, 10)]);
+        assert!(was.moved_from(&was).is_empty());
+        let moved = place(&[(0, 100, 10), (10, 300, 10), (20, 400, 5)]);
+        assert_eq!(moved.moved_from(&was), one(10..20));
+        let before = place(&[(0, 90, 20)]);
+        assert_eq!(before.moved_from(&was), one(0..20));
+        let cut_otherwise = place(&[(0, 100, 4), (4, 104, 6), (10, 200, 5), (15, 205, 5)]);
+        assert!(cut_otherwise.moved_from(&was).is_empty());
+        let with_gap = place(&[(0, 100, 2), (8, 108, 2)]);
+        assert_eq!(was.moved_from(&with_gap), one(2..8));
+    }
+
+    #[test]
+    fn sources_one_after_the_other_are_one() {
+        let mut joined = Joined::default();
+        assert_eq!(joined.push(Arc::new(vec![1; 3])), 0);
+        assert_eq!(joined.push(Arc::new(vec![2; 2])), 3);
+        assert_eq!(read(&joined, 1, 6), [1, 1, 2, 2, 0, 0]);
+        assert_eq!((joined.len(), read(&joined, 9, 1)), (5, vec![0]));
     }
 
     #[test]

@@ -1,69 +1,18 @@
 //! A guest's disk opened: its partitions and logical volumes, and what is on each.
 
-use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
 
-use crate::block::{Mapped, Source};
-use crate::error::{Error, Result};
-use crate::named;
+use crate::block::{Mapped, Place, Source};
+use crate::error::Result;
 use crate::partitions::Partitions;
-use crate::readers::{self, OpenFilesystem};
+use crate::readers::OpenFilesystem;
+use crate::stack::{self, Found};
+
+pub use crate::volume::{Content, Volume, VolumeName};
 
 /// Partitions looked into.
 const MOST_VOLUMES: usize = 128;
-
-/// Which volume of a disk.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum VolumeName {
-    /// The disk as a whole, which has no partitions.
-    Disk,
-    /// A partition by its number.
-    Partition(u32),
-    /// A logical volume of LVM2: the volume group, and the volume in it. Both are checked to be plain words.
-    Logical {
-        /// The volume group.
-        group: String,
-        /// The volume in it.
-        name: String,
-    },
-}
-
-/// As in a path: `disk`, `p1`, `group-name`.
-impl fmt::Display for VolumeName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Disk => f.write_str("disk"),
-            Self::Partition(number) => write!(f, "p{number}"),
-            Self::Logical { group, name } => write!(f, "{group}-{name}"),
-        }
-    }
-}
-
-/// What is on a volume.
-#[derive(Debug)]
-pub enum Content {
-    /// A filesystem that is read here.
-    Filesystem(OpenFilesystem),
-    /// Something else that has a name.
-    Named(&'static str),
-    /// A filesystem that cannot be read, and why.
-    Failed(Error),
-    /// Nothing that is known; or nothing at all.
-    Unknown {
-        /// Whether the places that formats begin at are all zeros.
-        is_empty: bool,
-    },
-}
-
-/// A volume of a disk.
-#[derive(Debug)]
-pub struct Volume {
-    /// Which.
-    pub name: VolumeName,
-    /// Where it is on the disk.
-    pub place: Mapped,
-    /// What is on it.
-    pub content: Content,
-}
 
 /// How a disk is divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,36 +60,27 @@ impl Disk {
             Partitions::Mbr(_) => Scheme::Mbr,
             Partitions::Gpt(_) => Scheme::Gpt,
         };
-        let mut places: Vec<(VolumeName, Mapped)> = partitions
-            .all()
-            .iter()
-            .filter(|one| !one.is_extended)
-            .take(MOST_VOLUMES)
-            .map(|one| {
-                (
-                    VolumeName::Partition(one.number),
-                    Mapped::partition(source.clone(), one.start..one.end),
-                )
-            })
-            .collect();
-        if places.is_empty() {
-            places.push((
-                VolumeName::Disk,
-                Mapped::partition(source.clone(), 0..source.len()),
-            ));
-        }
-        let mut volumes = Vec::with_capacity(places.len());
-        for (name, place) in places {
-            let content = content(&place)?;
-            volumes.push(Volume {
+        let part = |name, range: Range<u64>| {
+            // Cut where the disk ends.
+            let range = range.start.min(source.len())..range.end.min(source.len());
+            let place = Place::range(range);
+            Found {
                 name,
+                source: Arc::new(Mapped::new(source.clone(), place.clone())),
                 place,
-                content,
-            });
+            }
+        };
+        let real = partitions.all().iter().filter(|one| !one.is_extended);
+        let mut found: Vec<Found> = real
+            .take(MOST_VOLUMES)
+            .map(|one| part(VolumeName::Partition(one.number), one.start..one.end))
+            .collect();
+        if found.is_empty() {
+            found.push(part(VolumeName::Disk, 0..source.len()));
         }
         Ok(Self {
             scheme,
-            volumes,
+            volumes: stack::open(found)?,
             len: source.len(),
         })
     }
@@ -154,21 +94,4 @@ impl Disk {
                 _ => None,
             })
     }
-}
-
-/// What is on a volume.
-fn content(place: &Mapped) -> Result<Content> {
-    let source: Source = std::sync::Arc::new(place.clone());
-    match readers::open(&source) {
-        Ok(Some(filesystem)) => return Ok(Content::Filesystem(filesystem)),
-        Ok(None) => {}
-        Err(error @ (Error::Image(_) | Error::Cancelled)) => return Err(error),
-        Err(error) => return Ok(Content::Failed(error)),
-    }
-    Ok(match named::named(place)? {
-        Some(name) => Content::Named(name),
-        None => Content::Unknown {
-            is_empty: named::is_empty(place)?,
-        },
-    })
 }

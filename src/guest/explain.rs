@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use crate::block::BlockSource;
 use crate::disk::{Content, Disk, Volume};
 use crate::error::{Error, Result};
 use crate::filesystem::{Filesystem, Use};
@@ -22,7 +21,7 @@ pub struct Explained {
     pub free: u64,
     /// Swap space.
     pub swap: u64,
-    /// In no partition.
+    /// In no partition or logical volume, or behind the filesystem's end.
     pub outside: u64,
     /// In volumes that are not read.
     pub unread: u64,
@@ -52,13 +51,17 @@ impl Explained {
 /// When the image cannot be read. A filesystem whose records are damaged counts as not read.
 pub fn explain(disk: &Disk, bytes: &Ranges) -> Result<Explained> {
     let mut sums = Explained::default();
-    let mut inside = 0_u64;
+    // What is in two volumes, as what thin volumes share is, counts once.
+    let mut rest = bytes.clone();
     for volume in &disk.volumes {
-        let own = volume.place.from_disk(bytes);
-        inside = inside.saturating_add(own.bytes());
+        if matches!(volume.content, Content::Physical(_)) {
+            continue;
+        }
+        let own = volume.place.from_disk(&rest);
+        rest = rest.without(&volume.place.to_disk(&own));
         add_volume(volume, &own, &mut sums)?;
     }
-    sums.outside = bytes.bytes().saturating_sub(inside);
+    sums.outside = sums.outside.saturating_add(rest.bytes());
     Ok(sums)
 }
 
@@ -66,7 +69,7 @@ fn add_volume(volume: &Volume, own: &Ranges, sums: &mut Explained) -> Result<()>
     match &volume.content {
         Content::Filesystem(filesystem) => match uses(&**filesystem) {
             Ok(uses) => {
-                let covered = filesystem.summary().total.min(volume.place.len());
+                let covered = filesystem.summary().total.min(volume.len);
                 for range in own.as_slice() {
                     // Past the filesystem's end there are no files.
                     let within = range.start.min(covered)..range.end.min(covered);

@@ -35,6 +35,7 @@ mod ext4;
 pub mod extract;
 mod fat;
 pub mod filesystem;
+mod lvm;
 pub mod named;
 mod ntfs;
 mod partitions;
@@ -42,8 +43,10 @@ pub mod path;
 pub mod ranges;
 pub mod readers;
 mod signatures;
+mod stack;
 pub mod system;
 mod utf16;
+mod volume;
 mod xfs;
 
 pub use block::{BlockSource, Source};

@@ -17,7 +17,11 @@ const fn format(name: &'static str, magic: &'static [u8], at: u64) -> Format {
 static FORMATS: [Format; 24] = [
     format("LUKS (encrypted)", b"LUKS\xba\xbe", 0),
     format("BitLocker (encrypted)", b"-FVE-FS-", 3),
-    format("LVM2 physical volume", b"LABELONE", 512),
+    format(
+        "LVM2 physical volume with a damaged label",
+        b"LABELONE",
+        512,
+    ),
     format("swap", b"SWAPSPACE2", 4086),
     format("swap", b"SWAP-SPACE", 4086),
     format("suspended system (hibernation)", b"S1SUSPEND", 4086),

@@ -60,6 +60,21 @@ impl Ranges {
             .filter(|one| !one.is_empty())
     }
 
+    /// Its bytes that are not in another set.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        let mut left = Self::new();
+        for own in &self.0 {
+            let mut at = own.start;
+            for gone in other.within(own.clone()) {
+                left.insert(at..gone.start);
+                at = gone.end;
+            }
+            left.insert(at..own.end);
+        }
+        left
+    }
+
     /// How many bytes they are.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -125,5 +140,8 @@ mod tests {
             set.intersects(&(24..26)) && !set.intersects(&(25..30)) && !set.intersects(&(3..3))
         );
         assert!(Ranges::all().intersects(&(7..8)));
+        let gone: Ranges = [3..11, 12..13, 24..50].into_iter().collect();
+        assert_eq!(set.without(&gone).as_slice(), [0..3, 11..12, 13..24]);
+        assert_eq!(set.without(&Ranges::new()), set);
     }
 }

@@ -2,7 +2,6 @@
 
 use std::time::SystemTime;
 
-use crate::guest::block::BlockSource;
 use crate::guest::disk::{Content, Scheme, Volume};
 use crate::guest::filesystem::Condition;
 use crate::guest::system::{self, System};
@@ -23,7 +22,7 @@ pub struct Contents {
 /// What a volume holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumeContents {
-    /// `p1`, `disk`, `group-name`.
+    /// `p1`, `disk`, `group-name` as below `/dev/mapper`.
     pub name: String,
     /// Its length in bytes.
     pub len: u64,
@@ -77,7 +76,7 @@ pub fn contents(view: &View) -> guest::Result<Contents> {
 fn of_volume(volume: &Volume) -> guest::Result<VolumeContents> {
     let mut found = VolumeContents {
         name: volume.name.to_string(),
-        len: volume.place.len(),
+        len: volume.len,
         kind: why(&volume.content),
         is_read: false,
         label: String::new(),

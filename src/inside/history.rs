@@ -180,13 +180,13 @@ fn event(
         return Ok(Ok(Event::Modified));
     }
     let on = |view| place.on(view).ok();
-    let (Some((volume, newer)), Some((_, older))) = (
+    let (Some((volume, newer)), Some((was, older))) = (
         on(&state.view),
         older.and_then(|(older, _)| on(&older.view)),
     ) else {
         return Ok(Ok(Event::Modified));
     };
-    let changed = volume.place.from_disk(&state.changed);
+    let changed = volume.changed_since(was, &state.changed);
     match diff::content_differs(
         (&**older, before),
         (&**newer, after),

@@ -118,6 +118,9 @@ fn there(view: &View) -> String {
 pub(super) fn why(content: &Content) -> String {
     match content {
         Content::Filesystem(filesystem) => filesystem.summary().kind.to_owned(),
+        Content::Physical(group) => {
+            format!("LVM2 physical volume of {group}, whose volumes are listed by themselves")
+        }
         Content::Named(name) => format!("{name}, which is not read"),
         Content::Failed(error) => error.to_string(),
         Content::Unknown { is_empty: true } => "empty".to_owned(),

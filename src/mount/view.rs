@@ -269,6 +269,7 @@ fn volume_text(content: &Content) -> Option<String> {
                 format!("It was not unmounted, and its newest changes may be missing here: {why}")
             }
         },
+        Content::Physical(_) => return None,
         Content::Named(name) => format!("{name}: not read"),
         Content::Failed(error) => error.to_string(),
         Content::Unknown { is_empty: true } => {

@@ -72,6 +72,7 @@ pub fn disks(
 fn kind(volume: &Volume) -> String {
     match &volume.content {
         Content::Filesystem(filesystem) => filesystem.summary().kind.to_owned(),
+        Content::Physical(group) => format!("LVM2 physical volume of {group}"),
         Content::Named(name) => (*name).to_owned(),
         Content::Failed(_) => "damaged or not supported".to_owned(),
         Content::Unknown { is_empty: true } => "empty".to_owned(),
@@ -96,26 +97,19 @@ fn compared(
     options: Options,
     watch: &mut dyn Watch,
 ) -> Result<VolumeDiff> {
-    // A volume that lies elsewhere may differ everywhere.
-    let stays = was.place.segments() == is.place.segments();
-    let starts_alike = was.place.segments().first() == is.place.segments().first()
-        || matches!((was.place.segments(), is.place.segments()), ([one], [other]) if one.disk == other.disk);
-    let own = if stays {
-        is.place.from_disk(changed)
-    } else if starts_alike {
-        // It grew or shrank where it is.
-        let mut own = is.place.from_disk(changed);
-        own.extend(&was.place.from_disk(changed));
-        own
-    } else {
-        Ranges::all()
-    };
+    let own = is.changed_since(was, changed);
     let mut diff = VolumeDiff {
-        changed_bytes: own.bytes().min(crate::block::BlockSource::len(&is.place)),
+        changed_bytes: own.bytes().min(is.len),
         ..only(is, VolumeState::Compared)
     };
     if own.is_empty() {
         diff.state = VolumeState::Same;
+        return Ok(diff);
+    }
+    // What changed on the volumes in it is told by them.
+    if let (Content::Physical(before), Content::Physical(after)) = (&was.content, &is.content)
+        && before == after
+    {
         return Ok(diff);
     }
     let (Content::Filesystem(before), Content::Filesystem(after)) = (&was.content, &is.content)
@@ -160,13 +154,13 @@ fn compared(
 fn why_not(was: &Volume, is: &Volume) -> String {
     for volume in [is, was] {
         match &volume.content {
-            Content::Filesystem(_) => {}
+            Content::Filesystem(_) | Content::Physical(_) => {}
             Content::Failed(error) => return error.to_string(),
             Content::Named(name) => return format!("{name}: not read"),
             Content::Unknown { .. } => return "no filesystem that is known".to_owned(),
         }
     }
-    String::new()
+    "it is used for something else than before".to_owned()
 }
 
 impl VolumeDiff {

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use qanopy_guest::block::Mapped;
+use qanopy_guest::block::{Mapped, Place};
 use qanopy_guest::filesystem::{Candidates, NodeId, Use};
 use qanopy_guest::{Filesystem, Ranges, Source, diff, readers};
 
@@ -318,7 +318,7 @@ fn an_image_of_debian_s_forensics_samples_is_read_as_mtools_reads_it() {
     fs::write(&image, &disk[1 << 20..]).unwrap();
     let case = Case { dir, image };
     let disk: Source = Arc::new(disk);
-    let volume: Source = Arc::new(Mapped::partition(disk.clone(), 1 << 20..disk.len()));
+    let volume: Source = Arc::new(Mapped::new(disk.clone(), Place::range(1 << 20..disk.len())));
     let filesystem = readers::open(&volume).unwrap().unwrap();
     let ours = as_fat(tree::of_filesystem(&*filesystem));
     assert_eq!(ours.len(), 22);
@@ -355,7 +355,10 @@ fn a_folder_that_qemu_shows_as_fat_is_read() {
     ]);
     let disk: Source = Arc::new(fs::read(&image).unwrap());
     // Its only partition begins at sector 63.
-    let volume: Source = Arc::new(Mapped::partition(disk.clone(), 63 * 512..disk.len()));
+    let volume: Source = Arc::new(Mapped::new(
+        disk.clone(),
+        Place::range(63 * 512..disk.len()),
+    ));
     let filesystem = readers::open(&volume).unwrap().unwrap();
     let without_times = |mut tree: Tree| {
         tree.values_mut().for_each(|seen| seen.modified = 0);

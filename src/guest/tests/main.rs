@@ -5,6 +5,7 @@
 mod btrfs;
 mod ext4;
 mod fat;
+mod lvm;
 mod ntfs;
 mod support;
 mod xfs;

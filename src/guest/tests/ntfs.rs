@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use qanopy_guest::block::Mapped;
+use qanopy_guest::block::{Mapped, Place};
 use qanopy_guest::filesystem::{Candidates, Condition, Use};
 use qanopy_guest::{Filesystem, Ranges, Source, diff, readers};
 
@@ -494,7 +494,7 @@ fn an_image_of_debian_s_forensics_samples_is_read_as_ntfs_3g_reads_it() {
     let image = dir.path().join("partition.raw");
     fs::write(&image, &disk[1 << 20..]).unwrap();
     let disk: Source = Arc::new(disk);
-    let volume: Source = Arc::new(Mapped::partition(disk.clone(), 1 << 20..disk.len()));
+    let volume: Source = Arc::new(Mapped::new(disk.clone(), Place::range(1 << 20..disk.len())));
     let filesystem = readers::open(&volume).unwrap().unwrap();
     let mounted = Mount::new(&image, "ro");
     let ours = shown(&*filesystem);
