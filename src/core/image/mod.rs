@@ -61,6 +61,8 @@ pub use read::extent::{Extent, Placed, State};
 pub use read::format::Format;
 pub use read::info::{BackingRef, Compression, Encryption, ImageInfo, Unopenable};
 pub use read::luks::{Keys, Passphrase, Passphrases, luks_header};
+#[cfg(feature = "luks")]
+pub use read::luks::{SectorCipher, merged, pbkdf2};
 pub use read::map::{MapRun, MapState};
 pub use read::metadata_overlap::MetadataOverlap;
 pub use read::probe::{Probe, built_on, header_info, named_like_qcow2, probe, recognised};

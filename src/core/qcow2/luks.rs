@@ -196,6 +196,84 @@ impl Hash {
     }
 }
 
+fn no(what: String) -> FormatError {
+    FormatError::UnsupportedCipher { what }
+}
+
+/// Names of a cipher, its mode, and the generator of vectors with its hash.
+type Names<'a> = (&'a str, &'a str, (&'a str, Option<&'a str>));
+
+impl Suite {
+    /// The combination that is called `aes-xts-plain64`, as LUKS2 writes it, with a key of that length.
+    ///
+    /// # Errors
+    /// [`FormatError::UnsupportedCipher`] names the part that is not understood.
+    pub fn named(encryption: &str, key_bytes: usize, hash: Hash) -> Result<Self, FormatError> {
+        let mut parts = encryption.splitn(3, '-');
+        let (Some(cipher), Some(mode), Some(ivgen)) = (parts.next(), parts.next(), parts.next())
+        else {
+            return Err(no(format!("cipher {encryption}")));
+        };
+        let ivgen = match ivgen.split_once(':') {
+            Some((ivgen, hash)) => (ivgen, Some(hash)),
+            None => (ivgen, None),
+        };
+        Self::of((cipher, mode, ivgen), key_bytes, Ok(hash))
+    }
+
+    fn of(
+        (name, mode_name, ivgen): Names<'_>,
+        key_bytes: usize,
+        hash: Result<Hash, FormatError>,
+    ) -> Result<Self, FormatError> {
+        let cipher = match name {
+            "aes" => Cipher::Aes,
+            "serpent" => Cipher::Serpent,
+            "twofish" => Cipher::Twofish,
+            other => return Err(no(format!("cipher {other}"))),
+        };
+        let mode = match mode_name {
+            "xts" => Mode::Xts,
+            "cbc" => Mode::Cbc,
+            "ecb" => Mode::Ecb,
+            other => return Err(no(format!("mode {other}"))),
+        };
+        let keys = if mode == Mode::Xts { 2 } else { 1 };
+        if !matches!(key_bytes / keys, 16 | 24 | 32) {
+            return Err(no(format!(
+                "cipher {name} in mode {mode_name} with a key of {key_bytes} bytes"
+            )));
+        }
+        // Key material then ends inside a sector, where QEMU stops with a failed assertion.
+        if !(key_bytes as u64 * u64::from(STRIPES)).is_multiple_of(SECTOR) {
+            let bits = key_bytes * 8;
+            return Err(no(format!("cipher {name}-{bits} in mode {mode_name}")));
+        }
+        let ivgen = match ivgen {
+            // A hash that a plain generator does not need is ignored, as it is elsewhere.
+            ("plain", _) => IvGen::Plain,
+            ("plain64", _) => IvGen::Plain64,
+            ("essiv", Some(name)) => {
+                let hash = Hash::from_name(name).ok_or_else(|| no(format!("hash {name}")))?;
+                // The hash of the key is a key of the same cipher.
+                if !matches!(hash.digest_len(), 16 | 24 | 32) {
+                    return Err(no(format!("vector generator essiv:{name}")));
+                }
+                IvGen::Essiv(hash)
+            }
+            ("essiv", None) => return Err(bad("the vector generator essiv", "names no hash")),
+            (other, _) => return Err(no(format!("vector generator {other}"))),
+        };
+        Ok(Self {
+            cipher,
+            mode,
+            ivgen,
+            hash: hash?,
+            key_bytes,
+        })
+    }
+}
+
 fn bad(field: impl Into<String>, reason: impl Into<String>) -> FormatError {
     FormatError::BadLuks {
         field: field.into(),
@@ -306,57 +384,9 @@ impl LuksHeader {
     /// # Errors
     /// [`FormatError::UnsupportedCipher`] names the part that is not.
     pub fn suite(&self) -> Result<Suite, FormatError> {
-        let no = |what: String| FormatError::UnsupportedCipher { what };
-        let hash = |name: &str| Hash::from_name(name).ok_or_else(|| no(format!("hash {name}")));
-        let cipher = match self.cipher.as_str() {
-            "aes" => Cipher::Aes,
-            "serpent" => Cipher::Serpent,
-            "twofish" => Cipher::Twofish,
-            other => return Err(no(format!("cipher {other}"))),
-        };
-        let mode = match self.mode.as_str() {
-            "xts" => Mode::Xts,
-            "cbc" => Mode::Cbc,
-            "ecb" => Mode::Ecb,
-            other => return Err(no(format!("mode {other}"))),
-        };
-        let name = &self.cipher;
-        if !matches!(self.cipher_key_bytes(), 16 | 24 | 32) {
-            return Err(no(format!(
-                "cipher {name} in mode {} with a key of {} bytes",
-                self.mode, self.key_bytes
-            )));
-        }
-        // Key material then ends inside a sector, where QEMU stops with a failed assertion.
-        if !(self.key_bytes as u64 * u64::from(STRIPES)).is_multiple_of(SECTOR) {
-            return Err(no(format!(
-                "cipher {name}-{} in mode {}",
-                self.key_bytes * 8,
-                self.mode
-            )));
-        }
-        let ivgen = match (self.ivgen.as_str(), &self.ivgen_hash) {
-            // A hash that a plain generator does not need is ignored, as it is elsewhere.
-            ("plain", _) => IvGen::Plain,
-            ("plain64", _) => IvGen::Plain64,
-            ("essiv", Some(name)) => {
-                let hash = hash(name)?;
-                // The hash of the key is a key of the same cipher.
-                if !matches!(hash.digest_len(), 16 | 24 | 32) {
-                    return Err(no(format!("vector generator essiv:{name}")));
-                }
-                IvGen::Essiv(hash)
-            }
-            ("essiv", None) => return Err(bad("the vector generator essiv", "names no hash")),
-            (other, _) => return Err(no(format!("vector generator {other}"))),
-        };
-        Ok(Suite {
-            cipher,
-            mode,
-            ivgen,
-            hash: hash(&self.hash)?,
-            key_bytes: self.key_bytes,
-        })
+        let hash = Hash::from_name(&self.hash).ok_or_else(|| no(format!("hash {}", self.hash)));
+        let ivgen = (self.ivgen.as_str(), self.ivgen_hash.as_deref());
+        Suite::of((&self.cipher, &self.mode, ivgen), self.key_bytes, hash)
     }
 
     /// Bytes of each slot's key material.

@@ -1,4 +1,4 @@
-//! Sectors of 512 bytes encrypted and decrypted with one key. Which sector number a sector has, and
+//! Sectors of 512 bytes, or of some more, encrypted and decrypted with one key. Which sector number a sector has, and
 //! how the key was come by, is the caller's knowledge.
 
 use aes::cipher::generic_array::GenericArray;
@@ -17,9 +17,6 @@ const BLOCK: usize = 16;
 
 /// A block.
 type Block = GenericArray<u8, U16>;
-
-/// The blocks of one sector.
-type Blocks = [Block; SECTOR / BLOCK];
 
 /// Some block cipher under some key. Taking all blocks of a sector at once lets it use the
 /// processor's instructions on several of them at a time.
@@ -58,10 +55,12 @@ fn block_cipher(cipher: Cipher, key: &[u8]) -> Option<Box<dyn BlockCipher>> {
 }
 
 /// Encrypts and decrypts sectors under one key.
-pub(crate) struct SectorCipher {
+pub struct SectorCipher {
     data: Box<dyn BlockCipher>,
     chaining: Chaining,
     vectors: Vectors,
+    /// Bytes that one vector serves.
+    sector: usize,
 }
 
 /// How the blocks of a sector are chained.
@@ -86,7 +85,8 @@ impl std::fmt::Debug for SectorCipher {
 
 impl SectorCipher {
     /// The ciphers of `suite` under `key`; none if the key has not the length the suite asks for.
-    pub(crate) fn new(suite: Suite, key: &[u8]) -> Option<Self> {
+    #[must_use]
+    pub fn new(suite: Suite, key: &[u8]) -> Option<Self> {
         if key.len() != suite.key_bytes {
             return None;
         }
@@ -112,55 +112,96 @@ impl SectorCipher {
             data: block_cipher(suite.cipher, data)?,
             chaining,
             vectors,
+            sector: SECTOR,
         })
     }
 
+    /// The same for sectors of this many bytes, as LUKS2 may have them; none if there are no such sectors. They are
+    /// numbered in steps of 512 bytes all the same.
+    #[must_use]
+    pub fn with_sectors(self, bytes: u32) -> Option<Self> {
+        let sector = usize::try_from(bytes).ok()?;
+        matches!(sector, 512 | 1024 | 2048 | 4096).then_some(Self { sector, ..self })
+    }
+
+    /// Bytes of a sector.
+    #[must_use]
+    pub fn sector(&self) -> usize {
+        self.sector
+    }
+
     /// Decrypts whole sectors in place; `number` is that of the first. A shorter end stays as it is.
-    pub(crate) fn decrypt(&self, number: u64, sectors: &mut [u8]) {
-        self.each(number, sectors, |me, blocks, vector| match &me.chaining {
+    pub fn decrypt(&self, number: u64, sectors: &mut [u8]) {
+        match self.sector {
+            1024 => self.each::<64>(number, sectors, Self::decrypt_blocks),
+            2048 => self.each::<128>(number, sectors, Self::decrypt_blocks),
+            4096 => self.each::<256>(number, sectors, Self::decrypt_blocks),
+            _ => self.each::<32>(number, sectors, Self::decrypt_blocks),
+        }
+    }
+
+    /// Encrypts whole sectors in place; `number` is that of the first. A shorter end stays as it is.
+    pub fn encrypt(&self, number: u64, sectors: &mut [u8]) {
+        match self.sector {
+            1024 => self.each::<64>(number, sectors, Self::encrypt_blocks),
+            2048 => self.each::<128>(number, sectors, Self::encrypt_blocks),
+            4096 => self.each::<256>(number, sectors, Self::encrypt_blocks),
+            _ => self.each::<32>(number, sectors, Self::encrypt_blocks),
+        }
+    }
+
+    fn decrypt_blocks<const N: usize>(&self, blocks: &mut [Block; N], vector: Block) {
+        match &self.chaining {
             Chaining::Xts { tweak } => {
-                let tweaks = tweaks(&**tweak, vector);
+                let tweaks = tweaks::<N>(&**tweak, vector);
                 xor_all(blocks, &tweaks);
-                me.data.decrypt(blocks);
+                self.data.decrypt(blocks);
                 xor_all(blocks, &tweaks);
             }
             Chaining::Cbc => {
                 let mut before = vector;
                 let encrypted = *blocks;
-                me.data.decrypt(blocks);
+                self.data.decrypt(blocks);
                 for (block, encrypted) in blocks.iter_mut().zip(encrypted) {
                     xor(block, &before);
                     before = encrypted;
                 }
             }
-            Chaining::Ecb => me.data.decrypt(blocks),
-        });
+            Chaining::Ecb => self.data.decrypt(blocks),
+        }
     }
 
-    /// Encrypts whole sectors in place; `number` is that of the first. A shorter end stays as it is.
-    pub(crate) fn encrypt(&self, number: u64, sectors: &mut [u8]) {
-        self.each(number, sectors, |me, blocks, vector| match &me.chaining {
+    fn encrypt_blocks<const N: usize>(&self, blocks: &mut [Block; N], vector: Block) {
+        match &self.chaining {
             Chaining::Xts { tweak } => {
-                let tweaks = tweaks(&**tweak, vector);
+                let tweaks = tweaks::<N>(&**tweak, vector);
                 xor_all(blocks, &tweaks);
-                me.data.encrypt(blocks);
+                self.data.encrypt(blocks);
                 xor_all(blocks, &tweaks);
             }
             Chaining::Cbc => {
                 let mut before = vector;
                 for block in blocks.iter_mut() {
                     xor(block, &before);
-                    me.data.encrypt(std::slice::from_mut(block));
+                    self.data.encrypt(std::slice::from_mut(block));
                     before = *block;
                 }
             }
-            Chaining::Ecb => me.data.encrypt(blocks),
-        });
+            Chaining::Ecb => self.data.encrypt(blocks),
+        }
     }
 
-    fn each(&self, number: u64, sectors: &mut [u8], work: impl Fn(&Self, &mut Blocks, Block)) {
-        let mut blocks = [Block::default(); SECTOR / BLOCK];
-        for (number, sector) in (number..).zip(sectors.chunks_exact_mut(SECTOR)) {
+    /// Calls `work` for the blocks of each sector, of which there are `N`.
+    fn each<const N: usize>(
+        &self,
+        number: u64,
+        sectors: &mut [u8],
+        work: impl Fn(&Self, &mut [Block; N], Block),
+    ) {
+        let mut blocks = [Block::default(); N];
+        let step = N * BLOCK / SECTOR;
+        let numbers = (number..).step_by(step);
+        for (number, sector) in numbers.zip(sectors.chunks_exact_mut(N * BLOCK)) {
             for (block, bytes) in blocks.iter_mut().zip(sector.chunks_exact(BLOCK)) {
                 block.copy_from_slice(bytes);
             }
@@ -190,10 +231,10 @@ impl SectorCipher {
 
 /// The tweaks of a sector's blocks (IEEE 1619): the encrypted vector, multiplied by x in GF(2^128)
 /// from one block to the next.
-fn tweaks(cipher: &dyn BlockCipher, mut vector: Block) -> Blocks {
+fn tweaks<const N: usize>(cipher: &dyn BlockCipher, mut vector: Block) -> [Block; N] {
     cipher.encrypt(std::slice::from_mut(&mut vector));
     let mut tweak = u128::from_le_bytes(vector.into());
-    let mut all = [Block::default(); SECTOR / BLOCK];
+    let mut all = [Block::default(); N];
     for to in &mut all {
         *to = Block::from(tweak.to_le_bytes());
         let carry = tweak >> 127;
@@ -207,7 +248,7 @@ fn xor(to: &mut Block, from: &Block) {
     *to = Block::from(sum.to_ne_bytes());
 }
 
-fn xor_all(to: &mut Blocks, from: &Blocks) {
+fn xor_all(to: &mut [Block], from: &[Block]) {
     for (to, from) in to.iter_mut().zip(from) {
         xor(to, from);
     }
@@ -247,6 +288,35 @@ mod tests {
         assert_eq!(start.concat(), "27a7479befa1d476489f308cd4cfa6e2");
         cipher.decrypt(0, &mut bytes);
         assert_eq!(bytes, plain);
+    }
+
+    #[test]
+    fn a_larger_sector_goes_on_with_the_tweaks_of_its_first_block() {
+        let key: Vec<u8> = (1..=64).collect();
+        let new =
+            || SectorCipher::new(suite(Cipher::Aes, Mode::Xts, IvGen::Plain64, 64), &key).unwrap();
+        for bytes in [512, 1024, 2048, 4096_u32] {
+            let cipher = new().with_sectors(bytes).unwrap();
+            let plain: Vec<u8> = (0..2 * 4096_u32)
+                .map(|n| (n % 251).to_le_bytes()[0])
+                .collect();
+            let mut sectors = plain.clone();
+            cipher.encrypt(8, &mut sectors);
+            // The first 512 bytes of a sector are those of a sector of 512 bytes with its number.
+            for at in (0..sectors.len()).step_by(cipher.sector()) {
+                let mut first = plain[at..at + 512].to_vec();
+                new().encrypt(8 + at as u64 / 512, &mut first);
+                assert_eq!(sectors[at..at + 512], first);
+            }
+            if bytes > 512 {
+                let mut second = plain[512..1024].to_vec();
+                new().encrypt(9, &mut second);
+                assert_ne!(sectors[512..1024], second);
+            }
+            cipher.decrypt(8, &mut sectors);
+            assert_eq!(sectors, plain);
+        }
+        assert!(new().with_sectors(8192).is_none() && new().with_sectors(513).is_none());
     }
 
     #[test]

@@ -19,7 +19,8 @@ const LOOK_EVERY: u32 = 1 << 14;
 /// `iterations` times the digests that fit into `out`: bounding it is the caller's business.
 ///
 /// The crate `pbkdf2` does the same, but cannot be stopped, and the iterations come from an image.
-pub(crate) fn pbkdf2(
+#[must_use]
+pub fn pbkdf2(
     hash: Hash,
     secret: &[u8],
     salt: &[u8],
@@ -121,6 +122,13 @@ pub(crate) fn af_merge(
     Ok(key)
 }
 
+/// The key that was split into these stripes; none if there is none of its length.
+#[must_use]
+pub fn merged(hash: Hash, stripes: &[u8], key_len: usize) -> Option<Zeroizing<Vec<u8>>> {
+    let is_whole = key_len > 0 && !stripes.is_empty() && stripes.len().is_multiple_of(key_len);
+    is_whole.then(|| af_merge(hash, stripes, key_len).ok())?
+}
+
 /// Splits `key` into stripes of its length: all but the last of `stripes` hold random bytes already,
 /// the last is made to fit.
 ///
@@ -208,6 +216,10 @@ mod tests {
         stripes[7] ^= 1;
         assert_ne!(*af_merge(Hash::Sha256, &stripes, 64).unwrap(), key);
         assert!(af_split(Hash::Sha256, &key, &mut [0; 63]).is_err());
+        stripes[7] ^= 1;
+        assert_eq!(merged(Hash::Sha256, &stripes, 64).as_deref(), Some(&key));
+        assert!(merged(Hash::Sha256, &stripes, 0).is_none());
+        assert!(merged(Hash::Sha256, &stripes[1..], 64).is_none());
     }
 
     #[test]

@@ -39,7 +39,9 @@ pub(crate) mod unlock;
 mod without;
 
 #[cfg(feature = "luks")]
-pub(crate) use cipher::SectorCipher;
+pub use cipher::SectorCipher;
+#[cfg(feature = "luks")]
+pub use derive::{merged, pbkdf2};
 pub use header::luks_header;
 pub use keys::{Keys, Passphrase, Passphrases};
 #[cfg(feature = "luks")]
