@@ -34,6 +34,21 @@ pub(crate) fn same_name(one: &[u8], other: &[u8]) -> bool {
     }
 }
 
+/// The same by a table of upper-case forms of single units, as NTFS stores one.
+pub(crate) fn same_name_by(table: &[u16], one: &[u8], other: &[u8]) -> bool {
+    if one == other {
+        return true;
+    }
+    let upper = |unit: u16| table.get(usize::from(unit)).copied().unwrap_or(unit);
+    match (std::str::from_utf8(one), std::str::from_utf8(other)) {
+        (Ok(one), Ok(other)) => {
+            let other = other.encode_utf16().map(upper);
+            one.encode_utf16().map(upper).eq(other)
+        }
+        _ => false,
+    }
+}
+
 /// The upper-case form where that is one character, as in the tables of Windows.
 fn upper(c: char) -> char {
     let mut upper = c.to_uppercase();

@@ -21,11 +21,12 @@ mod reparse;
 mod runs;
 mod state;
 mod stream;
+mod upcase;
 mod usage;
 
 use std::collections::HashSet;
 use std::ops::{ControlFlow, Range};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use self::boot_sector::BootSector;
 use self::error::not_a_directory;
@@ -40,7 +41,6 @@ use crate::filesystem::{
     OpenFilesystem, Summary, Use,
 };
 use crate::ranges::Ranges;
-use crate::utf16;
 
 /// Numbers of the records that NTFS has for itself.
 const MFT: u64 = 0;
@@ -48,6 +48,7 @@ const LOG_FILE: u64 = 2;
 const VOLUME: u64 = 3;
 const ROOT: u64 = 5;
 const VOLUME_BITMAP: u64 = 6;
+const UPCASE: u64 = 10;
 
 /// The first record that a file of somebody else may have.
 const FIRST_USER: u64 = 24;
@@ -74,6 +75,8 @@ struct Ntfs {
     files: Cache<u64, Arc<File>>,
     /// Unpacked content, by the file's number and the unit's.
     units: Cache<(u64, u64), Arc<[u8]>>,
+    /// Upper-case forms, read when they are needed first.
+    upcase: OnceLock<Option<Vec<u16>>>,
     summary: Summary,
 }
 
@@ -95,6 +98,7 @@ pub(crate) fn open(volume: &Source) -> Result<Option<OpenFilesystem>> {
         mft: Extents::default(),
         files: Cache::new(HELD_FILES),
         units: Cache::new(HELD_UNITS),
+        upcase: OnceLock::new(),
         summary: Summary {
             kind: "NTFS",
             label: Vec::new(),
@@ -161,7 +165,7 @@ impl Filesystem for Ntfs {
         self.named(&directory, &mut |named| {
             // Names that differ in case only can stand beside each other: the one that is spelt so comes first.
             let is_exact = named.name.name == name;
-            if is_exact || (found.is_none() && utf16::same_name(&named.name.name, name)) {
+            if is_exact || (found.is_none() && self.is_same_name(&named.name.name, name)) {
                 found = Some(NodeId::new(named.file.number));
             }
             match is_exact {

@@ -14,8 +14,8 @@ const PIECE: usize = 1 << 20;
 /// Records that are read to tell what is metadata.
 const MOST_RECORDS: u64 = 16 << 20;
 
-/// Clusters of a volume that are counted when it is opened: a bitmap of 8 MiB.
-const MOST_COUNTED: u64 = 64 << 20;
+/// Clusters of a volume that are counted when it is opened: a bitmap of 64 MiB, 2 TiB in clusters of 4 KiB.
+const MOST_COUNTED: u64 = 512 << 20;
 
 impl Ntfs {
     /// Calls `each` for runs of clusters that are used, or free, by the volume's bitmap.

@@ -501,3 +501,38 @@ fn an_image_of_debian_s_forensics_samples_is_read_as_ntfs_3g_reads_it() {
     assert!(ours.len() > 20, "{}", ours.len());
     assert_same(&ours, &truth(&mounted));
 }
+
+#[test]
+fn names_are_the_same_where_the_volume_s_own_table_says_so() {
+    if !has(&TOOLS) || !is_root() {
+        return;
+    }
+    let case = Case::new(16 << 20, &[]);
+    let mounted = case.mount(MOUNT);
+    for name in ["Grüße", "\u{131}x", "\u{17f}ilent"] {
+        fs::write(mounted.path().join(name), name).unwrap();
+    }
+    drop(mounted);
+    let filesystem = case.open();
+    let is_there = |name: &str| {
+        let found = filesystem.lookup(filesystem.root(), name.as_bytes());
+        found.unwrap().is_some()
+    };
+    assert!(is_there("GRÜßE") && is_there("grüße") && !is_there("GRÜSSE"));
+    // Unicode has I and S for these; Windows does not.
+    assert!(is_there("\u{131}X") && !is_there("IX") && !is_there("ix"));
+    assert!(is_there("\u{17f}ILENT") && !is_there("SILENT"));
+}
+
+#[test]
+fn what_is_used_of_a_large_volume_is_counted() {
+    if !has(&TOOLS) {
+        return;
+    }
+    let size = 300 << 30;
+    let case = Case::new(size, &[]);
+    let volume = source::raw(&case.image);
+    let filesystem = readers::open(&volume).unwrap().unwrap();
+    let used = filesystem.summary().used.unwrap();
+    assert!((1 << 20..1 << 30).contains(&used), "{used}");
+}
