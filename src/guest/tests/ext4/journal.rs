@@ -355,3 +355,24 @@ fn fast_commits_are_told() {
     });
     assert!(why_not(&image).contains("fast commits"));
 }
+
+#[test]
+fn fast_commits_are_said_to_be_missing() {
+    if !tools::has(&["mkfs.ext4", "debugfs"]) || !tools::is_root() {
+        return;
+    }
+    let image = taken_while_mounted(64, "-O fast_commit", "noatime", |root| {
+        // The first commit is a full one, and those of `fsync` after it are fast ones.
+        fs::write(root.join("early"), b"by a full commit").unwrap();
+        tools::run(&["sync", "-f", root.to_str().unwrap()]);
+        write_through(&root.join("late"), b"by a fast commit");
+    });
+    let (ours, _) = image.open();
+    let condition = &ours.summary().condition;
+    assert!(
+        matches!(condition, Condition::NotReplayed(why) if why.contains("fast commits")),
+        "{condition:?}"
+    );
+    assert!(ours.lookup(ours.root(), b"early").unwrap().is_some());
+    assert!(of_kernel(&image).contains_key(&b"late"[..]));
+}
