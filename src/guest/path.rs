@@ -22,8 +22,21 @@ pub enum LastLink {
 /// # Errors
 /// When there is no such file, a part on the way is no directory, links run in a circle, or directories cannot be read.
 pub fn lookup(filesystem: &dyn Filesystem, path: &[u8], last: LastLink) -> Result<Node> {
+    lookup_below(filesystem, filesystem.root(), path, last)
+}
+
+/// As [`lookup`], where another directory is the root, as after `chroot`.
+///
+/// # Errors
+/// As there.
+pub fn lookup_below(
+    filesystem: &dyn Filesystem,
+    root: NodeId,
+    path: &[u8],
+    last: LastLink,
+) -> Result<Node> {
     let mut above: Vec<NodeId> = Vec::new();
-    let mut at = filesystem.node(filesystem.root())?;
+    let mut at = filesystem.node(root)?;
     let mut links = 0;
     let mut rest: Vec<Vec<u8>> = parts(path);
     while let Some(name) = rest.pop() {
@@ -48,7 +61,7 @@ pub fn lookup(filesystem: &dyn Filesystem, path: &[u8], last: LastLink) -> Resul
             let target = filesystem.link_target(id)?;
             if target.first() == Some(&b'/') {
                 above.clear();
-                at = filesystem.node(filesystem.root())?;
+                at = filesystem.node(root)?;
             }
             rest.extend(parts(&target));
             continue;

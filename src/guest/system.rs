@@ -1,9 +1,10 @@
 //! Which operating system a filesystem holds, from the files in which it says so itself.
 
+use std::collections::HashSet;
 use std::time::SystemTime;
 
 use crate::error::{Error, Result};
-use crate::filesystem::Filesystem;
+use crate::filesystem::{Filesystem, NodeId};
 use crate::path::{self, LastLink};
 
 /// Bytes of such a file that are read; theirs have some hundred.
@@ -12,8 +13,9 @@ const MOST_BYTES: usize = 64 << 10;
 /// Characters kept of what a guest says.
 const MOST_CHARS: usize = 200;
 
-/// Folders that are the root of a system: that of the filesystem, and subvolumes as distributions name them.
-const ROOTS: [&str; 4] = ["", "@", "@rootfs", "root"];
+/// Folders that are the root of a system, where that is neither what is mounted by default nor the filesystem's root:
+/// subvolumes as distributions name them.
+const ROOTS: [&str; 3] = ["@", "@rootfs", "root"];
 
 /// An operating system.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -35,9 +37,9 @@ pub struct System {
 /// # Errors
 /// When the image cannot be read. What is damaged inside the guest counts as not there.
 pub fn system(filesystem: &dyn Filesystem) -> Result<Option<System>> {
-    for root in ROOTS {
+    for root in roots(filesystem)? {
         for place in ["etc/os-release", "usr/lib/os-release"] {
-            let Some(text) = text(filesystem, &format!("{root}/{place}"))? else {
+            let Some(text) = text(filesystem, root, place)? else {
                 continue;
             };
             let of = |key: &str| value(&text, key);
@@ -47,7 +49,7 @@ pub fn system(filesystem: &dyn Filesystem) -> Result<Option<System>> {
             let name = of("PRETTY_NAME")
                 .or_else(|| of("NAME"))
                 .unwrap_or_else(|| id.clone());
-            let hostname = self::text(filesystem, &format!("{root}/etc/hostname"))?;
+            let hostname = self::text(filesystem, root, "etc/hostname")?;
             let hostname =
                 hostname.and_then(|text| text.lines().next().map(|line| clean(line.trim())));
             return Ok(Some(System {
@@ -72,6 +74,20 @@ pub fn system(filesystem: &dyn Filesystem) -> Result<Option<System>> {
     }))
 }
 
+/// Where a system's root may be, each once.
+fn roots(filesystem: &dyn Filesystem) -> Result<Vec<NodeId>> {
+    let default = found(filesystem.default_root())?;
+    let mut all: Vec<NodeId> = default.into_iter().collect();
+    all.push(filesystem.root());
+    for name in ROOTS {
+        let node = found(path::lookup(filesystem, name.as_bytes(), LastLink::Follow))?;
+        all.extend(node.map(|node| node.id));
+    }
+    let mut met = HashSet::new();
+    all.retain(|id| met.insert(*id));
+    Ok(all)
+}
+
 /// What a look-up found; what the guest lacks, or has damaged, is not there.
 fn found<T>(result: Result<T>) -> Result<Option<T>> {
     match result {
@@ -82,8 +98,9 @@ fn found<T>(result: Result<T>) -> Result<Option<T>> {
 }
 
 /// The text of a file.
-fn text(filesystem: &dyn Filesystem, path: &str) -> Result<Option<String>> {
-    let node = found(path::lookup(filesystem, path.as_bytes(), LastLink::Follow))?;
+fn text(filesystem: &dyn Filesystem, root: NodeId, path: &str) -> Result<Option<String>> {
+    let node = path::lookup_below(filesystem, root, path.as_bytes(), LastLink::Follow);
+    let node = found(node)?;
     let Some(node) = node else { return Ok(None) };
     let content = found(path::content(filesystem, &node, MOST_BYTES))?;
     Ok(content.map(|(bytes, _)| String::from_utf8_lossy(&bytes).into_owned()))

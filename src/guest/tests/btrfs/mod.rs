@@ -9,9 +9,9 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use qanopy_guest::Source;
 use qanopy_guest::filesystem::Use;
 use qanopy_guest::readers::{self, OpenFilesystem};
+use qanopy_guest::{Source, system};
 
 use crate::support::files::{self, Abilities};
 use crate::support::mount::Mount;
@@ -306,4 +306,29 @@ fn files_are_those_that_another_reader_restores() {
             .collect()
     };
     assert!(files(&ours) == files(&theirs) && files(&ours).len() > 1_500);
+}
+
+#[test]
+fn the_system_is_the_one_of_the_subvolume_that_is_mounted_by_default() {
+    if !is_possible() {
+        return;
+    }
+    let images = Images::new(128 * MIB, &[]);
+    // As openSUSE has it: the root is a snapshot below `@`, and an older one is beside it.
+    images.mounted("before", "noatime", |root| {
+        btrfs(&["subvolume", "create"], &root.join("@"));
+        for (number, id) in [("1", "old"), ("2", "opensuse-leap")] {
+            let snapshot = root.join("@").join(number);
+            btrfs(&["subvolume", "create"], &snapshot);
+            fs::create_dir_all(snapshot.join("usr/lib")).unwrap();
+            fs::create_dir(snapshot.join("etc")).unwrap();
+            fs::write(snapshot.join("usr/lib/os-release"), format!("ID={id}\n")).unwrap();
+            // Absolute links lead to the subvolume's own root.
+            let link = snapshot.join("etc/os-release");
+            std::os::unix::fs::symlink("/usr/lib/os-release", link).unwrap();
+        }
+        btrfs(&["subvolume", "set-default"], &root.join("@/2"));
+    });
+    let found = system::system(&*images.open("before")).unwrap().unwrap();
+    assert_eq!(found.id, "opensuse-leap");
 }
