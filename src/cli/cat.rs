@@ -34,7 +34,7 @@ const MOST_IN_JSON: usize = 16 << 20;
 pub(super) fn run(out: &mut Out, globals: Globals, args: &CatArgs) -> anyhow::Result<()> {
     let view = args.image.view()?;
     let place = Place::parse(args.path.as_bytes());
-    let (volume, filesystem) = place.on(&view)?;
+    let (volume, filesystem) = super::guest_image::on(&place, &view)?;
     let node = path::lookup(&**filesystem, &place.path, LastLink::Follow)?;
     if node.kind != NodeKind::File {
         return Err(guest::Error::NotAFile(Printable::from(&*place.path)).into());

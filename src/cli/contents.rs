@@ -7,7 +7,7 @@ use crate::guest::system::System;
 use crate::inside::{self, VolumeContents};
 use crate::units;
 
-use super::guest_image::{GuestImageArgs, time_text};
+use super::guest_image::{GIVES_PASSPHRASE, GuestImageArgs, time_text};
 use super::options::Globals;
 use super::output::Out;
 
@@ -57,7 +57,10 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &ContentsArgs) -> anyho
         [
             volume.name.clone(),
             units::size(volume.len),
-            volume.kind.clone(),
+            match volume.encryption.filter(|_| !volume.is_locked) {
+                Some(how) => format!("{} in {how}", volume.kind),
+                None => volume.kind.clone(),
+            },
             used,
             dash(&volume.label),
             dash(&volume.uuid),
@@ -65,6 +68,10 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &ContentsArgs) -> anyho
     });
     out.table(&std::iter::once(heading).chain(rows).collect::<Vec<_>>())?;
     for volume in &contents.volumes {
+        if volume.is_locked {
+            let name = &volume.name;
+            out.line(format_args!("{name}: {GIVES_PASSPHRASE}"))?;
+        }
         if let Some(caution) = &volume.caution {
             out.line(format_args!("{}: {caution}", volume.name))?;
         }
@@ -78,6 +85,8 @@ fn volume(volume: &VolumeContents) -> serde_json::Value {
         "bytes": volume.len,
         "kind": volume.kind,
         "is-read": volume.is_read,
+        "encryption": volume.encryption,
+        "is-locked": volume.is_locked,
         "label": volume.label,
         "uuid": volume.uuid,
         "total": volume.total,

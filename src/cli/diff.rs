@@ -14,7 +14,9 @@ use crate::inside::{self, ContentDiff, FileDiff, LineKind, Older, Place, Sides, 
 use crate::units;
 
 use super::exit::Stop;
-use super::guest_image::{GuestImageArgs, json_path, kind_name, node_fields, shown};
+use super::guest_image::{
+    GIVES_PASSPHRASE, GuestImageArgs, json_path, kind_name, node_fields, shown,
+};
 use super::options::{Globals, Words, one_of};
 use super::output::Out;
 
@@ -68,7 +70,7 @@ fn compare(out: &mut Out, globals: Globals, args: &DiffArgs) -> anyhow::Result<(
         return one_file(out, globals, args, &sides, file);
     }
     let options = Options { deep: args.deep };
-    let mut volumes = inside::compare(&sides, options, &mut NoWatch)?;
+    let mut volumes = inside::compare(&sides, args.image.keys()?, options, &mut NoWatch)?;
     for volume in &mut volumes {
         if args.no_noise {
             volume.changes.retain(|change| !change.is_noise());
@@ -111,8 +113,9 @@ fn one_file(
     sides: &Sides,
     file: &OsStr,
 ) -> anyhow::Result<()> {
-    let older = View::open(sides.before.clone())?;
-    let newer = View::open(sides.after.clone())?;
+    let keys = args.image.keys()?;
+    let newer = View::open(sides.after.clone(), keys)?;
+    let older = View::open(sides.before.clone(), keys)?;
     let place = Place::parse(file.as_bytes());
     let found = inside::file_diff([&older, &newer], &place, None, &mut || true)?;
     let [mut before, after] = [&older, &newer].map(top);
@@ -202,6 +205,9 @@ fn print(out: &mut Out, volume: &VolumeDiff, by_folder: bool) -> anyhow::Result<
         VolumeState::NotRead(why) => out.line(format_args!(
             "{head}: {bytes} differ, files not compared: {why}"
         ))?,
+        VolumeState::Locked(why) => out.line(format_args!(
+            "{head}: {bytes} differ, files not compared: {why} ({GIVES_PASSPHRASE})"
+        ))?,
         VolumeState::Added => out.line(format_args!("{head}: new"))?,
         VolumeState::Deleted => out.line(format_args!("{head}: gone"))?,
     }
@@ -273,7 +279,7 @@ fn described(volume: &VolumeDiff) -> Value {
         VolumeState::Same => ("same", Vec::new()),
         VolumeState::Compared => ("compared", Vec::new()),
         VolumeState::Partial(reasons) => ("partial", reasons.clone()),
-        VolumeState::NotRead(why) => ("not-read", vec![why.clone()]),
+        VolumeState::NotRead(why) | VolumeState::Locked(why) => ("not-read", vec![why.clone()]),
         VolumeState::Added => ("added", Vec::new()),
         VolumeState::Deleted => ("deleted", Vec::new()),
     };

@@ -45,7 +45,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &ExtractArgs) -> anyhow
     let mut copied = Vec::new();
     for text in &args.paths {
         let place = Place::parse(text.as_bytes());
-        let (volume, filesystem) = place.on(&view)?;
+        let (volume, filesystem) = super::guest_image::on(&place, &view)?;
         let node = path::lookup(&**filesystem, &place.path, LastLink::Keep)?;
         let name = inside::name_outside(volume, &place.path);
         let Some(to) = extract::below(&args.to, &name) else {

@@ -37,7 +37,7 @@ const MOST_ENTRIES: usize = 1_000_000;
 pub(super) fn run(out: &mut Out, globals: Globals, args: &FilesArgs) -> anyhow::Result<()> {
     let view = args.image.view()?;
     let place = Place::parse(args.path.as_bytes());
-    let (volume, filesystem) = place.on(&view)?;
+    let (volume, filesystem) = super::guest_image::on(&place, &view)?;
     let node = path::lookup(&**filesystem, &place.path, LastLink::Follow)?;
     let rows = rows(&**filesystem, &place, node)?;
     if globals.json {

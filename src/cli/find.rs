@@ -32,7 +32,12 @@ pub(super) struct FindArgs {
 pub(super) fn run(out: &mut Out, globals: Globals, args: &FindArgs) -> anyhow::Result<()> {
     let pattern = Pattern::parse(args.name.as_bytes());
     let count = if args.layers {
-        in_layers(out, globals, &States::open(&args.image.chain()?)?, &pattern)?
+        in_layers(
+            out,
+            globals,
+            &States::open(&args.image.chain()?, args.image.keys()?)?,
+            &pattern,
+        )?
     } else {
         in_view(out, globals, &args.image.view()?, &pattern)?
     };

@@ -1,15 +1,18 @@
 //! What the commands that look inside images share: which image is opened and how, files as rows and as JSON.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
 
+use crate::guest::disk::Volume;
 use crate::guest::filesystem::{Filesystem, Node, NodeKind};
+use crate::guest::readers::OpenFilesystem;
 use crate::host::printable_bytes;
-use crate::image::{Chain, NoProgress};
-use crate::inside::View;
+use crate::image::{Chain, Keys, NoProgress};
+use crate::inside::{Place, PlaceError, View};
 use crate::json_text::json_name_bytes;
 use crate::ops::SnapshotName;
 use crate::units;
@@ -32,6 +35,9 @@ pub(super) struct GuestImageArgs {
     follow: FollowArgs,
     #[command(flatten)]
     passphrases: PassphraseArgs,
+    /// What was read once: standard input cannot be read again.
+    #[arg(skip)]
+    keys: OnceLock<Keys>,
 }
 
 impl GuestImageArgs {
@@ -58,15 +64,38 @@ impl GuestImageArgs {
         self.unlocked(reading.whole().map_err(reading::NotOpened)?)
     }
 
+    /// The passphrases that were given, and what they opened so far.
+    pub(super) fn keys(&self) -> anyhow::Result<&Keys> {
+        if let Some(keys) = self.keys.get() {
+            return Ok(keys);
+        }
+        let keys = passphrase::keys(&self.passphrases)?;
+        Ok(self.keys.get_or_init(|| keys))
+    }
+
     fn unlocked(&self, chain: Chain) -> anyhow::Result<Chain> {
-        chain.unlock(&passphrase::keys(&self.passphrases)?, &NoProgress)?;
+        chain.unlock(self.keys()?, &NoProgress)?;
         Ok(chain)
     }
 
     /// The image, opened down to its files.
     pub(super) fn view(&self) -> anyhow::Result<View> {
-        Ok(View::open(self.chain()?)?)
+        Ok(View::open(self.chain()?, self.keys()?)?)
     }
+}
+
+/// What gives the passphrase of a volume that the guest encrypted.
+pub(super) const GIVES_PASSPHRASE: &str = "--passphrase-file FILE gives it";
+
+/// The volume of a place and the filesystem there.
+pub(super) fn on<'a>(
+    place: &Place,
+    view: &'a View,
+) -> anyhow::Result<(&'a Volume, &'a OpenFilesystem)> {
+    place.on(view).map_err(|error| match error {
+        PlaceError::Locked { .. } => anyhow::anyhow!("{error} ({GIVES_PASSPHRASE})"),
+        other => other.into(),
+    })
 }
 
 /// A path of a guest as it is printed: from the root, with a slash.

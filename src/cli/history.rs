@@ -30,7 +30,7 @@ pub(super) struct HistoryArgs {
 
 /// Prints the layers, the newest first.
 pub(super) fn run(out: &mut Out, globals: Globals, args: &HistoryArgs) -> anyhow::Result<()> {
-    let states = States::open(&args.image.chain()?)?;
+    let states = States::open(&args.image.chain()?, args.image.keys()?)?;
     let place = Place::parse(args.path.as_bytes());
     let steps = states.history(&place)?;
     let is_known = steps

@@ -14,6 +14,7 @@ use signal_hook::iterator::Signals;
 use crate::forest::{Flags, Forest};
 use crate::host::{Host, RealHost, effective_user, printable, shell_quoted};
 use crate::image::{Format, NoProgress};
+use crate::inside::View;
 use crate::json_text::json_name;
 use crate::mount::{self, Contents, Mounted, Unmounted};
 use crate::ops::ReadOptions;
@@ -89,6 +90,8 @@ fn image(args: &MountArgs) -> anyhow::Result<Contents> {
     let chain = reading.whole().map_err(reading::NotOpened)?;
     let keys = passphrase::keys(&args.passphrases)?;
     chain.unlock(&keys, &NoProgress)?;
+    // Passphrases of volumes inside are asked for now, and not when somebody looks there.
+    View::open(chain, &keys)?;
     let options = ReadOptions {
         follow: args.look.follow,
         ..ReadOptions::default()

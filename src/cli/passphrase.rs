@@ -1,12 +1,13 @@
 //! Passphrases of encrypted images: read from the files named on the command line, or asked for at the
 //! terminal without an echo. Which images need one is found out where they are opened.
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
@@ -62,6 +63,7 @@ pub(super) fn keys_with_replacement(
         given,
         is_replacement: true,
         asks: true,
+        told: Mutex::default(),
     })
 }
 
@@ -74,6 +76,7 @@ pub(super) fn keys_given(args: &PassphraseArgs) -> anyhow::Result<Keys> {
         given: all_given(args, &[])?,
         is_replacement: false,
         asks: false,
+        told: Mutex::default(),
     })
 }
 
@@ -82,6 +85,7 @@ fn gathered(args: &PassphraseArgs, new: &[PathBuf]) -> anyhow::Result<Keys> {
         given: all_given(args, new)?,
         is_replacement: false,
         asks: true,
+        told: Mutex::default(),
     })
 }
 
@@ -125,6 +129,8 @@ struct Source {
     is_replacement: bool,
     /// Whether a person is asked for what was not given.
     asks: bool,
+    /// The volumes in images whose passphrases were told: those that did not open one do not open it later on.
+    told: Mutex<HashSet<Vec<u8>>>,
 }
 
 impl Given {
@@ -199,15 +205,22 @@ fn read(from: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
 
 impl Passphrases for Source {
     fn passphrases(&self, image: &Path) -> Vec<Passphrase> {
-        let id = RealHost.stat(image).ok().map(|stat| stat.id);
-        let given = self.given(&id.map_or(Whose::New, Whose::Image));
-        if !given.is_empty() {
-            let each = given.into_iter().map(|given| &given.passphrase);
-            return each.flat_map(as_it_is_and_without_newline).collect();
+        let question = format!("Passphrase of {}: ", printable(image));
+        self.given_or_asked(image, &question)
+    }
+
+    /// Once for each header, however many images show it.
+    fn for_volume(&self, image: &Path, volume: &str, id: &[u8]) -> Vec<Passphrase> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if !told.insert(id.to_vec()) {
+            return Vec::new();
         }
-        let ask = || ask(&format!("Passphrase of {}: ", printable(image)));
-        let asked = self.asks.then(ask).flatten();
-        asked.into_iter().collect()
+        let image_name = printable(image);
+        let question = format!("Passphrase of the encrypted volume {volume} in {image_name}: ");
+        let mut all = self.given_or_asked(image, &question);
+        // Nothing was typed: it stays locked.
+        all.retain(|one| !one.bytes().is_empty());
+        all
     }
 
     /// All that the file holds, as QEMU takes it.
@@ -232,6 +245,18 @@ impl Passphrases for Source {
 }
 
 impl Source {
+    /// The passphrases that were given for an image, or the answer to a question.
+    fn given_or_asked(&self, image: &Path, question: &str) -> Vec<Passphrase> {
+        let id = RealHost.stat(image).ok().map(|stat| stat.id);
+        let given = self.given(&id.map_or(Whose::New, Whose::Image));
+        if !given.is_empty() {
+            let each = given.into_iter().map(|given| &given.passphrase);
+            return each.flat_map(as_it_is_and_without_newline).collect();
+        }
+        let asked = self.asks.then(|| ask(question)).flatten();
+        asked.into_iter().collect()
+    }
+
     /// What was given for it, or else for any image.
     fn given(&self, whose: &Whose) -> Vec<&Given> {
         match self.given.iter().find(|given| given.whose == *whose) {

@@ -1,15 +1,18 @@
 //! A guest's disk opened: its partitions and logical volumes, and what is on each.
 
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
+
+use qanopy_core::Keys;
 
 use crate::block::{Mapped, Place, Source};
 use crate::error::Result;
 use crate::partitions::Partitions;
 use crate::readers::OpenFilesystem;
-use crate::stack::{self, Found};
+use crate::stack::{self, Found, Locks};
 
-pub use crate::volume::{Content, Volume, VolumeName};
+pub use crate::volume::{Content, Encryption, Volume, VolumeName, locked};
 
 /// Partitions looked into.
 const MOST_VOLUMES: usize = 128;
@@ -49,11 +52,20 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Looks at the partition table of a disk, and opens what is on its volumes.
+    /// Looks at the partition table of a disk, and opens what is on its volumes. Encrypted ones stay locked.
     ///
     /// # Errors
     /// When the disk itself cannot be read. What is damaged on it is told by the volume.
     pub fn open(source: &Source) -> Result<Self> {
+        Self::unlock(source, &Keys::none(), Path::new(""))
+    }
+
+    /// As [`Disk::open`], with encrypted volumes opened by the passphrases that `keys` has for the image that shows
+    /// this disk. Takes seconds for each that is tried.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn unlock(source: &Source, keys: &Keys, image: &Path) -> Result<Self> {
         let partitions = Partitions::of(&**source)?;
         let scheme = match &partitions {
             Partitions::None => Scheme::None,
@@ -80,7 +92,7 @@ impl Disk {
         }
         Ok(Self {
             scheme,
-            volumes: stack::open(found)?,
+            volumes: stack::open(found, &mut Locks::new(keys, image))?,
             len: source.len(),
         })
     }

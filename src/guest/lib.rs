@@ -35,6 +35,7 @@ mod ext4;
 pub mod extract;
 mod fat;
 pub mod filesystem;
+mod luks;
 mod lvm;
 pub mod named;
 mod ntfs;

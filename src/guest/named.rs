@@ -14,8 +14,7 @@ const fn format(name: &'static str, magic: &'static [u8], at: u64) -> Format {
     Format { name, magic, at }
 }
 
-static FORMATS: [Format; 24] = [
-    format("LUKS (encrypted)", b"LUKS\xba\xbe", 0),
+static FORMATS: [Format; 23] = [
     format("BitLocker (encrypted)", b"-FVE-FS-", 3),
     format(
         "LVM2 physical volume with a damaged label",

@@ -1,15 +1,19 @@
-//! Volumes on volumes: logical volumes on the physical ones that a disk's partitions are.
+//! Volumes on volumes: encrypted ones opened, logical volumes on the physical ones that a disk's partitions are.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
+
+use qanopy_core::{Keys, Passphrase};
 
 use crate::block::{BlockSource, Joined, Mapped, Place, Segment, Source};
 use crate::error::{Error, Result};
+use crate::luks;
 use crate::lvm::{self, Group, Logical, NotRead, PhysicalVolume};
 use crate::named;
 use crate::readers;
-use crate::volume::{Content, Volume, VolumeName};
+use crate::volume::{Content, Encryption, Volume, VolumeName};
 
 /// Volumes on volumes on the disk; installers make two.
 const MOST_DEPTH: u64 = 4;
@@ -24,6 +28,56 @@ pub(crate) struct Found {
     pub(crate) place: Place,
 }
 
+/// What opens encrypted volumes.
+#[derive(Debug)]
+pub(crate) struct Locks<'a> {
+    keys: &'a Keys,
+    image: &'a Path,
+    /// Passphrases that were given for one volume are tried on the others as well.
+    known: Vec<Passphrase>,
+}
+
+/// Whether a volume is encrypted.
+enum Lock {
+    None,
+    Opened(Encryption),
+    Locked(Content),
+}
+
+impl<'a> Locks<'a> {
+    /// Passphrases of `keys` for the disk that an image shows.
+    pub(crate) fn new(keys: &'a Keys, image: &'a Path) -> Self {
+        Self {
+            keys,
+            image,
+            known: Vec::new(),
+        }
+    }
+
+    /// Puts the content of an encrypted volume in its place, if that can be.
+    fn opened(&mut self, one: &mut Found) -> Result<Lock> {
+        let Some(header) = luks::header(&*one.source)? else {
+            return Ok(Lock::None);
+        };
+        let name = one.name.to_string();
+        let ask = |id: &[u8]| self.keys.for_volume(self.image, &name, id);
+        match luks::open(&header, &one.source, self.keys, &mut self.known, &ask)? {
+            Some((source, place)) => {
+                one.place = place.inside(&one.place)?;
+                one.source = source;
+                Ok(Lock::Opened(Encryption {
+                    kind: header.kind,
+                    key: header.key(),
+                }))
+            }
+            None => Ok(Lock::Locked(Content::Locked {
+                kind: header.kind,
+                is_wrong: !self.known.is_empty(),
+            })),
+        }
+    }
+}
+
 /// A physical volume, and which of the volumes it is.
 #[derive(Debug)]
 struct Physical {
@@ -36,13 +90,13 @@ struct Physical {
 ///
 /// # Errors
 /// When the disk cannot be read.
-pub(crate) fn open(first: Vec<Found>) -> Result<Vec<Volume>> {
+pub(crate) fn open(first: Vec<Found>, locks: &mut Locks<'_>) -> Result<Vec<Volume>> {
     let mut volumes = Vec::new();
     let mut found = first;
     for _ in 0..MOST_DEPTH {
         let mut physical = Vec::new();
         for one in found {
-            look(one, &mut volumes, &mut physical)?;
+            look(one, locks, &mut volumes, &mut physical)?;
         }
         found = on(&mut physical, &mut volumes);
     }
@@ -60,30 +114,50 @@ pub(crate) fn open(first: Vec<Found>) -> Result<Vec<Volume>> {
 fn volume(name: VolumeName, place: Place, len: u64, content: Content) -> Volume {
     Volume {
         name,
+        encryption: None,
         place,
         len,
         content,
     }
 }
 
-/// Looks at what is on a volume.
-fn look(one: Found, volumes: &mut Vec<Volume>, physical: &mut Vec<Physical>) -> Result<()> {
-    let content = match PhysicalVolume::read(&*one.source) {
-        Ok(None) => content(&one.source)?,
+/// Looks at what is on a volume, or in it where it is encrypted and opens.
+fn look(
+    mut one: Found,
+    locks: &mut Locks<'_>,
+    volumes: &mut Vec<Volume>,
+    physical: &mut Vec<Physical>,
+) -> Result<()> {
+    let (content, encryption) = match locks.opened(&mut one) {
+        Ok(Lock::None) => (plain(&one, volumes.len(), physical)?, None),
+        Ok(Lock::Opened(how)) => (plain(&one, volumes.len(), physical)?, Some(how)),
+        Ok(Lock::Locked(content)) => (content, None),
+        Err(error @ (Error::Image(_) | Error::Cancelled)) => return Err(error),
+        Err(error) => (Content::Failed(error), None),
+    };
+    let len = one.source.len();
+    volumes.push(Volume {
+        encryption,
+        ..volume(one.name, one.place, len, content)
+    });
+    Ok(())
+}
+
+/// What is on a volume that is not encrypted, which gets this index.
+fn plain(one: &Found, index: usize, physical: &mut Vec<Physical>) -> Result<Content> {
+    match PhysicalVolume::read(&*one.source) {
+        Ok(None) => content(&one.source),
         Ok(Some(is)) => {
             physical.push(Physical {
-                index: volumes.len(),
+                index,
                 is,
                 source: one.source.clone(),
             });
-            Content::Named("LVM2 physical volume of no group")
+            Ok(Content::Named("LVM2 physical volume of no group"))
         }
-        Err(error @ (Error::Image(_) | Error::Cancelled)) => return Err(error),
-        Err(error) => Content::Failed(error),
-    };
-    let len = one.source.len();
-    volumes.push(volume(one.name, one.place, len, content));
-    Ok(())
+        Err(error @ (Error::Image(_) | Error::Cancelled)) => Err(error),
+        Err(error) => Ok(Content::Failed(error)),
+    }
 }
 
 /// What is on a volume that holds no others.

@@ -43,6 +43,13 @@ impl fmt::Display for VolumeName {
 pub enum Content {
     /// A filesystem that is read here.
     Filesystem(OpenFilesystem),
+    /// An encrypted volume that was not opened.
+    Locked {
+        /// `LUKS1`, `LUKS2`.
+        kind: &'static str,
+        /// Whether passphrases were tried, and none of them opens it.
+        is_wrong: bool,
+    },
     /// A physical volume of this volume group, whose logical volumes are told by themselves.
     Physical(String),
     /// Something else that has a name.
@@ -56,11 +63,22 @@ pub enum Content {
     },
 }
 
+/// How a volume is encrypted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encryption {
+    /// `LUKS1`, `LUKS2`.
+    pub kind: &'static str,
+    /// Tells its key from any other.
+    pub(crate) key: Vec<u8>,
+}
+
 /// A volume of a disk.
 #[derive(Debug)]
 pub struct Volume {
     /// Which.
     pub name: VolumeName,
+    /// How it is encrypted, if it is and was opened: then all else is told of what is in it.
+    pub encryption: Option<Encryption>,
     /// Where it is on the disk. Of a logical volume that is not read, all that it may depend on, in no order.
     pub place: Place,
     /// Its length in bytes.
@@ -77,6 +95,19 @@ impl Volume {
         let mut own = self.place.from_disk(changed);
         own.extend(&older.place.from_disk(changed));
         own.extend(&self.place.moved_from(&older.place));
+        if self.encryption != older.encryption {
+            own.insert(0..self.len);
+        }
         own
     }
+}
+
+/// What is said of an encrypted volume that was not opened.
+#[must_use]
+pub fn locked(kind: &str, is_wrong: bool) -> String {
+    let why = match is_wrong {
+        true => "the passphrase that was given does not open it",
+        false => "its passphrase is needed",
+    };
+    format!("{kind}, encrypted: {why}")
 }

@@ -2,7 +2,7 @@
 
 use crate::guest::diff::{self, Options, VolumeDiff, Watch};
 use crate::guest::{self, Ranges};
-use crate::image::Chain;
+use crate::image::{Chain, Keys};
 
 use super::View;
 
@@ -40,17 +40,18 @@ impl Sides {
     }
 }
 
-/// Compares the files of two states.
+/// Compares the files of two states; encrypted volumes are opened with `keys`.
 ///
 /// # Errors
 /// When one of them cannot be read, or it was stopped. What is damaged inside is told by its volume.
 pub fn compare(
     sides: &Sides,
+    keys: &Keys,
     options: Options,
     watch: &mut dyn Watch,
 ) -> guest::Result<Vec<VolumeDiff>> {
     let changed = guest::changed(&sides.before, &sides.after)?;
-    compare_changed(sides, &changed, options, watch)
+    compare_changed(sides, &changed, keys, options, watch)
 }
 
 /// As [`compare`], with the bytes of the disk that can differ, as [`guest::changed`] tells them.
@@ -60,10 +61,12 @@ pub fn compare(
 pub fn compare_changed(
     sides: &Sides,
     changed: &Ranges,
+    keys: &Keys,
     options: Options,
     watch: &mut dyn Watch,
 ) -> guest::Result<Vec<VolumeDiff>> {
-    let before = View::open(sides.before.clone())?;
-    let after = View::open(sides.after.clone())?;
+    // The newer one first: it is the one that a passphrase is given for, and the older one opens to the same key.
+    let after = View::open(sides.after.clone(), keys)?;
+    let before = View::open(sides.before.clone(), keys)?;
     diff::disks(&before.disk, &after.disk, changed, options, watch)
 }

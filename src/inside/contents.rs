@@ -30,6 +30,10 @@ pub struct VolumeContents {
     pub kind: String,
     /// Whether its files can be read.
     pub is_read: bool,
+    /// How it is encrypted: `LUKS2`.
+    pub encryption: Option<&'static str>,
+    /// Whether its passphrase is missing.
+    pub is_locked: bool,
     /// The filesystem's label, made safe to print; empty where it has none.
     pub label: String,
     /// Its UUID or serial number; empty where it has none.
@@ -79,6 +83,8 @@ fn of_volume(volume: &Volume) -> guest::Result<VolumeContents> {
         len: volume.len,
         kind: why(&volume.content),
         is_read: false,
+        encryption: volume.encryption.as_ref().map(|how| how.kind),
+        is_locked: false,
         label: String::new(),
         uuid: String::new(),
         total: None,
@@ -87,6 +93,9 @@ fn of_volume(volume: &Volume) -> guest::Result<VolumeContents> {
         caution: None,
         system: None,
     };
+    if let Content::Locked { kind, .. } = &volume.content {
+        (found.encryption, found.is_locked) = (Some(*kind), true);
+    }
     if let Content::Filesystem(filesystem) = &volume.content {
         let summary = filesystem.summary();
         found.is_read = true;

@@ -8,7 +8,7 @@ use crate::guest::diff::{self, NoWatch};
 use crate::guest::filesystem::Node;
 use crate::guest::path::{self, LastLink};
 use crate::guest::{self, Error, Ranges};
-use crate::image::Chain;
+use crate::image::{Chain, Keys};
 
 use super::{Place, PlaceError, View};
 
@@ -76,15 +76,15 @@ impl States {
     ///
     /// # Errors
     /// When a layer cannot be read.
-    pub fn open(chain: &Chain) -> guest::Result<Self> {
-        Self::stoppable(chain, Arc::new(|| false))
+    pub fn open(chain: &Chain, keys: &Keys) -> guest::Result<Self> {
+        Self::stoppable(chain, keys, Arc::new(|| false))
     }
 
     /// The same; all that reads through it gives up once `stop` says so.
     ///
     /// # Errors
     /// As there, and when it was stopped.
-    pub fn stoppable(chain: &Chain, stop: Stop) -> guest::Result<Self> {
+    pub fn stoppable(chain: &Chain, keys: &Keys, stop: Stop) -> guest::Result<Self> {
         let count = chain.layers().len();
         let state = |index: usize| {
             let own = chain.without(index);
@@ -95,7 +95,7 @@ impl States {
                 Ranges::all()
             };
             Ok(State {
-                view: View::stoppable(own, KEPT / count.max(1), Arc::clone(&stop))?,
+                view: View::stoppable(own, keys, KEPT / count.max(1), Arc::clone(&stop))?,
                 changed,
             })
         };
@@ -108,7 +108,7 @@ impl States {
     pub fn views(&self) -> impl Iterator<Item = (&Path, &View)> {
         self.states
             .iter()
-            .map(|state| (layer(&state.view), &state.view))
+            .map(|state| (state.view.image(), &state.view))
     }
 
     /// What became of a file in each layer, the uppermost first.
@@ -125,21 +125,13 @@ impl States {
         for (index, (state, own)) in self.states.iter().zip(&nodes).enumerate() {
             let older = self.states.get(index + 1).zip(nodes.get(index + 1));
             steps.push(Step {
-                layer: layer(&state.view).to_path_buf(),
+                layer: state.view.image().to_path_buf(),
                 event: event(state, own, older, place)?,
                 node: own.as_ref().ok().cloned().flatten(),
             });
         }
         Ok(steps)
     }
-}
-
-/// The file of a view's top layer.
-fn layer(view: &View) -> &Path {
-    view.chain
-        .layers()
-        .first()
-        .map_or(Path::new(""), |layer| layer.path())
 }
 
 /// A file in one state; none where it is not there, or why that is not known.

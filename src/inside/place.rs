@@ -1,6 +1,8 @@
 //! Which file of an image is meant: `/etc/fstab` on the volume with the system, `p2:/home` on another one.
 
-use crate::guest::disk::{Content, Volume};
+use std::path::PathBuf;
+
+use crate::guest::disk::{Content, Volume, locked};
 use crate::guest::readers::OpenFilesystem;
 use crate::guest::{self, Printable};
 
@@ -35,6 +37,16 @@ pub enum PlaceError {
         /// Which.
         volume: String,
         /// Why.
+        why: String,
+    },
+    /// The volume is encrypted, and was not opened.
+    #[error("{volume}: {why}")]
+    Locked {
+        /// The image that shows it.
+        image: PathBuf,
+        /// Which.
+        volume: String,
+        /// Whether a passphrase is missing or wrong.
         why: String,
     },
     /// No filesystem is read here at all.
@@ -91,6 +103,11 @@ impl Place {
         };
         match &volume.content {
             Content::Filesystem(filesystem) => Ok((volume, filesystem)),
+            Content::Locked { kind, is_wrong } => Err(PlaceError::Locked {
+                image: view.image().to_path_buf(),
+                volume: volume.name.to_string(),
+                why: locked(kind, *is_wrong),
+            }),
             other => Err(PlaceError::NotRead {
                 volume: volume.name.to_string(),
                 why: why(other),
@@ -118,6 +135,7 @@ fn there(view: &View) -> String {
 pub(super) fn why(content: &Content) -> String {
     match content {
         Content::Filesystem(filesystem) => filesystem.summary().kind.to_owned(),
+        Content::Locked { kind, is_wrong } => locked(kind, *is_wrong),
         Content::Physical(group) => {
             format!("LVM2 physical volume of {group}, whose volumes are listed by themselves")
         }

@@ -7,7 +7,7 @@ use crate::guest::diff::{self, Change, ChangeKind, Options, VolumeDiff, VolumeSt
 use crate::guest::disk::{Content, VolumeName};
 use crate::guest::filesystem::{Node, NodeId, NodeKind};
 use crate::guest::{self, Error, Filesystem};
-use crate::image::{Chain, ProgressSink};
+use crate::image::{Chain, Keys, ProgressSink};
 use crate::units;
 
 use super::search::walk;
@@ -100,7 +100,7 @@ pub fn summary_of_all(chain: Chain, now: SystemTime, until: &Until) -> guest::Re
             Content::Filesystem(filesystem) => {
                 sum.take_all(&volume.name, &**filesystem, until)?;
             }
-            Content::Unknown { is_empty: true } => {}
+            Content::Unknown { is_empty: true } | Content::Physical(_) => {}
             other => {
                 let why = super::place::why(other);
                 sum.unknown(format!("the files of {} are not known: {why}", volume.name));
@@ -111,7 +111,8 @@ pub fn summary_of_all(chain: Chain, now: SystemTime, until: &Until) -> guest::Re
 }
 
 fn opened(chain: Chain, until: &Until) -> guest::Result<View> {
-    View::stoppable(chain, View::KEPT, until.stop())
+    // A plan asks for no passphrase of what is inside: that it is not known is said.
+    View::stoppable(chain, &Keys::none(), View::KEPT, until.stop())
 }
 
 /// An error of what was stopped says only that.
@@ -179,7 +180,7 @@ impl Sum {
                 self.remark(format!("{name} ({}) is there no more", volume.kind));
                 return Ok(());
             }
-            VolumeState::NotRead(why) => {
+            VolumeState::NotRead(why) | VolumeState::Locked(why) => {
                 let bytes = units::size(volume.changed_bytes);
                 self.unknown(format!(
                     "{bytes} of {name} differ, and its files are not known: {why}"

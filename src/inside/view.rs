@@ -1,5 +1,6 @@
 //! An image opened down to its files.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::guest::block::{Stop, Stoppable};
@@ -7,7 +8,7 @@ use crate::guest::cache::Chunks;
 use crate::guest::disk::{Disk, Volume, VolumeName};
 use crate::guest::readers::OpenFilesystem;
 use crate::guest::{self, Source, system};
-use crate::image::Chain;
+use crate::image::{Chain, Keys};
 
 /// What an image shows, with its filesystems.
 #[derive(Debug)]
@@ -22,30 +23,30 @@ impl View {
     /// Bytes of a disk that are kept after they were read, where nothing else is said.
     pub const KEPT: usize = 24 << 20;
 
-    /// Opens the volumes of a chain.
+    /// Opens the volumes of a chain, those that the guest encrypted by the passphrases that `keys` has for the image.
     ///
     /// # Errors
     /// When the chain cannot be read. What is damaged inside is told by its volume.
-    pub fn open(chain: Chain) -> guest::Result<Self> {
-        Self::keeping(chain, Self::KEPT)
+    pub fn open(chain: Chain, keys: &Keys) -> guest::Result<Self> {
+        Self::keeping(chain, keys, Self::KEPT)
     }
 
     /// As [`View::open`], keeping so many bytes of what was read.
     ///
     /// # Errors
     /// As there.
-    pub fn keeping(chain: Chain, kept: usize) -> guest::Result<Self> {
+    pub fn keeping(chain: Chain, keys: &Keys, kept: usize) -> guest::Result<Self> {
         let source: Source = Arc::new(Chunks::new(Arc::new(chain.clone()), kept));
-        Self::on(chain, &source)
+        Self::on(chain, keys, &source)
     }
 
     /// As [`View::keeping`]; all that reads through it gives up once `stop` says so.
     ///
     /// # Errors
     /// As there, and when it was stopped.
-    pub fn stoppable(chain: Chain, kept: usize, stop: Stop) -> guest::Result<Self> {
+    pub fn stoppable(chain: Chain, keys: &Keys, kept: usize, stop: Stop) -> guest::Result<Self> {
         let below: Source = Arc::new(Stoppable::new(Arc::new(chain.clone()), Arc::clone(&stop)));
-        let view = Self::on(chain, &(Arc::new(Chunks::new(below, kept)) as Source))?;
+        let view = Self::on(chain, keys, &(Arc::new(Chunks::new(below, kept)) as Source))?;
         // What a volume holds may have been cut off, which is told of the volume.
         if stop() {
             return Err(guest::Error::Cancelled);
@@ -53,9 +54,15 @@ impl View {
         Ok(view)
     }
 
-    fn on(chain: Chain, source: &Source) -> guest::Result<Self> {
-        let disk = Disk::open(source)?;
+    fn on(chain: Chain, keys: &Keys, source: &Source) -> guest::Result<Self> {
+        let disk = Disk::unlock(source, keys, image(&chain))?;
         Ok(Self { chain, disk })
+    }
+
+    /// The file of the top layer.
+    #[must_use]
+    pub fn image(&self) -> &Path {
+        image(&self.chain)
     }
 
     /// The volume of that name.
@@ -80,4 +87,9 @@ impl View {
             .into_iter()
             .max_by_key(|(_, filesystem)| filesystem.summary().total))
     }
+}
+
+fn image(chain: &Chain) -> &Path {
+    let top = chain.layers().first();
+    top.map_or(Path::new(""), |layer| layer.path())
 }

@@ -2,15 +2,15 @@
 //! in its folder.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use crate::guest::disk::{Content, Volume};
+use crate::guest::disk::{Content, Volume, locked};
 use crate::guest::filesystem::Condition;
 use crate::guest::readers::OpenFilesystem;
 use crate::guest::{Disk, Source};
 use crate::host::{Host, Stat, printable_lines};
-use crate::image::{self, Chain, Layer, Snapshot};
+use crate::image::{self, Chain, Keys, Layer, Snapshot};
 
 use super::tree::{Names, Place, ViewId, file_names};
 
@@ -26,6 +26,8 @@ pub struct View {
     files: Vec<(PathBuf, Stat)>,
     /// Whether an earlier view of it showed something else.
     was_changed: bool,
+    /// What opens volumes that the guest encrypted.
+    keys: Keys,
     disk: OnceLock<Result<Disk, String>>,
     names: OnceLock<Names>,
     stored: OnceLock<u64>,
@@ -47,6 +49,7 @@ impl View {
         chain: Chain,
         live: Vec<String>,
         was_changed: bool,
+        keys: Keys,
     ) -> image::Result<Self> {
         let top = chain.layers().first().map(|layer| &**layer);
         let snapshots = match top {
@@ -74,6 +77,7 @@ impl View {
             snapshots,
             files,
             was_changed,
+            keys,
             disk: OnceLock::new(),
             names: OnceLock::new(),
             stored: OnceLock::new(),
@@ -126,7 +130,8 @@ impl View {
     pub fn disk(&self) -> Result<&Disk, &str> {
         let disk = self.disk.get_or_init(|| {
             let chain: Source = Arc::new(self.chain.clone());
-            Disk::open(&chain).map_err(|error| error.to_string())
+            let image = self.files.first().map_or(Path::new(""), |(path, _)| path);
+            Disk::unlock(&chain, &self.keys, image).map_err(|error| error.to_string())
         });
         disk.as_ref().map_err(String::as_str)
     }
@@ -269,6 +274,12 @@ fn volume_text(content: &Content) -> Option<String> {
                 format!("It was not unmounted, and its newest changes may be missing here: {why}")
             }
         },
+        Content::Locked { kind, is_wrong } => {
+            format!(
+                "{}: give --passphrase-file to mount",
+                locked(kind, *is_wrong)
+            )
+        }
         Content::Physical(_) => return None,
         Content::Named(name) => format!("{name}: not read"),
         Content::Failed(error) => error.to_string(),

@@ -196,7 +196,7 @@ impl Views {
             }
         };
         chain.unlock(&self.keys, &NoProgress)?;
-        Ok(View::new(id, chain, live, was_changed)?)
+        Ok(View::new(id, chain, live, was_changed, self.keys.clone())?)
     }
 
     /// Closes what nobody has looked at for a while, and gives back the memory that it took.

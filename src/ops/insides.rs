@@ -134,8 +134,10 @@ fn look(context: &Context, node: &Node) -> Result<Inside, guest::Error> {
     // Why it cannot be opened is told of the image elsewhere.
     let reading = open_to_read(&*context.host, &node.path, &options);
     let chain = reading.map_err(|_| guest::Error::Cancelled)?.whole()?;
-    chain.unlock(&Keys::none(), &NoProgress)?;
-    let contents = inside::contents(&View::stoppable(chain, View::KEPT, until.stop())?)?;
+    let keys = Keys::none();
+    chain.unlock(&keys, &NoProgress)?;
+    let view = View::stoppable(chain, &keys, View::KEPT, until.stop())?;
+    let contents = inside::contents(&view)?;
     match until.is_over() {
         true => Err(guest::Error::Cancelled),
         false => Ok(of_contents(&contents).bounded()),

@@ -380,3 +380,122 @@ fn one_file_of_an_overlay_is_compared_with_its_base() {
     place.q("diff middle.qcow2 --file /etc/fstab").with(0);
     assert_eq!(digests(place.path()), before);
 }
+
+/// As [`chain`], with `sealed.raw`, in which the guest encrypted what the base shows, and `over.qcow2` on it, which
+/// holds what the top shows. The passphrase is in `word`.
+fn sealed_chain() -> Option<Place> {
+    let qemu = qemu()?;
+    let place = chain()?;
+    let qemu = qemu.within(place.path());
+    fs::write(place.path().join("word"), "open sesame").unwrap();
+    fs::write(place.path().join("other"), "open barley").unwrap();
+    let secret = "secret,id=s,file=word";
+    let options = "key-secret=s,iter-time=10";
+    qemu.img(&[
+        "convert",
+        "-q",
+        "-O",
+        "luks",
+        "--object",
+        secret,
+        "-o",
+        options,
+        "base.qcow2",
+        "sealed.raw",
+    ]);
+    qemu.img(&[
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-b",
+        "sealed.raw",
+        "-F",
+        "raw",
+        "over.qcow2",
+    ]);
+    let target = "driver=luks,key-secret=s,file.driver=qcow2,file.file.driver=file,file.file.filename=over.qcow2";
+    qemu.img(&[
+        "convert",
+        "-q",
+        "-n",
+        "--object",
+        secret,
+        "--target-image-opts",
+        "top.qcow2",
+        target,
+    ]);
+    Some(place)
+}
+
+#[test]
+fn volumes_that_the_guest_encrypted_are_read_by_their_passphrase() {
+    let Some(place) = sealed_chain() else { return };
+    let told = place.q("contents over.qcow2").with(0).out;
+    assert!(
+        told.contains("LUKS1, encrypted: its passphrase is needed")
+            && told.contains("disk: --passphrase-file FILE gives it"),
+        "{told}"
+    );
+    let error = place.q("cat over.qcow2 disk:/etc/fstab").with(1).err;
+    assert!(
+        error.contains("disk: LUKS1, encrypted") && error.contains("--passphrase-file"),
+        "{error}"
+    );
+    let wrong = place
+        .q("contents over.qcow2 --passphrase-file other")
+        .with(0)
+        .out;
+    assert!(
+        wrong.contains("the passphrase that was given does not open it"),
+        "{wrong}"
+    );
+    let diff = place.q("diff over.qcow2").with(1);
+    assert!(
+        diff.out.contains("files not compared: LUKS1, encrypted")
+            && diff.err.contains("could not be compared"),
+        "{}{}",
+        diff.out,
+        diff.err
+    );
+
+    let told = place
+        .q("contents over.qcow2 --passphrase-file word")
+        .with(0)
+        .out;
+    assert!(
+        told.contains("ext4 in LUKS1") && told.contains("Debian GNU/Linux 12"),
+        "{told}"
+    );
+    let read = place
+        .q("cat over.qcow2 /etc/fstab --passphrase-file over.qcow2=word")
+        .with(0)
+        .out;
+    assert_eq!(read, "the new table\n");
+    let diff = place
+        .q("diff over.qcow2 --passphrase-file word")
+        .with(1)
+        .out;
+    let open = place.q("diff top.qcow2").with(1).out;
+    // The same files as without encryption; how many bytes are stored anew is the encryption's doing.
+    assert_eq!(
+        diff.lines().skip(1).collect::<Vec<_>>(),
+        open.lines().skip(1).collect::<Vec<_>>()
+    );
+    let history = place
+        .q("history over.qcow2 /etc/fstab --passphrase-file word")
+        .with(0)
+        .out;
+    assert!(
+        history.starts_with("modified") && history.contains("added"),
+        "{history}"
+    );
+    for command in ["contents", "explain", "diff"] {
+        let line = format!("{command} over.qcow2 --json --passphrase-file word");
+        let code = i32::from(command == "diff");
+        schema::read(&place.q(&line).with(code).out);
+    }
+    let document = place.q("contents over.qcow2 --json").with(0).result();
+    assert_eq!(document["volumes"][0]["encryption"], "LUKS1");
+    assert_eq!(document["volumes"][0]["is-locked"], true);
+}

@@ -9,7 +9,7 @@ use qanopy::guest::filesystem::{Node, NodeId, NodeKind};
 use qanopy::guest::path::{self, LastLink};
 use qanopy::guest::{self, extract};
 use qanopy::host::RealHost;
-use qanopy::image::Format;
+use qanopy::image::{Format, Keys};
 use qanopy::inside::{
     self, Contents, Event, Hit, Pattern, Place, States, Step, View, VolumeContents, contents,
 };
@@ -34,7 +34,7 @@ fn view() -> Arc<View> {
         ..ReadOptions::default()
     };
     let reading = ops::open_to_read(&RealHost, &path, &options).unwrap();
-    Arc::new(View::open(reading.whole().unwrap()).unwrap())
+    Arc::new(View::open(reading.whole().unwrap(), &Keys::none()).unwrap())
 }
 
 fn volume(name: &str, kind: &str, is_read: bool) -> VolumeContents {
@@ -42,6 +42,8 @@ fn volume(name: &str, kind: &str, is_read: bool) -> VolumeContents {
         name: name.to_owned(),
         len: 8 << 30,
         kind: kind.to_owned(),
+        encryption: None,
+        is_locked: false,
         is_read,
         label: if is_read { "system" } else { "" }.to_owned(),
         uuid: String::new(),
@@ -460,7 +462,8 @@ fn a_history_and_a_folder_end_as_soon_as_nobody_waits() {
         let asked = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&asked);
         let stop = Arc::new(move || counted.fetch_add(1, Ordering::SeqCst) >= allowed);
-        let found = States::stoppable(&chain, stop).and_then(|states| states.history(&place));
+        let found = States::stoppable(&chain, &Keys::none(), stop)
+            .and_then(|states| states.history(&place));
         (found, asked.load(Ordering::SeqCst))
     };
     let (found, needed) = history(u64::MAX);
@@ -472,7 +475,7 @@ fn a_history_and_a_folder_end_as_soon_as_nobody_waits() {
         // Nothing goes on after it was told to stop.
         assert!(asked <= allowed + 3, "{asked} after {allowed}");
     }
-    let view = View::open(chain.clone()).unwrap();
+    let view = View::open(chain.clone(), &Keys::none()).unwrap();
     let (_, filesystem) = place.on(&view).unwrap();
     let root = filesystem.root();
     let mut names = 0;
@@ -489,7 +492,7 @@ fn searches_and_copies_stop_before_the_next_folder_or_file() {
     let Some(dir) = guest_dir() else { return };
     let path = dir.path().join("base.qcow2");
     let reading = ops::open_to_read(&RealHost, &path, &ReadOptions::default()).unwrap();
-    let view = View::open(reading.whole().unwrap()).unwrap();
+    let view = View::open(reading.whole().unwrap(), &Keys::none()).unwrap();
     let name = Pattern::parse(b"fstab");
     let mut folders = 0;
     let stopped = inside::search(&view, &name, &mut || {

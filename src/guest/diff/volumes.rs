@@ -1,6 +1,6 @@
 //! The comparison of two disks: volume by volume, with an honest word on each that could not be compared.
 
-use crate::disk::{Content, Disk, Volume, VolumeName};
+use crate::disk::{Content, Disk, Volume, VolumeName, locked};
 use crate::error::{Error, Result};
 use crate::filesystem::Condition;
 use crate::ranges::Ranges;
@@ -20,6 +20,8 @@ pub enum VolumeState {
     Partial(Vec<String>),
     /// Bytes differ, and what they mean is not known: why.
     NotRead(String),
+    /// Bytes differ, and it is encrypted and was not opened: whether a passphrase is missing or wrong.
+    Locked(String),
     /// Only the newer state has this volume; its files are not told one by one.
     Added,
     /// Only the older state has this volume.
@@ -72,6 +74,7 @@ pub fn disks(
 fn kind(volume: &Volume) -> String {
     match &volume.content {
         Content::Filesystem(filesystem) => filesystem.summary().kind.to_owned(),
+        Content::Locked { kind, .. } => format!("{kind}, encrypted"),
         Content::Physical(group) => format!("LVM2 physical volume of {group}"),
         Content::Named(name) => (*name).to_owned(),
         Content::Failed(_) => "damaged or not supported".to_owned(),
@@ -114,7 +117,7 @@ fn compared(
     }
     let (Content::Filesystem(before), Content::Filesystem(after)) = (&was.content, &is.content)
     else {
-        diff.state = VolumeState::NotRead(why_not(was, is));
+        diff.state = why_not(was, is);
         return Ok(diff);
     };
     let (one, other) = (before.summary(), after.summary());
@@ -151,16 +154,21 @@ fn compared(
 }
 
 /// Why a volume's files cannot be compared.
-fn why_not(was: &Volume, is: &Volume) -> String {
+fn why_not(was: &Volume, is: &Volume) -> VolumeState {
     for volume in [is, was] {
         match &volume.content {
             Content::Filesystem(_) | Content::Physical(_) => {}
-            Content::Failed(error) => return error.to_string(),
-            Content::Named(name) => return format!("{name}: not read"),
-            Content::Unknown { .. } => return "no filesystem that is known".to_owned(),
+            Content::Failed(error) => return VolumeState::NotRead(error.to_string()),
+            Content::Locked { kind, is_wrong } => {
+                return VolumeState::Locked(locked(kind, *is_wrong));
+            }
+            Content::Named(name) => return VolumeState::NotRead(format!("{name}: not read")),
+            Content::Unknown { .. } => {
+                return VolumeState::NotRead("no filesystem that is known".to_owned());
+            }
         }
     }
-    "it is used for something else than before".to_owned()
+    VolumeState::NotRead("it is used for something else than before".to_owned())
 }
 
 impl VolumeDiff {

@@ -11,7 +11,7 @@ use qanopy_guest::diff::{self, NoWatch, Options, VolumeDiff, VolumeState};
 use qanopy_guest::disk::{Content, Disk, Volume};
 use qanopy_guest::{Ranges, Source, explain};
 
-use super::support::source::{differing, raw};
+use super::support::source::{self, differing, raw};
 use super::support::tools::{has, is_root, run};
 use super::support::{files, tree};
 
@@ -36,15 +36,15 @@ impl Drop for Loop {
 }
 
 /// A disk with parts of it as loop devices, which the tools of LVM2 see and no other ones.
-struct Group {
+pub(super) struct Group {
     dir: tempfile::TempDir,
-    disk: PathBuf,
+    pub(super) disk: PathBuf,
     parts: Vec<(Loop, u64)>,
 }
 
 impl Group {
     /// A disk of so many MiB with physical volumes at these MiB, in the group `my-vg`.
-    fn new(len: u64, parts: &[(u64, u64)]) -> Self {
+    pub(super) fn new(len: u64, parts: &[(u64, u64)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let disk = dir.path().join("disk.raw");
         File::create(&disk).unwrap().set_len(len * MIB).unwrap();
@@ -58,7 +58,7 @@ impl Group {
     }
 
     /// Runs a tool of LVM2 without the device mapper.
-    fn lvm(&self, words: &[&str]) -> String {
+    pub(super) fn lvm(&self, words: &[&str]) -> String {
         let only = |(device, _): &(Loop, u64)| format!("\"a|^{}$|\"", device.0);
         let filter: Vec<String> = self.parts.iter().map(only).collect();
         let config = format!(
@@ -77,7 +77,7 @@ impl Group {
         run(&["sh", "-c", &line])
     }
 
-    fn create(&self, name: &str, extents: u32) {
+    pub(super) fn create(&self, name: &str, extents: u32) {
         let extents = extents.to_string();
         self.lvm(&[
             "lvcreate", "-q", "-an", "-Zn", "-Wn", "-n", name, "-l", &extents, "my-vg",
@@ -113,7 +113,7 @@ impl Group {
     }
 
     /// Puts the bytes of a file where a volume is.
-    fn fill(&self, name: &str, from: &Path) {
+    pub(super) fn fill(&self, name: &str, from: &Path) {
         let (from, to) = (File::open(from).unwrap(), self.writable());
         for (volume, disk, len) in self.segments(name) {
             let mut bytes = vec![0; usize::try_from(len).unwrap()];
@@ -145,7 +145,7 @@ impl Group {
     }
 
     /// The disk as it is now, in another file.
-    fn state(&self, name: &str) -> Source {
+    pub(super) fn state(&self, name: &str) -> Source {
         let copy = self.dir.path().join(name);
         run(&["sync", self.disk.to_str().unwrap()]);
         run(&[
@@ -158,7 +158,7 @@ impl Group {
     }
 }
 
-fn is_possible() -> bool {
+pub(super) fn is_possible() -> bool {
     has(&[
         "pvcreate",
         "lvcreate",
@@ -262,7 +262,7 @@ fn filesystems_on_logical_volumes_are_read_where_the_tools_say_that_they_are() {
         assert_eq!(told, group.segments(name));
     }
     // What is in no volume is outside: tables, metadata of LVM2, free extents.
-    let sums = explain::explain(&disk, &[0..512 * MIB].into_iter().collect()).unwrap();
+    let sums = explain::explain(&disk, &source::until(512 * MIB)).unwrap();
     assert_eq!(
         (sums.total(), sums.outside),
         (512 * MIB, (512 - 56 - 320) * MIB)

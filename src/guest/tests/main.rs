@@ -5,6 +5,7 @@
 mod btrfs;
 mod ext4;
 mod fat;
+mod luks;
 mod lvm;
 mod ntfs;
 mod support;

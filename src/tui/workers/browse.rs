@@ -11,7 +11,7 @@ use crate::guest::filesystem::{Filesystem, Node, NodeKind};
 use crate::guest::path::{self, LastLink};
 use crate::guest::{self, Error as GuestError};
 use crate::host::printable_bytes;
-use crate::image::{Chain, Format, Layer, NoProgress};
+use crate::image::{Chain, Format, Keys, Layer, NoProgress};
 use crate::inside::{self, LineKind, Older, Pattern, PlaceError, Sides, States, View};
 use crate::ops::{self, Error, SnapshotName};
 use crate::tui::browse::{
@@ -54,6 +54,9 @@ impl From<PlaceError> for Stopped {
     fn from(error: PlaceError) -> Self {
         match error {
             PlaceError::Guest(error) => error.into(),
+            PlaceError::Locked { ref image, .. } => {
+                Self::Locked(image.clone(), Error::failed(error.to_string()))
+            }
             other => Self::Ended(Error::failed(other.to_string())),
         }
     }
@@ -67,7 +70,7 @@ impl Workers {
             Question::Open(of) => self.volumes(&of),
             Question::Look(view, spot) => look(&view, &spot, &mut go_on),
             Question::Find(view, name) => find(&view, name, &mut go_on),
-            Question::History(view, spot) => history(&view, &spot, self.stop(query_id)),
+            Question::History(view, spot) => history(&view, &self.keys, &spot, self.stop(query_id)),
             Question::Compare(what) => self.compare_file(&what, &self.stop(query_id)),
         };
         let answer = answer.map_err(|stopped| match stopped {
@@ -92,7 +95,7 @@ impl Workers {
     /// Opens an image down to its files; which of its files a process is writing, each as a sentence.
     pub(super) fn opened(&self, of: &Shown) -> Result<(View, Vec<String>), Stopped> {
         let (chain, live) = self.chain(of)?;
-        Ok((View::open(chain)?, live))
+        Ok((View::open(chain, &self.keys)?, live))
     }
 
     /// An image with all it is built on, unlocked by the passphrases that were given.
@@ -124,7 +127,7 @@ impl Workers {
                 (sides.before, shown)
             }
         };
-        let view = |chain: Chain| View::stoppable(chain, View::KEPT, Arc::clone(stop));
+        let view = |chain: Chain| View::stoppable(chain, &self.keys, View::KEPT, Arc::clone(stop));
         let views = [view(older)?, view(newer)?];
         let found = inside::file_diff(
             [&views[0], &views[1]],
@@ -235,8 +238,8 @@ fn find(view: &View, name: String, go_on: &mut dyn FnMut() -> bool) -> Result<An
     }))
 }
 
-fn history(view: &View, spot: &Spot, stop: Stop) -> Result<Answer, Stopped> {
-    let states = States::stoppable(&view.chain, stop)?;
+fn history(view: &View, keys: &Keys, spot: &Spot, stop: Stop) -> Result<Answer, Stopped> {
+    let states = States::stoppable(&view.chain, keys, stop)?;
     Ok(Answer::History(states.history(&spot.place())?))
 }
 

@@ -60,7 +60,11 @@ impl FileReader {
     ) -> Result<FilesAnswer, NotTold> {
         match query {
             FilesQuery::Contents(path, format) => {
-                let view = view(self.opened(path, format.clone(), None)?, questions)?;
+                let view = view(
+                    self.opened(path, format.clone(), None)?,
+                    &self.keys,
+                    questions,
+                )?;
                 Ok(FilesAnswer::Contents(Arc::new(inside::contents(&view)?)))
             }
             FilesQuery::Explain(path, format) => {
@@ -125,7 +129,7 @@ impl FileReader {
     ) -> Result<FilesAnswer, NotTold> {
         let stored = guest::stored(chain)?;
         self.answer(query.clone(), FilesAnswer::Bytes(stored.bytes()));
-        let view = view(chain.clone(), questions)?;
+        let view = view(chain.clone(), &self.keys, questions)?;
         let sums = explain::explain(&view.disk, &stored)?;
         Ok(FilesAnswer::Explained(sums))
     }
@@ -145,7 +149,8 @@ impl FileReader {
             questions,
             bytes,
         };
-        let mut volumes = inside::compare_changed(sides, &changed, Options::default(), &mut told)?;
+        let mut volumes =
+            inside::compare_changed(sides, &changed, &self.keys, Options::default(), &mut told)?;
         // Those with changes come first.
         volumes.sort_by_key(VolumeDiff::is_same);
         Ok(FilesAnswer::Changes(Arc::new(Changes::new(bytes, volumes))))
@@ -153,10 +158,10 @@ impl FileReader {
 }
 
 /// An image down to its files, read as long as nothing else is asked.
-fn view(chain: Chain, questions: &Receiver<FilesQuery>) -> Result<View, NotTold> {
+fn view(chain: Chain, keys: &Keys, questions: &Receiver<FilesQuery>) -> Result<View, NotTold> {
     let questions = questions.clone();
     let stop = Arc::new(move || !questions.is_empty());
-    Ok(View::stoppable(chain, View::KEPT, stop)?)
+    Ok(View::stoppable(chain, keys, View::KEPT, stop)?)
 }
 
 /// Why there is no answer.

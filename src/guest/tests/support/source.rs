@@ -52,3 +52,10 @@ pub fn differing(one: &Source, other: &Source, cluster: usize) -> Ranges {
     }
     found
 }
+
+/// All bytes before this one.
+pub fn until(end: u64) -> Ranges {
+    let mut all = Ranges::new();
+    all.insert(0..end);
+    all
+}

@@ -96,7 +96,8 @@ impl Page {
         match &self.body {
             Body::Volumes(contents) => {
                 let volume = contents.volumes.get(at)?;
-                volume.is_read.then(|| Spot::root(&volume.name))
+                // One that is locked is asked for as well: that asks for its passphrase.
+                (volume.is_read || volume.is_locked).then(|| Spot::root(&volume.name))
             }
             Body::Folder(rows) => {
                 let row = rows.get(at)?;

@@ -164,7 +164,10 @@ impl Content<'_> {
             self.parts.push(Part::Rows(from..until));
         }
         let is_told = |volume: &VolumeDiff| {
-            !matches!(volume.state, VolumeState::NotRead(_) | VolumeState::Same)
+            !matches!(
+                volume.state,
+                VolumeState::NotRead(_) | VolumeState::Locked(_) | VolumeState::Same
+            )
         };
         if !changes.volumes.iter().any(is_told) {
             self.ranges(node);
@@ -178,7 +181,7 @@ impl Content<'_> {
             VolumeState::Same => return self.say(&format!("{head}: the same."), Role::Quiet),
             VolumeState::Added => return self.say(&format!("{head}: new."), Role::Plain),
             VolumeState::Deleted => return self.say(&format!("{head}: gone."), Role::Plain),
-            VolumeState::NotRead(why) => {
+            VolumeState::NotRead(why) | VolumeState::Locked(why) => {
                 let bytes = units::size(volume.changed_bytes);
                 return self.say(
                     &format!("{head}: {bytes} differ; its files are not compared: {why}."),

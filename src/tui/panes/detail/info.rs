@@ -5,6 +5,7 @@ use ratatui::text::{Line, Span};
 use crate::forest::{BackingState, Content, Flags, Location, Node, NodeId, Reads};
 use crate::host::printable;
 use crate::image::{Encryption, ImageInfo};
+use crate::inside::VolumeContents;
 use crate::ops::{Remedy, fixes};
 use crate::tui::app::App;
 use crate::tui::layout::Layout;
@@ -150,7 +151,12 @@ fn inside(it: &About<'_>) -> Told {
             Role::Plain
         };
         lines.push((
-            text::safe(&format!("{}: {}{label}{space}", volume.name, volume.kind)),
+            text::safe(&format!(
+                "{}: {}{}{label}{space}",
+                volume.name,
+                volume.kind,
+                opens(volume)
+            )),
             role,
         ));
         lines.extend(
@@ -161,6 +167,15 @@ fn inside(it: &About<'_>) -> Told {
         );
     }
     lines
+}
+
+/// What is said of an encrypted volume besides what is on it.
+fn opens(volume: &VolumeContents) -> String {
+    match (volume.is_locked, volume.encryption) {
+        (true, _) => " (the list of files asks for it)".to_owned(),
+        (false, Some(how)) => format!(" in {how}"),
+        (false, None) => String::new(),
+    }
 }
 
 /// What people have noted of it, line by line.

@@ -9,10 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use qanopy_core::image::{Chain, ImageFile, Layer, Qcow2};
-use qanopy_guest::block::{Mapped, Replayed};
+use qanopy_guest::block::{Mapped, Place, Replayed};
 use qanopy_guest::disk::Disk;
 use qanopy_guest::filesystem::Use;
-use qanopy_guest::{BlockSource, Ranges, Source};
+use qanopy_guest::{Ranges, Source};
 
 use super::super::memory::MemoryFile;
 use super::seals::{self, Seal};
@@ -272,7 +272,7 @@ impl Forger<'_> {
             .map(|block| block * BLOCK as u64..(block + 1) * BLOCK as u64)
             .collect();
         let whole: Source = Arc::new(Replayed::new(self.seed.source.clone(), BLOCK, self.blocks));
-        let source: Source = Arc::new(Mapped::partition(whole, 0..self.len));
+        let source: Source = Arc::new(Mapped::new(whole, Place::range(0..self.len)));
         Forged { source, changed }
     }
 
