@@ -9,7 +9,7 @@ use anyhow::anyhow;
 
 use crate::forest::{self, Forest, Index, NodeId, ScanOptions, ScanSummary, look_at, scan_all};
 use crate::host::{Host, RealHost, io_text, printable};
-use crate::machines::{Machines, Places};
+use crate::machines::{Machine, Machines, Places};
 use crate::ops::journal::Journal;
 use crate::ops::{Context, Looked, LookedIn};
 
@@ -144,6 +144,20 @@ fn told(mut looked: Looked) -> Context {
     looked.context
 }
 
+/// The files that a machine has as its disks.
+pub(super) fn disks_of(name: &str) -> Vec<PathBuf> {
+    let machines = Machines::ask(Places::here(Arc::new(RealHost), Vec::new()));
+    let is_it = |machine: &&Machine| machine.name == name || machine.id.as_deref() == Some(name);
+    let disks = machines
+        .list()
+        .iter()
+        .filter(is_it)
+        .flat_map(|machine| &machine.disks);
+    let files = disks.map(|disk| disk.file.path.clone());
+    // What lies beside a device is none of its layers.
+    files.filter(|path| !path.starts_with("/dev")).collect()
+}
+
 /// Asks which machines use the images, and tells whom it could not ask.
 pub(super) fn ask_machines(forest: &mut Forest) {
     let places = Places::here(Arc::new(RealHost), forest.folders());
@@ -152,7 +166,7 @@ pub(super) fn ask_machines(forest: &mut Forest) {
     forest.note_machines(Arc::new(machines));
 }
 
-fn tell_unasked(machines: &Machines) {
+pub(super) fn tell_unasked(machines: &Machines) {
     for unasked in machines.unasked() {
         output::complain(format_args!(
             "qanopy: which machines use these images could not be asked: {unasked}"

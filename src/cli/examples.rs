@@ -402,6 +402,23 @@ const EXAMPLES: &[Example] = &[
         "qanopy note base.qcow2 --untag golden",
         "it is an image like others again",
     ),
+    ("qanopy machine list", "every machine here, with its disks"),
+    ("qanopy machine list --json", "the same for a program"),
+    (
+        "qanopy machine use web web-2.qcow2",
+        "web starts from that image from now on",
+    ),
+    (
+        "qanopy machine use web web-2.qcow2 --disk vda -n",
+        "what would change in its definition",
+    ),
+    (
+        "qanopy machine start web",
+        "once its disks are found to be in order",
+    ),
+    ("qanopy machine start web -n", "whether they are"),
+    ("qanopy machine stop web", "as its power button does"),
+    ("qanopy machine stop --kill web", "as a power cut does"),
     (
         "qanopy redefine web --disk vda --source /srv/images/web.qcow2",
         "the machine web has that file as its disk from now on",

@@ -40,6 +40,7 @@ mod interrupted;
 mod json;
 mod keyslot;
 mod log;
+mod machine;
 mod manual;
 mod map;
 mod measure;
@@ -181,6 +182,9 @@ enum Command {
     /// Print or change the note and the tags of images
     #[command(visible_alias = "tag")]
     Note(note::NoteArgs),
+    /// List machines, start or stop one, have one use another image as its disk
+    #[command(subcommand)]
+    Machine(machine::MachineCommand),
     /// Change what the definition of a machine says of one of its disks, through libvirt
     Redefine(redefine::RedefineArgs),
     /// List, add, change or erase the key slots of an image that is encrypted with LUKS
@@ -364,6 +368,7 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Amend(args) => amend::run(out, globals, &args)?,
         Command::Protect(args) => protect::run(out, globals, &args)?,
         Command::Note(args) => note::run(out, globals, &args)?,
+        Command::Machine(command) => machine::run(out, globals, &command)?,
         Command::Redefine(args) => redefine::run(out, globals, &args)?,
         Command::Keyslot(command) => keyslot::run(out, globals, &command)?,
         Command::Bitmap(command) => bitmap::run(out, globals, &command)?,

@@ -1,12 +1,9 @@
 //! `qanopy redefine`: changes what the definition of a machine says of one of its disks.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::host::RealHost;
-use crate::machines::{Machines, Places};
 use crate::ops::{Redefine, RedefineAction, Request};
 
 use super::context;
@@ -50,27 +47,11 @@ impl RedefineArgs {
             action,
         }))
     }
-
-    /// The files that the machine has as its disks.
-    fn disks(&self) -> Vec<PathBuf> {
-        let machines = Machines::ask(Places::here(Arc::new(RealHost), Vec::new()));
-        let named = machines.list().iter().filter(|machine| {
-            machine.name == self.machine || machine.id.as_ref() == Some(&self.machine)
-        });
-        let disks = named.flat_map(|machine| &machine.disks);
-        let files = disks.map(|disk| disk.file.path.clone());
-        files.filter(|path| is_below_a_folder(path)).collect()
-    }
-}
-
-/// What lies beside a device is none of its layers.
-fn is_below_a_folder(path: &Path) -> bool {
-    !path.starts_with("/dev")
 }
 
 /// Changes the definition.
 pub(super) fn run(out: &mut Out, globals: Globals, args: &RedefineArgs) -> anyhow::Result<()> {
-    let mut files = args.disks();
+    let mut files = context::disks_of(&args.machine);
     files.extend(args.source.clone());
     let context = context::around_files(&files, &args.scan.scan)?;
     execute(out, globals, args.consent, &context, &args.request()?)

@@ -7,7 +7,7 @@ use clap::{CommandFactory, Parser};
 use crate::image::Preallocation;
 use crate::ops::{Commit, CommittedLayer, Dependants, NewSize, Request, Resize, Siblings};
 
-use super::{Cli, Command, bitmap, keyslot, snapshot, trash};
+use super::{Cli, Command, bitmap, keyslot, machine, snapshot, trash};
 
 /// What a command line asks for; none where it asks for no operation by itself.
 fn request_of<W: Into<OsString> + Clone>(words: impl IntoIterator<Item = W>) -> Option<Request> {
@@ -25,6 +25,7 @@ fn request_of<W: Into<OsString> + Clone>(words: impl IntoIterator<Item = W>) -> 
         Command::Flatten(args) => args.request(),
         Command::Amend(args) => args.request(),
         Command::Redefine(args) => args.request(),
+        Command::Machine(machine::MachineCommand::Change(args)) => args.request(),
         Command::Protect(args) => args.request(),
         Command::Note(args) => args.request(),
         Command::Keyslot(keyslot::KeySlotCommand::Change(args)) => args.request(),
@@ -40,7 +41,8 @@ fn request_of<W: Into<OsString> + Clone>(words: impl IntoIterator<Item = W>) -> 
         Command::Revert(args) => args.request(),
         Command::Discard(args) => args.request(),
         Command::Trash(trash::TrashCommand::Change(args)) => args.request(Vec::new),
-        Command::Tree(_)
+        Command::Machine(machine::MachineCommand::List)
+        | Command::Tree(_)
         | Command::Info(_)
         | Command::Map(_)
         | Command::Mount(_)
@@ -168,6 +170,17 @@ const LINES: &[&str] = &[
     "note a '' --clear --tag golden --untag keep",
     "protect a",
     "protect a --mode 644",
+    "machine start web",
+    "machine stop web --connect qemu:///session",
+    "machine stop --kill web",
+    "branch --live a b",
+    "branch --live a b c d",
+    "branch --live --no-quiesce a b",
+    "commit a --live",
+    "commit a --live --into b --siblings preserve --speed 1024",
+    "flatten a --in-place --live",
+    "flatten a --in-place --live --onto b --speed 1024",
+    "move a b --live",
     "redefine web --unpin",
     "redefine web --disk vda --source a --connect qemu:///session",
     "rebase a --to b",

@@ -273,14 +273,28 @@ impl Domain {
         self.say(&format!("define {name}")).map(drop)
     }
 
-    /// Its checkpoints by their names.
+    /// Starts it.
     ///
     /// # Errors
     /// [`DefineError::Said`] in libvirt's words.
-    pub fn checkpoints(&mut self) -> Result<Vec<String>, DefineError> {
-        let said = self.say(&format!("checkpoint-list {} --name", self.id))?;
-        let names = said.lines().map(str::trim).filter(|name| !name.is_empty());
-        Ok(names.map(str::to_owned).collect())
+    pub fn start(&mut self) -> Result<(), DefineError> {
+        self.say(&format!("start {}", self.id)).map(drop)
+    }
+
+    /// Asks its guest to shut down, as its power button does; comes back at once.
+    ///
+    /// # Errors
+    /// [`DefineError::Said`] in libvirt's words.
+    pub fn shut_down(&mut self) -> Result<(), DefineError> {
+        self.say(&format!("shutdown {}", self.id)).map(drop)
+    }
+
+    /// Ends it as a power cut does.
+    ///
+    /// # Errors
+    /// [`DefineError::Said`] in libvirt's words.
+    pub fn destroy(&mut self) -> Result<(), DefineError> {
+        self.say(&format!("destroy {}", self.id)).map(drop)
     }
 
     fn say(&mut self, command: &str) -> Result<String, DefineError> {

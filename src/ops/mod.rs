@@ -30,6 +30,7 @@ mod key_slot;
 mod live;
 mod move_images;
 mod permit;
+mod power;
 mod protect;
 mod prune;
 mod reading;
@@ -107,6 +108,7 @@ pub use move_images::MoveImages;
 pub use permit::{
     MissingPermission, PermissionChange, Permit, PermitAction, PermitScope, missing_permissions,
 };
+pub use power::{Power, PowerAction};
 pub use protect::Protect;
 pub use prune::{Candidate, candidates};
 pub use reading::{ReadOptions, Reading, open_to_read};

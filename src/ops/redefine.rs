@@ -260,17 +260,16 @@ fn tell_of_source(plan: &mut Plan, machine: &Machine, node: &Node) {
     plan.require_unchanged(&node.path, Compare::Header);
 }
 
-/// The machine and the disk that are meant.
-fn find<'m>(machines: &'m [Machine], asked: &Redefine) -> Result<(&'m Machine, &'m Disk), Reason> {
-    let called = printable(&asked.machine);
-    let not_found = |text: String| Err(Reason::new(RefusalKind::NotFound, text));
+/// The machine that is meant, by its name or its UUID.
+pub(super) fn find_machine<'m>(
+    machines: &'m [Machine],
+    name: &str,
+    connection: Option<&str>,
+) -> Result<&'m Machine, Reason> {
+    let called = printable(name);
     let is_it = |machine: &&Machine| {
-        let is_named = machine.name == asked.machine || machine.id.as_ref() == Some(&asked.machine);
-        is_named
-            && asked
-                .connection
-                .as_ref()
-                .is_none_or(|it| *it == machine.place)
+        let is_named = machine.name == name || machine.id.as_deref() == Some(name);
+        is_named && connection.is_none_or(|it| it == machine.place)
     };
     let of_service = |machine: &&Machine| is_defined_by_service(machine);
     let of_service: Vec<&Machine> = machines.iter().filter(is_it).filter(of_service).collect();
@@ -282,20 +281,28 @@ fn find<'m>(machines: &'m [Machine], asked: &Redefine) -> Result<(&'m Machine, &
         of_service
     }
     .into_iter();
-    let machine = match (found.next(), found.next()) {
-        (Some(machine), None) => machine,
-        (None, _) => return not_found(format!("no machine is called {called}")),
-        (Some(one), Some(other)) => {
-            return Err(Reason::new(
-                RefusalKind::Invalid,
-                format!(
-                    "two machines are called {called}, by {} and by {}: say which",
-                    printable(&one.place),
-                    printable(&other.place)
-                ),
-            ));
+    match (found.next(), found.next()) {
+        (Some(machine), None) => Ok(machine),
+        (None, _) => {
+            let text = format!("no machine is called {called}");
+            Err(Reason::new(RefusalKind::NotFound, text))
         }
-    };
+        (Some(one), Some(other)) => Err(Reason::new(
+            RefusalKind::Invalid,
+            format!(
+                "two machines are called {called}, by {} and by {}: say which",
+                printable(&one.place),
+                printable(&other.place)
+            ),
+        )),
+    }
+}
+
+/// The machine and the disk that are meant.
+fn find<'m>(machines: &'m [Machine], asked: &Redefine) -> Result<(&'m Machine, &'m Disk), Reason> {
+    let called = printable(&asked.machine);
+    let not_found = |text: String| Err(Reason::new(RefusalKind::NotFound, text));
+    let machine = find_machine(machines, &asked.machine, asked.connection.as_deref())?;
     let mut disks = machine.disks.iter();
     let disk = match &asked.disk {
         Some(target) => disks.find(|disk| disk.target == *target),

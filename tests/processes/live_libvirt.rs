@@ -79,6 +79,32 @@ fn a_disk_moves_while_its_machine_runs() {
 }
 
 #[test]
+fn the_story_of_an_overlay_on_an_overlay_goes_to_its_end() {
+    let Some(session) = session() else { return };
+    session.image("root 64M");
+    session.write("root", 1, 0);
+    // As `qemu-img create -b` made them for years: without the format of the base.
+    session.image("-b root -F qcow2 one");
+    session.define("web", "one");
+    session.q_ok("machine start web");
+    assert_eq!(session.virsh_ok("domstate web").trim(), "running");
+    session.q_ok("machine stop --kill web --yes");
+    session.q_ok("branch one two");
+    assert_eq!(session.refusal("machine start web"), "dependants");
+    session.q_ok("machine use web two --yes");
+    session.q_ok("machine start web");
+    session.q_ok("machine stop --kill web --yes");
+    let listed = session.q("machine list");
+    let machines = listed["result"]["machines"].as_array().unwrap();
+    let web = machines.iter().find(|one| one["name"] == "web").unwrap();
+    assert_eq!(web["state"], "off");
+    assert!(
+        web["disks"][0]["path"].as_str().unwrap().ends_with("/two"),
+        "{web}"
+    );
+}
+
+#[test]
 fn what_breaks_a_checkpoint_is_refused_by_its_name() {
     let Some(session) = web() else { return };
     let made = session.virsh("checkpoint-create-as web before");

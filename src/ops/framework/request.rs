@@ -136,6 +136,8 @@ requests! {
     EmptyTrash(EmptyTrash),
     /// Change what the definition of a machine says of one of its disks.
     Redefine(Redefine),
+    /// Start a machine, or end it.
+    Power(Power),
     /// One of the others with the definitions of machines changed along.
     Redefining(Redefining),
     /// One of the others although it harms machines that are defined.

@@ -89,6 +89,7 @@ fn of_kind(forest: &Forest, request: &Request) -> Vec<Variant> {
         | Request::Recover(_)
         | Request::RemoveLeftovers(_)
         | Request::EmptyTrash(_)
+        | Request::Power(_)
         | Request::Redefine(_)
         | Request::Redefining(_)
         | Request::DespiteMachines(_) => Vec::new(),

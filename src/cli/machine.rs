@@ -1,0 +1,187 @@
+//! `qanopy machine`: the machines of this host, which image each has as its disk, and their power.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use crate::host::{RealHost, printable};
+use crate::machines::{Disk, Machine, Machines, Places};
+use crate::ops::{Power, PowerAction, Redefine, RedefineAction, Request};
+
+use super::context;
+use super::execute::execute;
+use super::json::path;
+use super::options::{ConsentArgs, Globals, ScanArgs};
+use super::output::Out;
+
+/// Which machine is meant.
+#[derive(Debug, Clone, Args)]
+pub(super) struct WhichArgs {
+    /// The machine, by its name or its UUID
+    machine: String,
+    /// The connection, where several have a machine of that name: qemu:///session
+    #[arg(long, value_name = "URI")]
+    connect: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum MachineCommand {
+    /// List the machines that are defined or run here, with their disks
+    List,
+    #[command(flatten)]
+    Change(MachineChange),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum MachineChange {
+    /// Have a machine that is off use this image as its disk, as `redefine --source` does
+    Use {
+        #[command(flatten)]
+        which: WhichArgs,
+        /// The image that its disk is from now on
+        image: PathBuf,
+        /// The disk, as the machine calls it: vda [default: its only one]
+        #[arg(long, value_name = "TARGET")]
+        disk: Option<String>,
+        #[command(flatten)]
+        scan: ScanArgs,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+    /// Start a machine, if its disks are there and nobody else needs them as they are
+    Start {
+        #[command(flatten)]
+        which: WhichArgs,
+        #[command(flatten)]
+        scan: ScanArgs,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+    /// Ask the guest of a machine to shut down, and wait until it has
+    Stop {
+        #[command(flatten)]
+        which: WhichArgs,
+        /// End it at once, as a power cut does
+        #[arg(long)]
+        kill: bool,
+        #[command(flatten)]
+        scan: ScanArgs,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+}
+
+impl MachineChange {
+    /// What is asked for.
+    pub(super) fn request(&self) -> anyhow::Result<Request> {
+        let power = |which: &WhichArgs, action| {
+            Request::Power(Power {
+                machine: which.machine.clone(),
+                connection: which.connect.clone(),
+                action,
+            })
+        };
+        Ok(match self {
+            Self::Use {
+                which, image, disk, ..
+            } => Request::Redefine(Redefine {
+                machine: which.machine.clone(),
+                connection: which.connect.clone(),
+                disk: disk.clone(),
+                action: RedefineAction::Source(image.clone()),
+            }),
+            Self::Start { which, .. } => power(which, PowerAction::Start),
+            Self::Stop {
+                which, kill: true, ..
+            } => power(which, PowerAction::Kill),
+            Self::Stop { which, .. } => power(which, PowerAction::ShutDown),
+        })
+    }
+
+    fn parts(&self) -> (&WhichArgs, Option<&PathBuf>, &ScanArgs, ConsentArgs) {
+        match self {
+            Self::Use {
+                which,
+                image,
+                scan,
+                consent,
+                ..
+            } => (which, Some(image), scan, *consent),
+            Self::Start {
+                which,
+                scan,
+                consent,
+            }
+            | Self::Stop {
+                which,
+                scan,
+                consent,
+                ..
+            } => (which, None, scan, *consent),
+        }
+    }
+}
+
+/// Carries out one of the commands about machines.
+pub(super) fn run(out: &mut Out, globals: Globals, command: &MachineCommand) -> anyhow::Result<()> {
+    let MachineCommand::Change(change) = command else {
+        return list(out, globals);
+    };
+    let (which, image, scan, consent) = change.parts();
+    let mut files = context::disks_of(&which.machine);
+    files.extend(image.cloned());
+    let context = context::around_files(&files, &scan.scan)?;
+    execute(out, globals, consent, &context, &change.request()?)
+}
+
+fn list(out: &mut Out, globals: Globals) -> anyhow::Result<()> {
+    let machines = Machines::ask(Places::here(Arc::new(RealHost), Vec::new()));
+    context::tell_unasked(&machines);
+    if globals.json {
+        let all: Vec<Value> = machines.list().iter().map(describe).collect();
+        return Ok(out.json(json!({ "machines": all }))?);
+    }
+    if machines.list().is_empty() {
+        return Ok(out.line("No machine is defined or runs here.")?);
+    }
+    for machine in machines.list() {
+        out.line(format_args!(
+            "{}  {}, {} ({})",
+            printable(&machine.name),
+            machine.state.name(),
+            machine.product,
+            printable(&machine.place)
+        ))?;
+        for disk in &machine.disks {
+            out.line(format_args!(
+                "  {}  {}{}",
+                printable(&disk.target),
+                printable(&disk.file.path),
+                if disk.read_only { "  read-only" } else { "" }
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+fn describe(machine: &Machine) -> Value {
+    let disk = |disk: &Disk| {
+        json!({
+            "target": printable(&disk.target),
+            "path": path(&disk.file.path),
+            "format": disk.format,
+            "read-only": disk.read_only,
+            "pinned": disk.is_pinned(),
+        })
+    };
+    json!({
+        "name": printable(&machine.name),
+        "product": machine.product,
+        "place": printable(&machine.place),
+        "id": machine.id,
+        "state": machine.state.name(),
+        "disks": machine.disks.iter().map(disk).collect::<Vec<_>>(),
+    })
+}
