@@ -194,7 +194,7 @@ fn on(physical: &mut [Physical], volumes: &mut Vec<Volume>) -> Vec<Found> {
         }
         let logical = match names.insert(&group.name) {
             true => lvm::logical(group, &members.ranges),
-            false => Err(lvm::same_name(group)),
+            false => Err(lvm::same_name(&group.name)),
         };
         match logical {
             Ok(all) => {

@@ -2,6 +2,9 @@
 
 use qanopy_core::qcow2::luks::{Hash, Suite};
 
+/// What both versions begin with.
+pub(super) const MAGIC: &[u8; 6] = b"LUKS\xba\xbe";
+
 /// A header.
 #[derive(Debug)]
 pub(crate) struct Header {

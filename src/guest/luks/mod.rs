@@ -3,12 +3,14 @@
 //!
 //! | file | concept |
 //! |---|---|
+//! | `error` | what is wrong with a header |
 //! | `header` | what both versions say: key slots, digest, where the content is |
 //! | `version1` | the header of version 1 |
 //! | `version2` | the header of version 2: a binary part and JSON |
 //! | `unlock` | passphrases tried on the key slots |
 //! | `plain` | the content decrypted as it is read |
 
+mod error;
 mod header;
 mod plain;
 mod unlock;
@@ -17,19 +19,16 @@ mod version2;
 
 use std::sync::Arc;
 
-use qanopy_core::qcow2::FormatError;
 use qanopy_core::{Keys, Passphrase};
 
 use crate::block::{BlockSource, Place, Source};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::field;
 
+use error::unsupported;
 pub(crate) use header::Header;
+use header::MAGIC;
 use plain::Plain;
-
-const NAME: &str = "LUKS";
-/// What both versions begin with.
-const MAGIC: &[u8; 6] = b"LUKS\xba\xbe";
 
 /// The header that a volume begins with; none where there is none.
 ///
@@ -74,27 +73,4 @@ pub(crate) fn open(
     let place = Place::range(start..start + len);
     let plain = Plain::new(volume.clone(), content, place.len(), cipher);
     Ok(Some((Arc::new(plain), place)))
-}
-
-fn damaged(structure: &str, offset: u64, problem: impl Into<String>) -> Error {
-    Error::Damaged {
-        filesystem: NAME,
-        structure: structure.to_owned(),
-        offset,
-        problem: problem.into(),
-    }
-}
-
-fn unsupported(feature: impl Into<String>) -> Error {
-    Error::Unsupported {
-        filesystem: NAME,
-        feature: feature.into(),
-    }
-}
-
-fn of_format(error: &FormatError) -> Error {
-    match error {
-        FormatError::UnsupportedCipher { what } => unsupported(what.clone()),
-        other => damaged("header", 0, other.to_string()),
-    }
 }

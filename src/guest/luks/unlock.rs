@@ -11,8 +11,8 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::block::BlockSource;
 use crate::error::{Error, Result};
 
+use super::error::unsupported;
 use super::header::{Derivation, Header, Pbkdf2, Slot};
-use super::unsupported;
 
 /// Rounds of PBKDF2 that are done for one key; `cryptsetup` chooses some millions.
 const MOST_ITERATIONS: u32 = 100_000_000;

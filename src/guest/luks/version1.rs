@@ -7,8 +7,8 @@ use sha2::{Digest as _, Sha256};
 use crate::block::BlockSource;
 use crate::error::Result;
 
+use super::error::of_format;
 use super::header::{Content, Derivation, Digest, Header, Pbkdf2, Slot};
-use super::of_format;
 
 pub(super) fn read(volume: &dyn BlockSource) -> Result<Header> {
     let mut bytes = vec![0; HEADER_LEN];

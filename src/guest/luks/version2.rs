@@ -10,8 +10,9 @@ use crate::block::BlockSource;
 use crate::error::{Error, Result};
 use crate::field;
 
+use super::error::{damaged, of_format, unsupported};
+use super::header::MAGIC;
 use super::header::{Content, Derivation, Digest, Header, Pbkdf2, Slot};
-use super::{MAGIC, damaged, of_format, unsupported};
 
 /// What the second copy begins with.
 const SECOND_MAGIC: &[u8; 6] = b"SKUL\xba\xbe";

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::error::Result;
 
-use super::damaged;
+use super::error::damaged;
 use super::text::{self, Section, Value};
 
 const SECTOR: u64 = 512;

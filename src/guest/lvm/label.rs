@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::field;
 
 use super::checksum::checksum;
-use super::damaged;
+use super::error::damaged;
 use super::group::Group;
 
 const SECTOR: u64 = 512;

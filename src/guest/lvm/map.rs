@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::block::{Place, Segment as Piece};
 use crate::error::{Error, Result};
 
-use super::damaged;
+use super::error::damaged;
 use super::group::{Group, Segment, Volume};
 
 /// Logical volumes of a group at the most.
