@@ -196,6 +196,14 @@ const EXAMPLES: &[Example] = &[
         "move its content into the layer below",
     ),
     (
+        "qanopy trim web.qcow2 --dry-run",
+        "how much deleted data would be given back",
+    ),
+    (
+        "qanopy trim web.qcow2",
+        "give it back; all files stay, deleted ones cannot be recovered",
+    ),
+    (
         "qanopy flatten web.qcow2 alone.qcow2",
         "a new file that needs no base",
     ),

@@ -22,6 +22,8 @@ const OTHER_WORDS: &[(&str, &str)] = &[
     ("pull", "flatten"),
     ("stream", "flatten"),
     ("collapse", "squash"),
+    ("fstrim", "trim"),
+    ("sparsify", "trim"),
     ("fix", "check --repair all"),
     ("repair", "check --repair all"),
     ("overlay", "branch"),

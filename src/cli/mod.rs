@@ -74,6 +74,7 @@ mod squash;
 mod tests;
 mod trash;
 mod tree;
+mod trim;
 mod undo;
 mod usage;
 
@@ -172,6 +173,8 @@ enum Command {
     Rebase(rebase::RebaseArgs),
     /// Remove one layer from its chain; the content of every other image stays the same
     Squash(squash::SquashArgs),
+    /// Give up what the filesystems inside an image call free: deleted data that takes room
+    Trim(trim::TrimArgs),
     /// Copy into an image what the layers below it hold, so that it no longer needs them
     Flatten(flatten::FlattenArgs),
     /// Change the format version, the refcount width or a feature of an image
@@ -375,6 +378,7 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Resize(args) => resize::run(out, globals, &args)?,
         Command::Rebase(args) => rebase::run(out, globals, &args)?,
         Command::Squash(args) => squash::run(out, globals, &args)?,
+        Command::Trim(args) => trim::run(out, globals, &args)?,
         Command::Flatten(args) => flatten::run(out, globals, &args)?,
         Command::Snapshot(command) => snapshot::run(out, globals, &command)?,
         Command::Move(args) => move_image::run(out, globals, &args)?,

@@ -30,7 +30,7 @@ pub(super) struct SpaceArgs {
     /// Of leaves that nobody uses, propose those unchanged for this long: 12h, 30d, 8w
     #[arg(long, value_name = "AGE", value_parser = units::parse_age, default_value = "30d")]
     older_than: Duration,
-    /// Read the images' data as well: what equals the data below, and by an estimate what compressing would give back
+    /// Read the images' data as well: what equals the data below, what was deleted inside, and by an estimate what compressing would give back
     #[arg(long)]
     read: bool,
     /// Leave out images that take or hide less than this: 100M
@@ -191,6 +191,7 @@ fn described(space: &LayerSpace) -> serde_json::Map<String, Value> {
             });
             fields.insert("equal".to_owned(), json!(read.equal.bytes));
             fields.insert("compressible".to_owned(), compressible);
+            fields.insert("deleted".to_owned(), json!(read.deleted));
         }
         Some(Err(why)) => {
             fields.insert("not-read".to_owned(), json!(printable(why)));
@@ -227,9 +228,10 @@ const COLUMNS: [Column; 5] = [
 ];
 
 /// Columns that stand only where something is in them.
-const MORE_COLUMNS: [Column; 3] = [
+const MORE_COLUMNS: [Column; 4] = [
     ("SHARED", |space| space.shared),
     ("EQUAL", |space| Some(read(space)?.equal.bytes)),
+    ("DELETED", |space| Some(read(space)?.deleted)),
     ("ZSTD SAVES", |space| Some(read(space)?.compressible.saves)),
 ];
 

@@ -15,7 +15,7 @@ use crate::stack::{self, Found, Locks};
 pub use crate::volume::{Content, Encryption, Volume, VolumeName, locked};
 
 /// Partitions looked into.
-const MOST_VOLUMES: usize = 128;
+pub(crate) const MOST_VOLUMES: usize = 128;
 
 /// How a disk is divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -292,4 +292,11 @@ pub trait Filesystem: Send + Sync + fmt::Debug {
     /// # Errors
     /// When these records are damaged or cannot be read.
     fn usage(&self, each: &mut dyn FnMut(std::ops::Range<u64>, Use)) -> Result<()>;
+
+    /// Why what is free by these records should not be thrown away, although it was unmounted: it marks errors, they
+    /// contradict each other, it has a feature that may keep something there. None where all is in order.
+    ///
+    /// # Errors
+    /// When records are damaged or cannot be read.
+    fn doubt(&self) -> Result<Option<String>>;
 }

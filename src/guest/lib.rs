@@ -9,6 +9,7 @@
 //! | [`path`] | a file by its path |
 //! | [`extract`] | files copied out |
 //! | [`explain`] | what bytes of a disk are used for |
+//! | [`discardable`] | which of them may be thrown away |
 //! | [`system`] | which operating system there is |
 //! | [`named`] | the names of what is not read here |
 //! | [`block`] | bytes at an offset: a disk, a volume on it, a volume with its journal replayed |
@@ -28,6 +29,7 @@ pub mod cache;
 mod changed;
 pub mod diff;
 mod digest;
+pub mod discardable;
 pub mod disk;
 pub mod error;
 pub mod explain;

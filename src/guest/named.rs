@@ -14,6 +14,13 @@ const fn format(name: &'static str, magic: &'static [u8], at: u64) -> Format {
     Format { name, magic, at }
 }
 
+/// The name of a swap space that a suspended system is in.
+pub(crate) const SUSPENDED: &str = "suspended system (hibernation)";
+/// Its magic number, in place of that of swap space.
+pub(crate) const SUSPENDED_MAGIC: &[u8; 9] = b"S1SUSPEND";
+/// Where in the swap space that is.
+pub(crate) const SUSPENDED_AT: u64 = 4086;
+
 static FORMATS: [Format; 23] = [
     format("BitLocker (encrypted)", b"-FVE-FS-", 3),
     format(
@@ -23,7 +30,7 @@ static FORMATS: [Format; 23] = [
     ),
     format("swap", b"SWAPSPACE2", 4086),
     format("swap", b"SWAP-SPACE", 4086),
-    format("suspended system (hibernation)", b"S1SUSPEND", 4086),
+    format(SUSPENDED, SUSPENDED_MAGIC, SUSPENDED_AT),
     format("Linux RAID", &[0xfc, 0x4e, 0x2b, 0xa9], 4096),
     format(
         "bcache",

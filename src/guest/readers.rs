@@ -2,7 +2,7 @@
 
 use crate::block::Source;
 use crate::btrfs;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ext4;
 use crate::fat;
 use crate::ntfs;
@@ -26,6 +26,22 @@ static READERS: &[Reader] = &[
     Reader { open: ext4::open },
     Reader { open: fat::open },
 ];
+
+/// How many readers say that the volume is theirs, whether they can read it or not.
+///
+/// # Errors
+/// When the volume cannot be read.
+pub(crate) fn claims(volume: &Source) -> Result<usize> {
+    let mut claims = 0;
+    for reader in READERS {
+        match (reader.open)(volume) {
+            Ok(None) => {}
+            Err(error @ Error::Image(_)) => return Err(error),
+            Ok(Some(_)) | Err(_) => claims += 1,
+        }
+    }
+    Ok(claims)
+}
 
 /// The filesystem on a volume; none where no reader knows it.
 ///

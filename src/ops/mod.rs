@@ -50,6 +50,7 @@ mod revert;
 mod snapshot;
 mod space;
 mod squash;
+mod trim;
 pub mod undo;
 
 pub use amend::AmendImage;
@@ -128,7 +129,8 @@ pub use revert::Revert;
 pub use snapshot::request::{ChangeSnapshot, ExtractAs, SnapshotAction, SnapshotName};
 pub use space::{
     ImageSpace, LayerSpace, ReadSpace, Saving, SavingKind, SpaceCache, SpacePart, SpaceQuery,
-    SpaceReport, bytes_to_read, space,
+    SpaceReport, bytes_to_read, space, space_of,
 };
 pub use squash::{Direction, Squash};
+pub use trim::Trim;
 pub use undo::UndoEntry;

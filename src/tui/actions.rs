@@ -142,6 +142,8 @@ pub enum Action {
     FlattenHere,
     /// Takes one layer out of its chain.
     Squash,
+    /// Gives up what is free inside an image.
+    Trim,
     /// Starts a leaf anew.
     Revert,
     /// Another name or folder.
@@ -275,6 +277,7 @@ impl bindings::Action for Action {
         row(Action::Rebase, Group::Change, "rebase", &[c('B')], "rebase - build it on another image").also("reparent change backing"),
         row(Action::FlattenHere, Group::Change, "flatten-here", &[c('F')], "flatten here - take the layers below out of its chain").also("stream pull blockpull"),
         row(Action::Squash, Group::Change, "squash", &[c('Q')], "squash - take this layer out; others look the same").also("merge collapse"),
+        row(Action::Trim, Group::Change, "trim", &[c('^')], "trim - give back what was deleted inside it").also("discard free fstrim sparsify deleted data space unmap punch"),
         row(Action::Revert, Group::Change, "revert", &[c('~')], "revert - throw away what a leaf holds, start anew").also("reset rollback"),
         row(Action::Move, Group::Change, "move", &[c('M')], "move - or rename; what refers to it follows").also("rename mv"),
         row(Action::Resize, Group::Change, "resize", &[c('E')], "resize - make its disk larger or smaller").also("grow shrink size truncate"),

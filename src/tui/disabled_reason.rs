@@ -82,6 +82,7 @@ fn when(action: Action) -> When {
             why_not: no_tables,
         },
         Action::Squash => of_image(squash),
+        Action::Trim => of_image(trim),
         Action::Revert => of_image(revert),
         Action::Move => of_image(not_one_image),
         Action::Resize => of_image(not_one_image),
@@ -268,6 +269,17 @@ fn squash(app: &App) -> Option<String> {
             let commit = app.key(Action::Commit);
             format!("nothing is built on it: {commit} merges it down")
         })
+    })
+}
+
+fn trim(app: &App) -> Option<String> {
+    one_that(app, |node| match node.info() {
+        None => Some("only qcow2 images are trimmed".to_owned()),
+        Some(_) if !app.forest.readers(node.id).is_empty() => {
+            Some("others are built on it".to_owned())
+        }
+        Some(info) if info.snapshots > 0 => Some("it has internal snapshots".to_owned()),
+        Some(_) => None,
     })
 }
 

@@ -499,3 +499,45 @@ fn volumes_that_the_guest_encrypted_are_read_by_their_passphrase() {
     assert_eq!(document["volumes"][0]["encryption"], "LUKS1");
     assert_eq!(document["volumes"][0]["is-locked"], true);
 }
+
+#[test]
+fn deleted_data_is_told_and_given_back() {
+    let Some(qemu) = qemu() else { return };
+    let place = Place::new();
+    guest_disks::make_with_deleted(place.path(), &qemu);
+    let told = place.q("explain deleted.qcow2 --json").with(0);
+    schema::read(&told.out);
+    let gives_back = told.result()["gives-back"].clone();
+    let bytes = gives_back["trim"].as_u64().unwrap();
+    assert!(bytes > 1_500_000, "{gives_back}");
+    assert_eq!(
+        (&gives_back["squash"], &gives_back["dedupe"]),
+        (&0.into(), &0.into())
+    );
+    let words = place.q("explain deleted.qcow2").with(0).out;
+    assert!(
+        words.contains("qanopy trim") && words.contains("was deleted in its guest"),
+        "{words}"
+    );
+    let space = place.q("space --read .").with(0).out;
+    assert!(
+        space.contains("DELETED") && space.contains("qanopy trim"),
+        "{space}"
+    );
+    let planned = place.q("trim deleted.qcow2 -n --json").with(0);
+    schema::read(&planned.out);
+    assert_eq!(planned.result()["plan"]["frees"], bytes, "{}", planned.out);
+    let before = digests(place.path());
+    // What is lost for good asks for a number.
+    place.q("trim deleted.qcow2 -y").with(4);
+    assert_eq!(digests(place.path()), before);
+    let kept = place.q("cat deleted.qcow2 /kept").with(0).out;
+    schema::read(&place.q("trim deleted.qcow2 --confirm 1 --json").with(0).out);
+    assert_eq!(place.q("cat deleted.qcow2 /kept").with(0).out, kept);
+    assert_eq!(
+        place.q("explain deleted.qcow2 --json").with(0).result()["gives-back"]["trim"],
+        0
+    );
+    // There is nothing left to do, which is no failure.
+    place.q("trim deleted.qcow2").with(0);
+}

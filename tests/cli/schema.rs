@@ -207,7 +207,7 @@ fn every_command_prints_what_the_schema_says() {
     printed.extend(["man", "mount"].map(str::to_owned));
     // These need a filesystem, and are read in `guest.rs`.
     let inside = [
-        "cat", "contents", "diff", "explain", "extract", "files", "find", "history",
+        "cat", "contents", "diff", "explain", "extract", "files", "find", "history", "trim",
     ];
     printed.extend(inside.map(str::to_owned));
     assert_eq!(commands(), pages(&place));

@@ -38,4 +38,5 @@ mod space;
 mod space_read;
 mod space_shared;
 mod squash;
+mod trim;
 mod ways_out;

@@ -187,3 +187,27 @@ pub fn make_two(dir: &Path) {
         tool(dir, &["mkfs.ext4", "-q", "-d", name, &image, "64M"]);
     }
 }
+
+/// Makes `deleted.qcow2`, of whose files one of 2 MB was deleted again.
+pub fn make_with_deleted(dir: &Path, qemu: &Qemu) {
+    let root = dir.join("lived-in");
+    fs::create_dir_all(&root).unwrap();
+    fs::write(root.join("kept"), vec![7; 100_000]).unwrap();
+    fs::write(root.join("gone"), vec![9; 2_000_000]).unwrap();
+    tool(
+        dir,
+        &["mkfs.ext4", "-q", "-d", "lived-in", "deleted.raw", "16M"],
+    );
+    tool(dir, &["debugfs", "-w", "-R", "rm gone", "deleted.raw"]);
+    qemu.within(dir).img(&[
+        "convert",
+        "-q",
+        "-f",
+        "raw",
+        "-O",
+        "qcow2",
+        "deleted.raw",
+        "deleted.qcow2",
+    ]);
+    fs::remove_file(dir.join("deleted.raw")).unwrap();
+}

@@ -34,6 +34,7 @@ pub use change::compressible::{Compressible, compressible};
 pub use change::convert::{
     CompressionLevel, ConvertFrom, ConvertTo, Forecast, Lost, SparseSize, convert, convert_into,
 };
+pub use change::discard::{Discarded, discard, discarded};
 pub use change::measure::{Measure, MeasureAs, bytes_of_bitmaps, measure};
 pub use change::places::differing_places;
 pub use change::preserve::{

@@ -76,6 +76,11 @@ pub(super) const INCOMPAT_NOT_READ: [(u64, &str); 3] = [
     (1 << 14, "RAID_STRIPE_TREE"),
 ];
 
+/// Features (`compat_ro_flags`) that are known: free space tree, verity, block group tree.
+pub(super) const COMPAT_RO_KNOWN: u64 = 0xf;
+/// Flags of the superblock that mean nothing special (`BTRFS_HEADER_FLAG_WRITTEN`, `BTRFS_HEADER_FLAG_RELOC`).
+pub(super) const SUPER_FLAGS_PLAIN: u64 = 3;
+
 /// `METADATA_UUID`: tree blocks carry another UUID than users see.
 pub(super) const INCOMPAT_METADATA_UUID: u64 = 1 << 10;
 

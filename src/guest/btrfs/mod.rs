@@ -192,6 +192,10 @@ impl Filesystem for Btrfs {
     fn usage(&self, each: &mut dyn FnMut(Range<u64>, Use)) -> Result<()> {
         self.each_use(each)
     }
+
+    fn doubt(&self) -> Result<Option<String>> {
+        self.doubt_of_extents()
+    }
 }
 
 /// As `blkid` prints it.

@@ -39,8 +39,15 @@ bitflags! {
         const BTREE_DIR = 0x4;
         const HUGE_FILE = 0x8;
         const GDT_CSUM = 0x10;
+        const DIR_NLINK = 0x20;
+        const EXTRA_ISIZE = 0x40;
+        const QUOTA = 0x100;
         const BIGALLOC = 0x200;
         const METADATA_CSUM = 0x400;
+        const READONLY = 0x1000;
+        const PROJECT = 0x2000;
+        const VERITY = 0x8000;
+        const ORPHAN_PRESENT = 0x1_0000;
     }
 }
 
@@ -62,6 +69,13 @@ impl Incompatible {
 }
 
 impl ReadOnlyCompatible {
+    /// A feature with which what is free cannot be told here, if there is one: block bitmaps of such a filesystem may
+    /// not say all that is in use.
+    pub(super) fn hides_use(self) -> Option<String> {
+        let unknown = self.difference(Self::all()).bits();
+        (unknown != 0).then(|| format!("feature_ro_compat {unknown:#x}"))
+    }
+
     /// Whether group descriptors have checksums, and so flags that can be relied on.
     pub(super) fn has_group_checksums(self) -> bool {
         self.intersects(Self::GDT_CSUM | Self::METADATA_CSUM)

@@ -56,7 +56,7 @@ pub(super) struct Group {
     pub(super) block_bitmap: u64,
     pub(super) inode_bitmap: u64,
     pub(super) inode_table: u64,
-    free_clusters: u32,
+    pub(super) free_clusters: u32,
     /// Whether the bitmap of inodes was never written: none is in use.
     pub(super) without_inodes: bool,
     /// Whether the bitmap of blocks was never written: only what every group has is in use.

@@ -9,6 +9,7 @@
 //! | [`directory`], [`content`] | entries; reading files and links |
 //! | [`index`], [`candidates`], [`links`], [`usage`] | one pass through all inodes, and what is answered from it |
 //! | [`journal`] | replaying it in memory |
+//! | [`doubt`] | whether its records of free space can be relied on |
 //!
 //! Structures and fields have the names that the kernel gives them (`fs/ext4/ext4.h`, `include/linux/jbd2.h`), and
 //! the rules are those of `Documentation/filesystems/ext4`.
@@ -19,6 +20,7 @@ mod candidates;
 mod checksum;
 mod content;
 mod directory;
+mod doubt;
 mod error;
 mod extents;
 mod feature;
@@ -238,5 +240,9 @@ impl Filesystem for Ext4 {
 
     fn usage(&self, each: &mut dyn FnMut(Range<u64>, Use)) -> Result<()> {
         self.volume.usage(self.index()?, each)
+    }
+
+    fn doubt(&self) -> Result<Option<String>> {
+        self.volume.doubt()
     }
 }

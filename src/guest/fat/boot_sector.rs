@@ -32,6 +32,10 @@ pub(super) struct BootSector {
     pub(super) cluster_size: u32,
     /// The table that is used, in bytes of the volume.
     pub(super) table: Range<u64>,
+    /// Where the other tables begin that are kept the same.
+    pub(super) copies: Vec<u64>,
+    /// Whether it is marked as mounted, or to be checked.
+    pub(super) is_marked: bool,
     pub(super) root: Root,
     /// Where cluster 2, which is the first, begins in the volume.
     pub(super) data: u64,
@@ -135,10 +139,15 @@ impl BootSector {
             ));
         }
         let table = (reserved + active * table_sectors) * bytes_per_sector;
+        let is_mirrored = !is_fat32 || flags & 0x80 == 0;
+        let copies = (1..u64::from(tables)).filter(|_| is_mirrored);
+        let copies = copies.map(|number| (reserved + number * table_sectors) * bytes_per_sector);
         let fixed = data - root_sectors * bytes_per_sector;
         let fs_info = u64::from(u16_at(48));
         let has_info = is_fat32 && (1..reserved).contains(&fs_info);
         let extended = if is_fat32 { 0x42 } else { 0x26 };
+        // BS_Reserved1, where Linux and others mark it: mounted, to be checked.
+        let [reserved1] = field(sector, extended - 1);
         let [signature] = field(sector, extended);
         let label = match signature {
             0x29 => field::<11>(sector, extended + 5).to_vec(),
@@ -148,6 +157,8 @@ impl BootSector {
             width,
             cluster_size,
             table: table..table + bytes,
+            copies: copies.collect(),
+            is_marked: reserved1 & 3 != 0,
             root: match width {
                 Width::Fat32 => Root::Chain(u32_at(44) & 0x0fff_ffff),
                 _ => Root::Fixed(fixed..fixed + root_entries * 32),

@@ -335,8 +335,9 @@ impl Filesystem for Fat {
             let used = if is_bad { Use::Metadata } else { Use::Free };
             each(place(clusters), used);
         })?;
+        // What is left over behind the last cluster belongs to none.
         let end = place(2..boot.clusters + 2).end;
-        each(end..boot.total.max(end), Use::Free);
+        each(end..boot.total.max(end), Use::Metadata);
         let mut directories = vec![ROOT];
         self.walk(&mut |_, named| {
             if named.record().is_directory() {
@@ -349,5 +350,15 @@ impl Filesystem for Fat {
             }
         }
         Ok(())
+    }
+
+    fn doubt(&self) -> Result<Option<String>> {
+        if self.boot.is_marked || self.table.is_dirty()? {
+            return Ok(Some(
+                "it was not unmounted, or had errors: have the guest check it".to_owned(),
+            ));
+        }
+        let differ = "its file allocation tables differ from each other";
+        Ok((!self.table.has_equal_copies(&self.boot.copies)?).then(|| differ.to_owned()))
     }
 }

@@ -169,7 +169,7 @@ impl Table {
         Ok((self.end - 2).saturating_sub(free))
     }
 
-    /// Whether the volume was not unmounted.
+    /// Whether the volume was not unmounted, or had errors.
     ///
     /// # Errors
     /// When the table cannot be read.
@@ -177,9 +177,38 @@ impl Table {
         let second = self.value(1, &mut Window::default())?;
         Ok(match self.width {
             Width::Fat12 => false,
-            Width::Fat16 => second & 0x8000 == 0,
-            Width::Fat32 => second & 0x0800_0000 == 0,
+            Width::Fat16 => second & 0xc000 != 0xc000,
+            Width::Fat32 => second & 0x0c00_0000 != 0x0c00_0000,
         })
+    }
+
+    /// Whether the tables at these places say the same.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub(super) fn has_equal_copies(&self, copies: &[u64]) -> Result<bool> {
+        let bits = match self.width {
+            Width::Fat12 => 12,
+            Width::Fat16 => 16,
+            Width::Fat32 => 32,
+        };
+        let len = (u64::from(self.end) * bits).div_ceil(8);
+        let (mut own, mut other) = (Vec::new(), Vec::new());
+        for copy in copies {
+            let mut at = 0;
+            while at < len {
+                let part = usize::try_from((len - at).min(WINDOW)).unwrap_or_default();
+                own.resize(part, 0);
+                other.resize(part, 0);
+                self.source.read_at(self.start + at, &mut own)?;
+                self.source.read_at(copy + at, &mut other)?;
+                if own != other {
+                    return Ok(false);
+                }
+                at += WINDOW;
+            }
+        }
+        Ok(true)
     }
 
     fn entry(&self, cluster: u32, window: &mut Window) -> Result<Entry> {

@@ -202,4 +202,8 @@ impl Filesystem for Ntfs {
     fn usage(&self, each: &mut dyn FnMut(Range<u64>, Use)) -> Result<()> {
         self.used_for(each)
     }
+
+    fn doubt(&self) -> Result<Option<String>> {
+        self.doubt_of_bitmap()
+    }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Helpers of tests fail the test.
 
 mod btrfs;
+mod discardable;
 mod ext4;
 mod fat;
 mod luks;

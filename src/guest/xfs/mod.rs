@@ -228,6 +228,10 @@ impl Filesystem for Xfs {
     fn usage(&self, each: &mut dyn FnMut(Range<u64>, Use)) -> Result<()> {
         usage::usage(&self.volume, &self.inodes, each)
     }
+
+    fn doubt(&self) -> Result<Option<String>> {
+        usage::doubt(&self.volume)
+    }
 }
 
 /// A byte of a name where case does not count: ISO 8859-1, as the kernel's `xfs_ascii_ci_xfrm` takes it.

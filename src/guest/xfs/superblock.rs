@@ -95,6 +95,8 @@ const LOG_INCOMPAT_XATTRS: u32 = 1 << 0;
 const RO_COMPAT_RMAPBT: u32 = 1 << 1;
 const RO_COMPAT_REFLINK: u32 = 1 << 2;
 const RO_COMPAT_FINOBT: u32 = 1 << 0;
+/// Of `sb_features_ro_compat`: those that are known (finobt, rmapbt, reflink, inobtcount).
+const RO_COMPAT_KNOWN: u32 = 0xf;
 
 /// What the superblock says, checked: no shift, product or sum of these runs over.
 #[derive(Debug, Clone)]
@@ -123,6 +125,8 @@ pub(super) struct Superblock {
     pub(super) internal: Vec<u64>,
     /// The log: its first block, and how many; none where it is on another device.
     pub(super) log: Option<(u64, u32)>,
+    /// Features without which it can be read, and which are not known.
+    pub(super) unknown_ro_features: u32,
     /// Incompatible features of the log that are not known.
     pub(super) unread_log_features: u32,
     /// What `blkid` prints.
@@ -297,6 +301,7 @@ impl Dsb {
                 .filter(|one| *one != 0 && *one != u64::MAX)
                 .collect(),
             log: (self.logstart.get() != 0).then(|| (self.logstart.get(), self.logblocks.get())),
+            unknown_ro_features: self.features_ro_compat.get() & !RO_COMPAT_KNOWN,
             unread_log_features: self.features_log_incompat.get() & !LOG_INCOMPAT_XATTRS,
             uuid: self.uuid,
             meta_uuid: if has(INCOMPAT_META_UUID) {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::btree::{Kind, Tree};
+use super::btree::{Block, Kind, Tree};
 use super::checksummed::damaged;
 use super::groups::{Agf, Agi};
 use super::inode::{Format, Inode};
@@ -51,6 +51,37 @@ pub(super) fn used(volume: &Volume) -> Result<u64> {
     Ok(superblock.blocks.saturating_sub(free) * volume.block_size())
 }
 
+/// As [`crate::Filesystem::doubt`].
+pub(super) fn doubt(volume: &Volume) -> Result<Option<String>> {
+    let superblock = &volume.superblock;
+    let unknown = superblock.unknown_ro_features;
+    if unknown != 0 {
+        return Ok(Some(format!(
+            "sb_features_ro_compat {unknown:#x} is not known"
+        )));
+    }
+    let mut free = 0_u64;
+    for group in 0..superblock.groups {
+        let agf = Agf::read(volume, group)?;
+        let told = agf.freeblks.get();
+        let mut found = 0_u64;
+        free_tree(volume, group, &agf, &mut |block| {
+            found += free_records(block)
+                .map(|(_, count)| u64::from(count))
+                .sum::<u64>();
+            Ok(())
+        })?;
+        if found != u64::from(told) {
+            return Ok(Some(format!(
+                "its records contradict each other: group {group} has {found} free blocks in its tree and agf_freeblks \
+                 is {told}"
+            )));
+        }
+        free += found + u64::from(agf.flcount.get());
+    }
+    Ok((free > superblock.blocks).then(|| "its records of free space run over".to_owned()))
+}
+
 /// Runs of blocks of a group as bytes of the volume; none that runs over.
 fn run(superblock: &Superblock, group: u32, first: u32, count: u64) -> Option<Range<u64>> {
     let number = superblock.block_number(group, first);
@@ -58,23 +89,38 @@ fn run(superblock: &Superblock, group: u32, first: u32, count: u64) -> Option<Ra
     Some(offset..offset + count * u64::from(superblock.block_size))
 }
 
-/// Tells of what is free in a group, the list of blocks for its trees included.
-fn free(volume: &Volume, group: u32, each: Each<'_>) -> Result<()> {
-    let superblock = &volume.superblock;
-    let agf = Agf::read(volume, group)?;
+/// Calls `look` for the blocks of a group's tree of free space.
+fn free_tree(
+    volume: &Volume,
+    group: u32,
+    agf: &Agf,
+    look: &mut dyn FnMut(&Block) -> Result<()>,
+) -> Result<()> {
     let tree = Tree {
         kind: Kind::FREE_BY_BLOCK,
         owner: group.into(),
     };
     let (root, levels) = (agf.bno_root.get(), agf.bno_level.get());
-    tree.walk_whole(volume, root, levels, &mut |block| {
+    tree.walk_whole(volume, root, levels, look)
+}
+
+/// The records of a leaf of that tree: the first block of a run, and how many; none of a node.
+fn free_records(block: &Block) -> impl Iterator<Item = (u32, u32)> {
+    let records = (block.level == 0).then(|| block.records());
+    let parsed = |record: &[u8]| {
+        let first = u32::from_be_bytes(field(record, 0));
+        (first, u32::from_be_bytes(field(record, 4)))
+    };
+    records.into_iter().flatten().map(parsed)
+}
+
+/// Tells of what is free in a group, the list of blocks for its trees included.
+fn free(volume: &Volume, group: u32, each: Each<'_>) -> Result<()> {
+    let superblock = &volume.superblock;
+    let agf = Agf::read(volume, group)?;
+    free_tree(volume, group, &agf, &mut |block| {
         each(block.range(volume), Use::Metadata);
-        if block.level > 0 {
-            return Ok(());
-        }
-        for record in block.records() {
-            let first = u32::from_be_bytes(field(record, 0));
-            let count = u32::from_be_bytes(field(record, 4));
+        for (first, count) in free_records(block) {
             match run(superblock, group, first, count.into()) {
                 Some(range) => each(range, Use::Free),
                 None => {

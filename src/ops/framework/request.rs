@@ -78,6 +78,8 @@ requests! {
     Rebase(Rebase),
     /// Take one layer out of its chain; every other image shows what it showed.
     Squash(Squash),
+    /// Give up what the filesystems inside an image call free.
+    Trim(Trim),
     /// Take the layers between an image and one it is built on out of its chain: it receives what they
     /// hold.
     Flatten(Flatten),

@@ -40,6 +40,8 @@ pub struct ReadSpace {
     pub equal: EqualBelow,
     /// What compressing its data would give back, by an estimate.
     pub compressible: Compressible,
+    /// Bytes on disk that the filesystems inside call free, where these are in order: data that was deleted.
+    pub deleted: u64,
 }
 
 /// An image and what it holds.
@@ -173,6 +175,7 @@ impl ReadSpace {
                 read: self.compressible.read.saturating_add(packed.read),
                 saves: self.compressible.saves.saturating_add(packed.saves),
             },
+            deleted: self.deleted.saturating_add(other.deleted),
         }
     }
 }

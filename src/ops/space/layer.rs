@@ -7,10 +7,10 @@ use crate::forest::{Forest, Node, Reads};
 use crate::host::{FileKind, Host};
 use crate::image::{
     self, Chain, Compressible, EqualBelow, Format, ImageFile, Layer, MapState, NoProgress,
-    compressible, equal_below, on_disk, snapshot_view,
+    ProgressSink, compressible, equal_below, on_disk, snapshot_view,
 };
 
-use super::super::Context;
+use super::super::{Context, trim};
 use super::image_space::{LayerSpace, ReadSpace};
 use super::measured::Measured;
 use super::query::{ImageReading, SpaceQuery};
@@ -175,5 +175,6 @@ fn read_anew(
     Ok(ReadSpace {
         equal,
         compressible,
+        deleted: trim::deleted(&chain, &|| reading.advance(0))?,
     })
 }

@@ -11,9 +11,12 @@ mod ranges;
 mod report;
 mod savings;
 
+use std::path::Path;
+
 use crate::forest::{Location, Node};
 
 use super::Context;
+use super::framework::resolve;
 
 pub use cache::SpaceCache;
 pub use image_space::{ImageSpace, LayerSpace, ReadSpace, SpacePart};
@@ -34,6 +37,21 @@ pub fn bytes_to_read(context: &Context) -> u64 {
     let told = context.forest.nodes().filter(|node| is_told(context, node));
     told.filter_map(Node::size_on_disk)
         .fold(0, u64::saturating_add)
+}
+
+/// What one image holds, its data read, and what would free space of it; none where the query says to stop, or where
+/// nothing of that name is known. Of all others only the tables are read.
+#[must_use]
+pub fn space_of(
+    context: &Context,
+    image: &Path,
+    query: &SpaceQuery<'_>,
+) -> Option<(ImageSpace, Vec<Saving>)> {
+    let node = resolve::named(context, image).ok()?;
+    let is_it = |other: &Node| other.id == node.id;
+    let mut images = hidden::measure_all(context, query, &is_it, &mut |_| {})?;
+    let savings = savings::all_of_images(context, &images);
+    Some((images.pop()?, savings))
 }
 
 /// Measures every image that is known, and tells of those in the directories searched: images elsewhere count as

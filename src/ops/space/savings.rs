@@ -11,7 +11,7 @@ use crate::units::{count, size};
 use super::super::framework::format::name;
 use super::super::framework::reflinks::shared_bytes;
 use super::super::trash::Entry;
-use super::super::{Context, Direction, EmptyTrash, Request, Squash, candidates};
+use super::super::{Context, Direction, EmptyTrash, Request, Squash, Trim, candidates};
 use super::image_space::ImageSpace;
 
 /// Less than this is not worth an operation.
@@ -43,6 +43,8 @@ pub enum SavingKind {
     Squash,
     /// Giving up what an image holds and what it is built on shows as well.
     Dedupe,
+    /// Giving up what the filesystems inside call free.
+    Trim,
     /// Cutting off what lies behind the last cluster in use.
     CutTail,
     /// Freeing clusters that nothing refers to.
@@ -58,6 +60,7 @@ impl SavingKind {
             Self::Discard => "discard",
             Self::Squash => "squash",
             Self::Dedupe => "dedupe",
+            Self::Trim => "trim",
             Self::CutTail => "cut-tail",
             Self::FreeLeaks => "free-leaks",
         }
@@ -100,14 +103,21 @@ pub(super) fn of_forest(
 
 /// What would free space in these images.
 pub(super) fn of_images(context: &Context, images: &[ImageSpace]) -> Vec<Saving> {
+    let mut savings = all_of_images(context, images);
+    savings.retain(Saving::is_worth_it);
+    savings
+}
+
+/// The same however little it frees.
+pub(super) fn all_of_images(context: &Context, images: &[ImageSpace]) -> Vec<Saving> {
     let mut savings = Vec::new();
     for image in images {
         savings.extend(squashing(context, image));
         savings.extend(deduping(context, image));
+        savings.extend(trimming(context, image));
         savings.extend(cutting_tail(image));
         savings.extend(freeing_leaks(image));
     }
-    savings.retain(Saving::is_worth_it);
     savings
 }
 
@@ -206,6 +216,30 @@ fn deduping(context: &Context, image: &ImageSpace) -> Option<Saving> {
             name(&below.path)
         ),
         request: Request::rebase_back(forest, node)?,
+    })
+}
+
+/// Only of what nothing else reads.
+fn trimming(context: &Context, image: &ImageSpace) -> Option<Saving> {
+    let node = context.forest.get(image.node)?;
+    let deleted = image.space.read.as_ref()?.as_ref().ok()?.deleted;
+    let frees = deleted.min(image.space.exclusive());
+    let info = node.info()?;
+    let can = context.forest.readers(node.id).is_empty()
+        && info.snapshots == 0
+        && (info.version > 2 || node.backing.is_none());
+    (can && frees > 0).then(|| Saving {
+        kind: SavingKind::Trim,
+        images: vec![image.path.clone()],
+        frees,
+        why: format!(
+            "{} are data that was deleted in its guest, and never given back",
+            size(deleted)
+        ),
+        request: Trim {
+            image: image.path.clone(),
+        }
+        .into(),
     })
 }
 

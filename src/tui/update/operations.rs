@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::forest::{Forest, NodeId};
 use crate::ops::{
     ChangeSnapshot, Commit, CommittedLayer, Protect, RedoEntry, Remedy, Request, Revert, Siblings,
-    SnapshotAction, SnapshotName, Squash, UndoEntry,
+    SnapshotAction, SnapshotName, Squash, Trim, UndoEntry,
 };
 use crate::tui::detail_pane::Tab;
 use crate::tui::forms::FormKind;
@@ -43,6 +43,11 @@ pub(super) fn squash(ui: &mut Ui, effects: &mut Vec<Effect>) {
         let direction = None;
         Squash { layer, direction }.into()
     });
+}
+
+/// What is free inside an image is given up.
+pub(super) fn trim(ui: &mut Ui, effects: &mut Vec<Effect>) {
+    ask_of_target(ui, effects, |image| Trim { image }.into());
 }
 
 /// Nobody may write an image any more.

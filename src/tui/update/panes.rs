@@ -120,6 +120,7 @@ pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
         Action::Files => files(ui, effects),
         Action::Revert => operations::revert(ui, effects),
         Action::Squash => operations::squash(ui, effects),
+        Action::Trim => operations::trim(ui, effects),
         Action::Protect => operations::protect(ui, effects),
         Action::Note if ui.app.tree.marks.len() > 1 => fill(ui, FormKind::NoteEach, effects),
         Action::Note => fill(ui, FormKind::Note, effects),

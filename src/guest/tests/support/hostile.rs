@@ -125,4 +125,5 @@ pub fn ask_everything(filesystem: &dyn Filesystem) {
     let _ = filesystem.links(&met);
     let _ = filesystem.candidates(&Ranges::all());
     let _ = filesystem.usage(&mut |_, _| {});
+    let _ = filesystem.doubt();
 }

@@ -63,6 +63,7 @@ fn of_kind(forest: &Forest, request: &Request) -> Vec<Variant> {
         | Request::Resize(_)
         | Request::Rebase(_)
         | Request::Flatten(_)
+        | Request::Trim(_)
         | Request::Move(_)
         | Request::Amend(_)
         | Request::Protect(_)

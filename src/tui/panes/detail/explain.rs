@@ -96,6 +96,7 @@ fn gives_back(app: &App, node: &Node, sums: &Explained, width: usize) -> Vec<Lin
         let action = match saving.kind {
             SavingKind::Squash => Action::Squash,
             SavingKind::Dedupe => Action::Rebase,
+            SavingKind::Trim => Action::Trim,
             SavingKind::CutTail | SavingKind::FreeLeaks => Action::Repair,
             SavingKind::Discard => Action::Discard,
             SavingKind::EmptyTrash => continue,

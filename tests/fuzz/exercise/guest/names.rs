@@ -133,4 +133,8 @@ impl Filesystem for TwoFiles {
     fn usage(&self, _each: &mut dyn FnMut(Range<u64>, Use)) -> Result<()> {
         Ok(())
     }
+
+    fn doubt(&self) -> Result<Option<String>> {
+        Ok(None)
+    }
 }

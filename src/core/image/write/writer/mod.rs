@@ -13,11 +13,12 @@
 //! | `state` | the image under change, as the other files see it |
 //! | `source`, `packing` | where bytes come from, what they are compressed with |
 //! | `data`, `compressed`, `encrypted` | writing guest bytes |
-//! | `zeros`, `unallocate`, `size` | writing zeros, letting the image below show through, growing and emptying |
+//! | `zeros`, `unallocate`, `discard`, `size` | writing zeros, letting the image below show through, giving up what nobody needs, growing and emptying |
 //! | `flush`, `own` | what goes to disk when |
 
 mod compressed;
 mod data;
+mod discard;
 mod encrypted;
 mod flush;
 mod own;
@@ -28,6 +29,7 @@ mod state;
 mod unallocate;
 mod zeros;
 
+pub(crate) use discard::{has_place, whole_clusters};
 pub use packing::may_compress;
 pub use size::may_grow;
 pub(crate) use size::provide_zeros;
