@@ -98,7 +98,7 @@ const EXAMPLES: &[Example] = &[
     ),
     ("qanopy explain --json web.qcow2", "the same for a program"),
     (
-        "qanopy extract web.qcow2 /etc /root/notes --to saved",
+        "qanopy extract web.qcow2 /etc /home/anna/notes --to saved",
         "a folder and a file, copied into the folder saved",
     ),
     (

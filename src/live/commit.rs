@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 
 use serde_json::json;
 
-use super::job::{self, Ended, Job, JobStatus};
+use super::job::{self, Ended, Followed, Job, JobStatus};
 use super::qmp::{Qmp, QmpError};
 
 /// What to merge.
@@ -49,10 +49,9 @@ pub fn run(
         qmp.execute_within("block-commit", asked, super::SWITCHING)?;
     }
     let ended = |job: &Job| job.status == JobStatus::Concluded;
-    let (job, is_wanted) = job::follow_while(qmp, commit.id, &ended, look)?;
-    match (job, is_wanted) {
-        (None, _) => Ok(Ended::Failed("the job is gone".to_owned())),
-        (Some(_), false) => job::cancel(qmp, commit.id),
-        (Some(_), true) => job::conclude(qmp, commit.id),
+    match job::follow(qmp, commit.id, &ended, look)? {
+        Followed::Gone => Ok(job::gone()),
+        Followed::Unwanted => job::cancel(qmp, commit.id),
+        Followed::There(_) => job::conclude(qmp, commit.id),
     }
 }

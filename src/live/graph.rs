@@ -10,42 +10,33 @@ use serde_json::{Value, json};
 use crate::host::{FileId, Host};
 
 use super::qmp::{Qmp, QmpError};
+use super::{member, named_nodes};
 
 /// Nodes of one process, at most.
 const MAX_NODES: usize = 65_536;
 /// Drivers of nodes that are a file themselves.
 const STORAGE: [&str; 3] = ["file", "host_device", "host_cdrom"];
 
-/// A node that reads an image of some format.
+/// A node that reads an image, of whichever format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlockNode {
     /// Its node name: `disk`, `#block105`.
     pub name: String,
-    /// Its driver: `qcow2`, `raw`.
-    pub driver: String,
-    /// The name by which QEMU opened the file; a relative one counts from the folder of the process.
-    pub filename: String,
-    /// Which file it is; none where it is no file, or was removed.
+    /// Which file it is; none where it was removed.
     pub file: Option<FileId>,
     /// The node for the file itself.
     pub storage: String,
-    /// The node it is built on.
+    /// The node it is built on, whichever filters are between.
     pub backing: Option<String>,
     /// Whether it is open for reading only.
     pub read_only: bool,
-    /// The disk's length in bytes.
-    pub virtual_size: u64,
     /// Whether a guest, an export or a job stands directly on it, or on a filter above it.
     pub is_root: bool,
 }
 
-/// All such nodes of a process.
+/// All such nodes of a process, by their names.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Graph {
-    nodes: Vec<BlockNode>,
-    /// The chains of nodes that guests and clients see, each from its leaf down.
-    devices: HashMap<String, String>,
-}
+pub struct Graph(Vec<BlockNode>);
 
 impl Graph {
     /// Asks a process for it.
@@ -53,109 +44,57 @@ impl Graph {
     /// # Errors
     /// [`QmpError`], also where an answer lacks what it must have.
     pub fn ask(qmp: &mut Qmp, host: &dyn Host, pid: u32) -> Result<Self, QmpError> {
-        let named = qmp.execute("query-named-block-nodes", json!({ "flat": true }))?;
+        let named = named_nodes(qmp)?;
         let edges = qmp.execute("x-debug-query-block-graph", json!({}))?;
-        let devices = match qmp.execute("query-block", json!({})) {
-            Ok(devices) => devices,
-            // A storage daemon has no devices.
-            Err(QmpError::NoCommand(_)) => json!([]),
-            Err(error) => return Err(error),
-        };
         let folder = PathBuf::from(format!("/proc/{pid}/cwd"));
         let file = |name: &str| host.stat(&folder.join(name)).ok().map(|stat| stat.id);
-        Self::read(&named, &edges, &devices, &file)
+        Self::read(&named, &edges, &file)
     }
 
     /// The same from what it answered; `file` tells which file a name is.
     fn read(
-        named: &Value,
+        named: &[Value],
         edges: &Value,
-        devices: &Value,
         file: &dyn Fn(&str) -> Option<FileId>,
     ) -> Result<Self, QmpError> {
-        let links = Links::read(edges)?;
-        let list = named
-            .as_array()
-            .ok_or_else(|| QmpError::lacks("the list of nodes"))?;
-        if list.len() > MAX_NODES {
-            return Err(QmpError::Malformed(format!("{} nodes", list.len())));
+        if named.len() > MAX_NODES {
+            return Err(QmpError::Malformed(format!("{} nodes", named.len())));
         }
-        let drivers: HashMap<&str, &Value> = list
+        let storage: HashMap<&str, &str> = named
             .iter()
-            .filter_map(|node| Some((node.get("node-name")?.as_str()?, node)))
+            .filter(|node| STORAGE.contains(&member(node, "drv")))
+            .map(|node| (member(node, "node-name"), member(node, "file")))
             .collect();
-        let text = |node: &Value, key: &str| node.get(key)?.as_str().map(str::to_owned);
+        let links = Links::read(edges, &storage)?;
         let mut nodes = Vec::new();
-        for (name, node) in &drivers {
-            let driver = text(node, "drv").unwrap_or_default();
-            let Some(storage) = links.child(name, "file") else {
+        for node in named {
+            let name = member(node, "node-name");
+            let Some(storage_node) = links.storage_of(name) else {
                 continue;
             };
-            let below = drivers.get(storage.as_str());
-            let is_file = below.is_some_and(|below| {
-                text(below, "drv").is_some_and(|driver| STORAGE.contains(&driver.as_str()))
-            });
-            if !is_file {
-                continue;
-            }
-            let filename = below
-                .and_then(|below| text(below, "file"))
-                .unwrap_or_default();
             nodes.push(BlockNode {
-                name: (*name).to_owned(),
-                driver,
-                file: file(&filename),
-                filename,
-                storage,
-                backing: links.child(name, "backing"),
+                name: name.to_owned(),
+                file: storage.get(storage_node).and_then(|name| file(name)),
+                storage: storage_node.to_owned(),
+                backing: links.backing_of(name).map(str::to_owned),
                 read_only: node.get("ro").and_then(Value::as_bool).unwrap_or(true),
-                virtual_size: node
-                    .get("image")
-                    .and_then(|image| image.get("virtual-size"))
-                    .and_then(Value::as_u64)
-                    .unwrap_or(0),
-                is_root: links.is_root(name),
+                is_root: links.roots.contains(name),
             });
         }
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
-        let devices = devices
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|device| {
-                let name = device.get("inserted")?.get("node-name")?.as_str()?;
-                let device_name = ["qdev", "device"].iter().find_map(|key| {
-                    let text = device.get(*key)?.as_str()?;
-                    (!text.is_empty()).then(|| text.to_owned())
-                });
-                Some((name.to_owned(), device_name?))
-            });
-        Ok(Self {
-            nodes,
-            devices: devices.collect(),
-        })
-    }
-
-    /// All nodes, by their names.
-    #[must_use]
-    pub fn nodes(&self) -> &[BlockNode] {
-        &self.nodes
+        Ok(Self(nodes))
     }
 
     /// A node by its name.
     #[must_use]
     pub fn node(&self, name: &str) -> Option<&BlockNode> {
-        let at = self
-            .nodes
-            .binary_search_by(|node| node.name.as_str().cmp(name));
-        at.ok().and_then(|at| self.nodes.get(at))
+        let at = self.0.binary_search_by(|node| node.name.as_str().cmp(name));
+        at.ok().and_then(|at| self.0.get(at))
     }
 
     /// The nodes that are this file.
     pub fn of_file(&self, file: FileId) -> impl Iterator<Item = &BlockNode> {
-        self.nodes
-            .iter()
-            .filter(move |node| node.file == Some(file))
+        self.0.iter().filter(move |node| node.file == Some(file))
     }
 
     /// The nodes from one down to the last it is built on.
@@ -178,95 +117,190 @@ impl Graph {
             let chain = self.chain(&root.name);
             chain.iter().any(|node| node.file == Some(file))
         };
-        self.nodes
-            .iter()
-            .filter(|node| node.is_root)
-            .filter(has_it)
-            .collect()
-    }
-
-    /// What the machine calls the device that stands on this node: `virtio0`, `/machine/peripheral/disk0/...`.
-    #[must_use]
-    pub fn device(&self, name: &str) -> Option<&str> {
-        self.devices.get(name).map(String::as_str)
+        let roots = self.0.iter().filter(|node| node.is_root);
+        roots.filter(has_it).collect()
     }
 }
 
 /// Who is whose child, by names of nodes.
-struct Links {
-    children: HashMap<(String, String), String>,
-    roots: HashSet<String>,
+struct Links<'v> {
+    /// By the parent's name, and what the child is to it.
+    children: HashMap<(&'v str, &'v str), &'v str>,
+    /// Nodes that are a file themselves.
+    storage: HashSet<&'v str>,
+    /// Nodes of images on which somebody stands who is no node.
+    roots: HashSet<&'v str>,
 }
 
-impl Links {
-    fn read(graph: &Value) -> Result<Self, QmpError> {
+impl<'v> Links<'v> {
+    fn read(graph: &'v Value, storage: &HashMap<&'v str, &'v str>) -> Result<Self, QmpError> {
         let list = |key: &str| {
             let list = graph.get(key).and_then(Value::as_array);
             list.ok_or_else(|| QmpError::lacks("the graph of nodes"))
         };
         let number = |value: &Value, key: &str| value.get(key).and_then(Value::as_u64);
-        let mut names = HashMap::new();
-        let mut drivers = HashSet::new();
-        for node in list("nodes")? {
-            let (Some(id), Some(name)) = (number(node, "id"), node.get("name")) else {
-                continue;
-            };
-            names.insert(id, name.as_str().unwrap_or_default().to_owned());
-            if node.get("type").and_then(Value::as_str) == Some("block-driver") {
-                drivers.insert(id);
-            }
-        }
-        let mut children = HashMap::new();
-        let mut roots = HashSet::new();
+        let nodes = list("nodes")?.iter();
+        // Who is no node has no name that is one.
+        let names: HashMap<u64, (&str, bool)> = nodes
+            .filter_map(|node| {
+                let is_node = member(node, "type") == "block-driver";
+                Some((number(node, "id")?, (member(node, "name"), is_node)))
+            })
+            .collect();
+        let mut links = Self {
+            children: HashMap::new(),
+            storage: storage.keys().copied().collect(),
+            roots: HashSet::new(),
+        };
+        let mut stood_on = Vec::new();
         for edge in list("edges")? {
-            let (Some(parent), Some(child)) = (number(edge, "parent"), number(edge, "child"))
-            else {
-                continue;
-            };
-            let Some(child) = names.get(&child) else {
-                continue;
-            };
-            if !drivers.contains(&parent) {
-                roots.insert(child.clone());
-                continue;
+            let end = |key| number(edge, key).and_then(|id| names.get(&id));
+            match (end("parent"), end("child")) {
+                (Some((parent, true)), Some((child, _))) => {
+                    links.children.insert((parent, member(edge, "name")), child);
+                }
+                (Some((_, false)), Some((child, _))) => stood_on.push(*child),
+                _ => {}
             }
-            let role = edge.get("name").and_then(Value::as_str).unwrap_or_default();
-            let parent = names.get(&parent).cloned().unwrap_or_default();
-            children.insert((parent, role.to_owned()), child.clone());
         }
-        let mut links = Self { children, roots };
-        links.see_through_filters();
+        let roots = stood_on
+            .into_iter()
+            .filter_map(|name| links.image_below(name));
+        links.roots = roots.collect();
         Ok(links)
     }
 
-    /// Filters (throttling, copy-on-read, those of jobs) stand between who reads and what is read: whoever stands on
-    /// one stands on what is below it.
-    fn see_through_filters(&mut self) {
-        let is_format = |links: &Self, name: &str| links.child(name, "backing").is_some();
-        let mut looked: Vec<String> = self.roots.iter().cloned().collect();
-        while let Some(name) = looked.pop() {
-            let below = match self.child(&name, "file") {
-                // What has both is a format; what has only a file may be either, and its file is no format then.
-                Some(file) if !is_format(self, &name) => Some(file),
-                Some(_) => None,
-                // The filters of jobs have what they filter as their backing node.
-                None => self.child(&name, "backing"),
-            };
-            if let Some(below) = below
-                && self.roots.insert(below.clone())
-            {
-                looked.push(below);
+    fn child(&self, parent: &str, role: &str) -> Option<&'v str> {
+        self.children.get(&(parent, role)).copied()
+    }
+
+    /// The node for the file of an image's node; none of a node of another kind.
+    fn storage_of(&self, name: &str) -> Option<&'v str> {
+        let below = self.child(name, "file")?;
+        self.storage.contains(below).then_some(below)
+    }
+
+    fn backing_of(&self, name: &str) -> Option<&'v str> {
+        self.image_below(self.child(name, "backing")?)
+    }
+
+    /// The node itself, or the one that it filters: throttling, copy-on-read, what jobs put between.
+    fn image_below(&self, name: &'v str) -> Option<&'v str> {
+        let mut at = Some(name);
+        // No chain of filters is longer than there are nodes.
+        for _ in 0..=self.children.len() {
+            match at {
+                Some(name) if self.storage_of(name).is_none() => {
+                    at = self
+                        .child(name, "file")
+                        .or_else(|| self.child(name, "backing"));
+                }
+                found => return found,
             }
         }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILES: [&str; 3] = ["base", "mid", "leaf"];
+
+    /// `leaf` on `mid` on `base`; a job filters `leaf`, on which a guest stands, and another one `mid` below it.
+    fn graph(edges: Value) -> Result<Graph, QmpError> {
+        let mut named = vec![
+            json!({ "node-name": "mirror_top", "drv": "mirror_top", "ro": false }),
+            json!({ "node-name": "commit_top", "drv": "commit_top", "ro": true }),
+        ];
+        for file in FILES {
+            let node = json!({ "node-name": file, "drv": "qcow2", "ro": file != "leaf" });
+            let storage =
+                json!({ "node-name": format!("{file}-file"), "drv": "file", "file": file });
+            named.extend([node, storage]);
+        }
+        let number = |name: &str| FILES.iter().position(|one| *one == name);
+        let file = |name: &str| {
+            let inode = u64::try_from(number(name)?).ok()?;
+            Some(FileId { device: 1, inode })
+        };
+        Graph::read(&named, &edges, &file)
     }
 
-    fn child(&self, parent: &str, role: &str) -> Option<String> {
-        self.children
-            .get(&(parent.to_owned(), role.to_owned()))
-            .cloned()
+    fn edges() -> Value {
+        let names = [
+            "guest",
+            "mirror_top",
+            "leaf",
+            "leaf-file",
+            "commit_top",
+            "mid",
+            "mid-file",
+            "base",
+            "base-file",
+        ];
+        let nodes: Vec<Value> = names
+            .iter()
+            .enumerate()
+            .map(|(id, name)| {
+                let kind = if id == 0 {
+                    "block-backend"
+                } else {
+                    "block-driver"
+                };
+                json!({ "id": id, "name": name, "type": kind })
+            })
+            .collect();
+        let edge = |parent: u64, child: u64, name: &str| json!({ "parent": parent, "child": child, "name": name });
+        let edges = [
+            edge(0, 1, "root"),
+            edge(1, 2, "backing"),
+            edge(2, 3, "file"),
+            edge(2, 4, "backing"),
+            edge(4, 5, "backing"),
+            edge(5, 6, "file"),
+            edge(5, 7, "backing"),
+            edge(7, 8, "file"),
+        ];
+        json!({ "nodes": nodes, "edges": edges })
     }
 
-    fn is_root(&self, name: &str) -> bool {
-        self.roots.contains(name)
+    #[test]
+    fn a_chain_is_seen_through_what_jobs_put_between() {
+        let graph = graph(edges()).unwrap();
+        let names =
+            |nodes: Vec<&BlockNode>| nodes.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(graph.chain("leaf")), ["leaf", "mid", "base"]);
+        let base = FileId {
+            device: 1,
+            inode: 0,
+        };
+        assert_eq!(names(graph.roots_over(base)), ["leaf"]);
+        let mid = graph.node("mid").unwrap();
+        assert!(mid.read_only && !mid.is_root && mid.storage == "mid-file");
+        assert_eq!(names(graph.of_file(base).collect()), ["base"]);
+        // What filters an image is none itself.
+        assert_eq!(graph.node("mirror_top"), None);
+    }
+
+    #[test]
+    fn a_circle_ends_and_a_graph_that_is_none_is_an_error() {
+        let mut looped = edges();
+        let edge = json!({ "parent": 7, "child": 2, "name": "backing" });
+        looped["edges"].as_array_mut().unwrap().push(edge);
+        assert_eq!(graph(looped).unwrap().chain("leaf").len(), 3);
+        let mut filters = edges();
+        filters["edges"][1]["child"] = json!(1);
+        assert!(
+            graph(filters)
+                .unwrap()
+                .roots_over(FileId {
+                    device: 1,
+                    inode: 0
+                })
+                .is_empty()
+        );
+        assert!(graph(json!({ "nodes": [] })).is_err());
     }
 }

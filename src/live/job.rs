@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::member;
 use super::qmp::{Qmp, QmpError};
 
 /// Progress is told of no event: it is asked for as often as this.
@@ -105,53 +106,51 @@ pub fn find(qmp: &mut Qmp, id: &str) -> Result<Option<Job>, QmpError> {
     Ok(jobs(qmp)?.into_iter().find(|job| job.id == id))
 }
 
+/// How waiting for a job ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Followed {
+    /// It stands where it was waited for.
+    There(Job),
+    /// It was not wanted any more before that.
+    Unwanted,
+    /// There is none of that number.
+    Gone,
+}
+
 /// Waits until the job stands where `until` says, telling `look` each time that it is looked at; that one ends the
-/// wait by giving `false`. None where the job is gone.
+/// wait by giving `false`.
 ///
 /// # Errors
 /// [`QmpError`].
-pub fn follow(
+pub(super) fn follow(
     qmp: &mut Qmp,
     id: &str,
     until: &dyn Fn(&Job) -> bool,
     look: &mut dyn FnMut(&Job) -> bool,
-) -> Result<Option<Job>, QmpError> {
+) -> Result<Followed, QmpError> {
     loop {
         let Some(job) = find(qmp, id)? else {
-            return Ok(None);
+            return Ok(Followed::Gone);
         };
-        if !look(&job) || until(&job) {
-            return Ok(Some(job));
+        if !look(&job) {
+            return Ok(Followed::Unwanted);
+        }
+        if until(&job) {
+            return Ok(Followed::There(job));
         }
         // What changes is told at once; what only goes on is asked for.
         let next = Instant::now() + EACH;
         while let Some(event) = qmp.event(next)? {
-            let is_its = [event.data.get("id"), event.data.get("device")]
-                .iter()
-                .any(|named| named.and_then(Value::as_str) == Some(id));
-            if is_its {
+            if [member(&event.data, "id"), member(&event.data, "device")].contains(&id) {
                 break;
             }
         }
     }
 }
 
-/// The same as [`follow`]; says as well whether `look` wants it to go on.
-///
-/// # Errors
-/// [`QmpError`].
-pub(super) fn follow_while(
-    qmp: &mut Qmp,
-    id: &str,
-    until: &dyn Fn(&Job) -> bool,
-    look: &mut dyn FnMut(&Job) -> bool,
-) -> Result<(Option<Job>, bool), QmpError> {
-    let mut is_wanted = true;
-    let job = follow(qmp, id, until, &mut |job| {
-        is_wanted = look(job);
-        is_wanted
-    })?;
-    Ok((job, is_wanted))
+/// That somebody else had the job forgotten.
+pub(super) fn gone() -> Ended {
+    Ended::Failed("the job is gone".to_owned())
 }
 
 /// Waits for the end of a job that needs nothing more, and has it forgotten.
@@ -160,9 +159,8 @@ pub(super) fn follow_while(
 /// [`QmpError`] where the conversation ended.
 pub(super) fn conclude(qmp: &mut Qmp, id: &str) -> Result<Ended, QmpError> {
     let ended = |job: &Job| job.status == JobStatus::Concluded;
-    let job = follow(qmp, id, &ended, &mut |_| true)?;
-    let Some(job) = job else {
-        return Ok(Ended::Failed("the job is gone".to_owned()));
+    let Followed::There(job) = follow(qmp, id, &ended, &mut |_| true)? else {
+        return Ok(gone());
     };
     qmp.execute("job-dismiss", json!({ "id": id }))?;
     Ok(job.error.map_or(Ended::Done, Ended::Failed))
@@ -212,10 +210,6 @@ fn status(text: &str) -> JobStatus {
         // What newer ones may have besides goes on.
         _ => JobStatus::Running,
     }
-}
-
-fn member<'v>(value: &'v Value, key: &str) -> &'v str {
-    value.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
 #[cfg(test)]

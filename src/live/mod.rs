@@ -37,7 +37,7 @@ pub use export::{ExportError, with_node};
 pub use graph::{BlockNode, Graph};
 pub use monitors::{MonitorError, agent_socket, connect, is_libvirts};
 pub use nbd::Nbd;
-pub use qmp::{Event, Qmp, QmpError};
+pub use qmp::{Qmp, QmpError};
 
 /// What switches a disk waits for all requests of the guest that are on their way.
 const SWITCHING: Duration = Duration::from_secs(60);
@@ -53,12 +53,21 @@ pub fn close(qmp: &mut Qmp, nodes: &[BlockNode]) {
     }
 }
 
-/// What the process tells of one of its nodes.
-fn named_node(qmp: &mut Qmp, name: &str) -> Result<Value, QmpError> {
-    let named = qmp.execute("query-named-block-nodes", json!({ "flat": true }))?;
-    let nodes = named.as_array().into_iter().flatten();
-    let mut nodes =
-        nodes.filter(|node| node.get("node-name").and_then(Value::as_str) == Some(name));
-    let node = nodes.next().cloned();
+/// What the process tells of each of its nodes.
+fn named_nodes(qmp: &mut Qmp) -> Result<Vec<Value>, QmpError> {
+    match qmp.execute("query-named-block-nodes", json!({ "flat": true }))? {
+        Value::Array(nodes) => Ok(nodes),
+        _ => Err(QmpError::lacks("the list of nodes")),
+    }
+}
+
+/// What it told of one of them.
+fn named_node<'n>(nodes: &'n [Value], name: &str) -> Result<&'n Value, QmpError> {
+    let node = nodes.iter().find(|node| member(node, "node-name") == name);
     node.ok_or_else(|| QmpError::lacks("the node"))
+}
+
+/// A text in an answer; empty where there is none.
+fn member<'v>(value: &'v Value, key: &str) -> &'v str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
 }

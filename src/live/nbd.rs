@@ -33,6 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Nbd {
     stream: UnixStream,
+    /// The export's length in bytes.
     size: u64,
     sent: u64,
 }
@@ -62,17 +63,17 @@ impl Nbd {
         })
     }
 
-    /// The export's length in bytes.
-    #[must_use]
-    pub fn size(&self) -> u64 {
-        self.size
-    }
-
     /// Reads from an offset; the export has to be that long.
     ///
     /// # Errors
-    /// The system's, or `InvalidData` where the server refuses.
+    /// The system's, `InvalidData` where the server refuses, `UnexpectedEof` behind the end of the export.
     pub fn read_at(&mut self, mut offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let end = u64::try_from(buffer.len())
+            .ok()
+            .and_then(|len| offset.checked_add(len));
+        if end.is_none_or(|end| end > self.size) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         for part in buffer.chunks_mut(MAX_READ) {
             let len = u32::try_from(part.len()).map_err(|_| wrong("a length"))?;
             self.ask(READ, offset, len)?;
@@ -268,6 +269,6 @@ mod tests {
             assert!(open(says.clone()).is_err(), "{says:?}");
         }
         let nbd = open(with(&[info(8), ack(), read(SIMPLE_REPLY, 0, 1)])).unwrap();
-        assert_eq!(nbd.size(), 8);
+        assert_eq!(nbd.size, 8);
     }
 }

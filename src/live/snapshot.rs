@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::graph::Graph;
 use super::qmp::{Qmp, QmpError};
 use super::tuning::Tuning;
+use super::{member, named_node, named_nodes};
 
 /// One disk and what it is to go on in.
 #[derive(Debug, Clone, Copy)]
@@ -40,8 +41,9 @@ fn add_all(
     added: &mut Vec<String>,
 ) -> Result<(), QmpError> {
     for switch in switches {
-        let tuning = Tuning::of(qmp, switch.leaf)?;
-        let node = free_name(qmp)?;
+        let nodes = named_nodes(qmp)?;
+        let tuning = Tuning::of(named_node(&nodes, switch.leaf)?);
+        let node = free_name(&nodes)?;
         let mut overlay = json!({
             "driver": "qcow2",
             "node-name": node,
@@ -57,6 +59,7 @@ fn add_all(
 }
 
 fn switch_all(qmp: &mut Qmp, switches: &[Switch<'_>], added: &[String]) -> Result<(), QmpError> {
+    let nodes = named_nodes(qmp)?;
     let mut actions = Vec::new();
     for (switch, node) in switches.iter().zip(added) {
         actions.push(json!({
@@ -64,7 +67,7 @@ fn switch_all(qmp: &mut Qmp, switches: &[Switch<'_>], added: &[String]) -> Resul
             "data": { "node": switch.leaf, "overlay": node },
         }));
         // What is recorded for backups goes on being recorded: the bitmap below says what changed before.
-        for bitmap in bitmaps(qmp, switch.leaf)? {
+        for bitmap in bitmaps(named_node(&nodes, switch.leaf)?) {
             actions.push(json!({
                 "type": "block-dirty-bitmap-add",
                 "data": {
@@ -89,8 +92,7 @@ struct Bitmap {
 }
 
 /// The bitmaps that record now, of those that have a name.
-fn bitmaps(qmp: &mut Qmp, node: &str) -> Result<Vec<Bitmap>, QmpError> {
-    let node = super::named_node(qmp, node)?;
+fn bitmaps(node: &Value) -> Vec<Bitmap> {
     let list = node.get("dirty-bitmaps").and_then(Value::as_array);
     let read = |one: &Value| {
         let is = |key: &str| one.get(key).and_then(Value::as_bool).unwrap_or(false);
@@ -102,18 +104,12 @@ fn bitmaps(qmp: &mut Qmp, node: &str) -> Result<Vec<Bitmap>, QmpError> {
             is_persistent: is("persistent"),
         })
     };
-    Ok(list.into_iter().flatten().filter_map(read).collect())
+    list.into_iter().flatten().filter_map(read).collect()
 }
 
 /// A name that no node has.
-pub(super) fn free_name(qmp: &mut Qmp) -> Result<String, QmpError> {
-    let named = qmp.execute("query-named-block-nodes", json!({ "flat": true }))?;
-    let names: Vec<&str> = named
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|node| node.get("node-name")?.as_str())
-        .collect();
+pub(super) fn free_name(nodes: &[Value]) -> Result<String, QmpError> {
+    let names: Vec<&str> = nodes.iter().map(|node| member(node, "node-name")).collect();
     let free = (1_u32..).map(|number| format!("qanopy-{number}"));
     let mut free = free.filter(|name| !names.contains(&name.as_str()));
     free.next().ok_or_else(|| QmpError::lacks("a free name"))

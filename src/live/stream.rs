@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::export::ExportError;
 use super::flush;
-use super::job::{self, Ended, Job, JobStatus};
+use super::job::{self, Ended, Followed, Job, JobStatus};
 use super::qmp::{Qmp, QmpError};
 
 /// What to take in.
@@ -43,13 +43,11 @@ pub fn run(
         start(qmp, stream)?;
     }
     let wait = |job: &Job| matches!(job.status, JobStatus::Pending | JobStatus::Concluded);
-    let (job, is_wanted) = job::follow_while(qmp, stream.id, &wait, look)?;
-    let Some(job) = job else {
-        return Ok(Ended::Failed("the job is gone".to_owned()));
+    let job = match job::follow(qmp, stream.id, &wait, look)? {
+        Followed::Gone => return Ok(job::gone()),
+        Followed::Unwanted => return Ok(job::cancel(qmp, stream.id)?),
+        Followed::There(job) => job,
     };
-    if !is_wanted {
-        return job::cancel(qmp, stream.id).map_err(ExportError::from);
-    }
     if job.status == JobStatus::Pending {
         if let Err(error) = flush::node(qmp, pid, stream.node) {
             // Without it nothing may be named that is not there.

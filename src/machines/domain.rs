@@ -6,8 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::defining::DefineError;
-use super::definition::{DiskEdit, edit_disk, with_disk};
-use super::domain_xml::{child, document};
+use super::definition::{DefinitionError, DiskEdit, edit_disk, with_disk};
 use super::products::Machines;
 use super::virsh::{Program, Rights, Virsh, word};
 
@@ -230,23 +229,12 @@ impl Domain {
         Ok(said.trim().to_owned())
     }
 
-    /// Has the headers say what a disk is built on, from its next start on; gives the file that it starts from then.
+    /// Has the headers say what a disk is built on, from its next start on.
     ///
     /// # Errors
     /// [`DefineError`]; the definition is as it was then.
-    pub fn unpin(&mut self, disk: &str) -> Result<String, DefineError> {
-        let text = self.say(&format!("dumpxml --inactive --security-info {}", self.id))?;
-        let unread = |error: &dyn std::fmt::Display| DefineError::Said(error.to_string());
-        let edited = edit_disk(&text, disk, &DiskEdit::Unpin).map_err(|error| unread(&error))?;
-        let source = document(&edited.after, false).ok().and_then(|document| {
-            let source = child(document.root_element(), "source")?.attribute("file")?;
-            Some(source.to_owned())
-        });
-        if edited.after != edited.before {
-            let whole = with_disk(&text, disk, &edited.after).map_err(|error| unread(&error))?;
-            self.define(&whole)?;
-        }
-        Ok(source.unwrap_or_default())
+    pub fn unpin(&mut self, disk: &str) -> Result<(), DefineError> {
+        self.redefine(disk, &DiskEdit::Unpin)
     }
 
     /// Has the disk be this file, from its next start on; the headers say what it is built on.
@@ -254,15 +242,22 @@ impl Domain {
     /// # Errors
     /// [`DefineError`]; the definition is as it was then.
     pub fn redefine_source(&mut self, disk: &str, file: &Path) -> Result<(), DefineError> {
-        let text = self.say(&format!("dumpxml --inactive --security-info {}", self.id))?;
         let source = DiskEdit::Source {
             file,
             format: None,
             keeps_pin: false,
         };
-        let unread = |error: &dyn std::fmt::Display| DefineError::Said(error.to_string());
-        let edited = edit_disk(&text, disk, &source).map_err(|error| unread(&error))?;
-        let whole = with_disk(&text, disk, &edited.after).map_err(|error| unread(&error))?;
+        self.redefine(disk, &source)
+    }
+
+    fn redefine(&mut self, disk: &str, edit: &DiskEdit<'_>) -> Result<(), DefineError> {
+        let text = self.say(&format!("dumpxml --inactive --security-info {}", self.id))?;
+        let unread = |error: DefinitionError| DefineError::Said(error.to_string());
+        let edited = edit_disk(&text, disk, edit).map_err(unread)?;
+        if edited.after == edited.before {
+            return Ok(());
+        }
+        let whole = with_disk(&text, disk, &edited.after).map_err(unread)?;
         self.define(&whole)
     }
 

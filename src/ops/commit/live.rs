@@ -27,7 +27,7 @@ use crate::ops::framework::refusal::Reason;
 use crate::ops::framework::request::Name;
 use crate::ops::framework::{space, unlock};
 use crate::ops::live::following::{DomainEnd, ended, follow_domain, job_id, looking};
-use crate::ops::live::running::{By, Running, domain_disk, is_open};
+use crate::ops::live::running::{By, Running, domain_disk, holders_of, is_open};
 use crate::ops::{
     BackingStyle, CommandLine, Commit, CommittedLayer, EffectKind, Error, LiveBranch, LiveOverlay,
     Note, NoteKind, Outcome, Phase, Plan, Progress, RefusalKind, Request, Siblings, Undo, WayOut,
@@ -297,13 +297,6 @@ fn readers(
     let top = run.top();
     let path = shown(&top.path);
     let running = Running::with(plan, top)?;
-    let holders = |node: &Node| {
-        let file = node.file_id();
-        let host = plan.host();
-        file.map_or_else(Vec::new, |file| {
-            host.holders(&[file]).remove(&file).unwrap_or_default()
-        })
-    };
     if running.writes(plan, top) {
         let text = format!(
             "{} writes {path}: which clusters a commit would write is not known before. Have it go on in a new \
@@ -312,7 +305,10 @@ fn readers(
         );
         return Err(Reason::new(RefusalKind::InUse, text).but(vec![branch_first(forest, request)]));
     }
-    let has_it = |node: &&Node| holders(node).iter().any(|holder| holder.pid == running.pid);
+    let has_it = |node: &&Node| {
+        let mut holders = holders_of(plan.host(), node.file_id()).into_iter();
+        holders.any(|holder| holder.pid == running.pid)
+    };
     let children = top.children.iter().filter_map(|id| forest.get(*id));
     let children: Vec<&Node> = children.filter(has_it).collect();
     let [child] = &children[..] else {

@@ -1,7 +1,7 @@
 //! Paths, names, processes and command lines as they stand in a sentence.
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::host::{Holder, printable, shell_quoted};
 use crate::image::is_trashed;
@@ -20,6 +20,12 @@ pub(in crate::ops) fn name(path: &Path) -> String {
         return format!("{name} (in the trash)");
     }
     name
+}
+
+/// The names of files, few of them.
+pub(in crate::ops) fn listed_names(paths: &[PathBuf]) -> String {
+    let names: Vec<String> = paths.iter().map(|path| name(path)).collect();
+    listed(&names, 5)
 }
 
 /// `a`, `a and b`, `a, b and 7 others`: at most `most` names.

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::context::Context;
 use super::data_files::data_file_of;
-use super::format::{listed, name, shown};
+use super::format::{listed_names, shown};
 use super::journal::Entry;
 use super::nature::{Nature, Relocation};
 use super::note::Note;
@@ -276,9 +276,4 @@ impl Said {
             self.0.push(format!("{} {verb}", listed_names(&files)));
         }
     }
-}
-
-fn listed_names(paths: &[PathBuf]) -> String {
-    let names: Vec<String> = paths.iter().map(|path| name(path)).collect();
-    listed(&names, 5)
 }

@@ -10,7 +10,7 @@ use crate::forest::Node;
 use crate::host::{FileId, Host};
 use crate::live::{self, Agent, Frozen, Graph, Qmp, snapshot};
 use crate::ops::branch::{NewOverlay, plan_overlay};
-use crate::ops::framework::format::{listed, name, shown};
+use crate::ops::framework::format::{listed, listed_names, name, shown};
 use crate::ops::framework::locks::{Locking, Locks};
 use crate::ops::framework::nature::{Nature, RestsOn};
 use crate::ops::framework::operation::Operation;
@@ -25,7 +25,7 @@ use crate::ops::{
 };
 
 use super::next_start::{self, Next};
-use super::running::{By, Running, domain_disk, is_open, written_node};
+use super::running::{By, Running, domain_disk, holders_of, is_open, written_node};
 
 /// The guest goes on in new overlays.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,7 +107,10 @@ impl Operation for LiveBranch {
         }
         let is_used = |path: &PathBuf| is_open(half.context.host.as_ref(), path);
         match made.iter().any(is_used) {
-            true => Way::Nothing(format!("the machine writes {} already", names(&made))),
+            true => Way::Nothing(format!(
+                "the machine writes {} already",
+                listed_names(&made)
+            )),
             false => half.unmake(),
         }
     }
@@ -269,7 +272,7 @@ impl Job for LiveBranchJob {
             summary: format!(
                 "{} writes {} from now on; {} frozen",
                 self.running.name,
-                names(&new),
+                listed_names(&new),
                 match &self.disks[..] {
                     [one] => format!("{} is", shown(&one.leaf)),
                     _ => "what it wrote before is".to_owned(),
@@ -308,8 +311,7 @@ impl LiveBranchJob {
             let node = plan_node(plan, &disk.leaf)?;
             nodes.push((
                 written_node(&graph, &self.running, &node)?.name.clone(),
-                std::path::absolute(&disk.overlay.new)
-                    .map_err(|error| Error::io("name", &disk.overlay.new, &error))?,
+                absolute::path(&disk.overlay.new),
             ));
         }
         let switches: Vec<snapshot::Switch<'_>> = nodes
@@ -371,9 +373,7 @@ impl LiveBranchJob {
         let mut disks: Vec<(String, Option<PathBuf>)> = Vec::new();
         for disk in &self.disks {
             let target = disk.target.clone().unwrap_or_default();
-            let new = std::path::absolute(&disk.overlay.new)
-                .map_err(|error| Error::io("name", &disk.overlay.new, &error))?;
-            disks.push((target, Some(new)));
+            disks.push((target, Some(absolute::path(&disk.overlay.new))));
         }
         for other in other_disks(plan, &self.running) {
             if disks.iter().all(|(target, _)| *target != other) {
@@ -451,8 +451,7 @@ pub(super) fn take_away(host: &dyn Host, made: &[(PathBuf, Option<FileId>)]) {
 
 /// Lets the filesystems of the guest go on that has this image open: whoever held them still has ended.
 fn thaw_all(host: &dyn Host, node: &Node) {
-    let Some(file) = node.file_id() else { return };
-    for holder in host.holders(&[file]).remove(&file).unwrap_or_default() {
+    for holder in holders_of(host, node.file_id()) {
         let socket = live::agent_socket(holder.pid);
         if let Some(mut agent) = socket.and_then(|socket| Agent::connect(&socket).ok())
             && agent.is_frozen().unwrap_or(false)
@@ -460,9 +459,4 @@ fn thaw_all(host: &dyn Host, node: &Node) {
             drop(agent.thaw());
         }
     }
-}
-
-fn names(paths: &[PathBuf]) -> String {
-    let names: Vec<String> = paths.iter().map(|path| name(path)).collect();
-    listed(&names, 5)
 }

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::forest::Node;
 use crate::host::{FileKind, Host};
 use crate::image::{self, CreateOptions, Format};
-use crate::live::{self, BlockNode, Graph, mirror};
+use crate::live::job::Ended;
+use crate::live::{self, BlockNode, Graph, Qmp, mirror};
 use crate::ops::branch::not_created;
 use crate::ops::framework::backing_name::{leading, recorded_style};
 use crate::ops::framework::format::{name, shown};
@@ -33,7 +34,7 @@ use crate::units::size;
 use super::branch::{give_to_owner_of, take_away};
 use super::following::{DomainEnd, ended, follow_domain, job_id, looking};
 use super::next_start::{self, Next};
-use super::running::{By, Running, domain_disk, is_open, written_node};
+use super::running::{By, Running, domain_disk, holders_at, is_open, written_node};
 
 /// The guest goes on in another file that shows the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,7 +182,8 @@ fn planned(plan: &mut Plan, request: &LiveMove) -> Result<LiveMoveJob, Reason> {
     let empty = image::new_len(&request.to, &options)
         .map_err(|error| Reason::new(RefusalKind::Invalid, error.kind.to_string()))?;
     // What was begun and is mirrored still is taken up.
-    let is_begun = is_open_in(plan, &running, &request.to);
+    let mut holders = holders_at(plan.host(), &request.to).into_iter();
+    let is_begun = holders.any(|holder| holder.pid == running.pid);
     if !is_begun && new_file::check(plan, &request.to, bytes.max(empty.image_blocks)).is_none() {
         // The plan says why.
         return Err(Reason::new(
@@ -222,14 +224,6 @@ fn planned(plan: &mut Plan, request: &LiveMove) -> Result<LiveMoveJob, Reason> {
         target,
         speed: request.speed,
     })
-}
-
-/// Whether this machine has the file open.
-fn is_open_in(plan: &Plan, running: &Running, path: &Path) -> bool {
-    let host = plan.host();
-    let file = host.stat(path).ok().map(|stat| stat.id);
-    let holders = file.and_then(|file| host.holders(&[file]).remove(&file));
-    holders.is_some_and(|holders| holders.iter().any(|holder| holder.pid == running.pid))
 }
 
 /// What has the machine do it.
@@ -311,23 +305,35 @@ impl LiveMoveJob {
         let (mut qmp, graph) = self.running.monitor(plan)?;
         let leaf = written_node(&graph, &self.running, &self.image)?;
         let backing = self.backing_node(&graph, leaf)?;
-        let target =
-            std::path::absolute(&self.to).map_err(|error| Error::io("name", &self.to, &error))?;
+        let target = absolute::path(&self.to);
         let id = job_id("mirror", &self.image);
         let asked = mirror::Mirror {
             id: &id,
             leaf: &leaf.name,
             backing: backing.as_deref(),
             target: &target,
-            driver: "qcow2",
             speed: self.speed.unwrap_or(0),
         };
         let mut look = looking(progress);
         let end = mirror::run(&mut qmp, &asked, &mut look);
         let end = end.map_err(|error| self.running.failed(&format!("{error}: {}", self.left())))?;
-        ended(&self.running, end, progress, &self.left())?;
-        live::close(&mut qmp, std::slice::from_ref(leaf));
-        Ok(())
+        let goes = match end {
+            Ended::Done => vec![leaf.clone()],
+            Ended::Cancelled | Ended::Failed(_) => self.nodes_of_target(plan, &mut qmp),
+        };
+        live::close(&mut qmp, &goes);
+        ended(&self.running, end, progress, &self.left())
+    }
+
+    /// The new file as it is open, although the disk has not become it.
+    fn nodes_of_target(&self, plan: &Plan, qmp: &mut Qmp) -> Vec<BlockNode> {
+        let file = plan.host().stat(&self.to).ok().map(|stat| stat.id);
+        let graph = Graph::ask(qmp, plan.host(), self.running.pid).ok();
+        let nodes = graph
+            .iter()
+            .zip(file)
+            .flat_map(|(graph, file)| graph.of_file(file));
+        nodes.cloned().collect()
     }
 
     /// The node below, which both files are open on.
@@ -353,8 +359,7 @@ impl LiveMoveJob {
         let failed = |error: &dyn std::fmt::Display| self.running.failed(error);
         let mut domain = self.running.domain(plan)?;
         let mib = self.speed.map_or(0, |speed| speed.div_ceil(1 << 20));
-        let target =
-            std::path::absolute(&self.to).map_err(|error| Error::io("name", &self.to, &error))?;
+        let target = absolute::path(&self.to);
         if !self.is_begun {
             domain
                 .begin_copy(disk, &target, "qcow2", self.backing.is_some(), mib)

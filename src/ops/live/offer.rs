@@ -2,16 +2,16 @@
 
 use crate::ops::framework::lifecycle;
 use crate::ops::{
-    Context, LiveBranch, LiveCommit, LiveFlatten, LiveMove, LiveOverlay, MoveImages, Plan,
-    RefusalKind, Request, Siblings, WayOut,
+    Branch, Commit, CommittedLayer, Context, ImageOptions, LiveBranch, LiveCommit, LiveFlatten,
+    LiveMove, LiveOverlay, MoveImages, Plan, RefusalKind, Request, Siblings, WayOut,
 };
 
 impl Request {
-    /// The same by the machine that has the image open; none of what no machine does.
+    /// The same by the machine that has the image open; none of what no machine does so.
     #[must_use]
     pub fn live(&self) -> Option<Self> {
         Some(match self {
-            Self::Branch(branch) if branch.size.is_none() => LiveBranch {
+            Self::Branch(branch) if is_plain(branch) => LiveBranch {
                 disks: vec![LiveOverlay {
                     leaf: branch.base.clone(),
                     new: branch.new.clone(),
@@ -20,12 +20,19 @@ impl Request {
                 quiesce: true,
             }
             .into(),
-            Self::Commit(commit) => LiveCommit {
-                overlay: commit.overlay.clone(),
-                into: commit.into.clone(),
-                siblings: match commit.siblings {
+            Self::Commit(Commit {
+                overlay,
+                into,
+                layer: CommittedLayer::Trash,
+                siblings,
+                keep_old: None,
+            }) => LiveCommit {
+                overlay: overlay.clone(),
+                into: into.clone(),
+                siblings: match siblings {
+                    // A machine breaks nobody.
                     Siblings::Break => Siblings::Refuse,
-                    other => other,
+                    other => *other,
                 },
                 speed: None,
             }
@@ -51,6 +58,11 @@ impl Request {
             _ => return None,
         })
     }
+}
+
+/// Whether nothing is asked of the overlay that the machine would not be told.
+fn is_plain(branch: &Branch) -> bool {
+    branch.size.is_none() && branch.format.is_none() && branch.image == ImageOptions::default()
 }
 
 /// Looks at what `request` asks and says what it would do. Changes nothing, and always gives a plan: what cannot be

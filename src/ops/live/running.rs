@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::forest::Node;
-use crate::host::{Holder, Host, printable};
+use crate::host::{FileId, Holder, Host, printable};
 use crate::live::{self, BlockNode, Graph, Qmp};
-use crate::machines::{Disk, Domain, Machine, MachineState};
+use crate::machines::{Disk, Domain, Machine};
 use crate::ops::framework::definition_change::is_defined_by_service;
 use crate::ops::framework::format::{processes, shown};
 use crate::ops::framework::refusal::Reason;
@@ -47,14 +47,7 @@ impl Running {
     pub(in crate::ops) fn with(plan: &Plan, node: &Node) -> Result<Self, Reason> {
         let path = shown(&node.path);
         let context = plan.context();
-        let file = node.file_id();
-        let holders = file.map_or_else(Vec::new, |file| {
-            context
-                .host
-                .holders(&[file])
-                .remove(&file)
-                .unwrap_or_default()
-        });
+        let holders = holders_of(context.host.as_ref(), node.file_id());
         // Who reads it without locks is no machine.
         let holders: Vec<Holder> = holders.into_iter().filter(|one| one.locks).collect();
         let [holder] = &holders[..] else {
@@ -74,12 +67,7 @@ impl Running {
             return Err(Reason::new(RefusalKind::InUse, text));
         }
         let pid = holder.pid;
-        let uses = context.forest.uses(node);
-        let domain = uses.iter().map(|used| used.machine).find(|machine| {
-            machine.state == MachineState::Running && is_defined_by_service(machine)
-        });
-        let by_chain = || domain_of_process(plan, pid);
-        match domain.or_else(by_chain).and_then(libvirts) {
+        match domain_of_process(plan, pid).and_then(libvirts) {
             Some((name, by)) => Ok(Self { pid, name, by }),
             None if live::is_libvirts(pid) => Err(Reason::new(
                 RefusalKind::Machine,
@@ -136,22 +124,14 @@ impl Running {
     /// Whether it writes this image, and does not only read it under another one. A file may be open for writing
     /// although nobody writes it any more: its monitor knows.
     pub(in crate::ops) fn writes(&self, plan: &Plan, node: &Node) -> bool {
-        let Some(file) = node.file_id() else {
-            return false;
-        };
+        let file = node.file_id();
         if self.by == By::Monitor
-            && let Ok((_, graph)) = self.monitor(plan)
+            && let (Some(file), Ok((_, graph))) = (file, self.monitor(plan))
         {
             return graph.of_file(file).any(|one| one.is_root && !one.read_only);
         }
-        let holders = plan
-            .host()
-            .holders(&[file])
-            .remove(&file)
-            .unwrap_or_default();
-        holders
-            .iter()
-            .any(|holder| holder.pid == self.pid && holder.writes)
+        let mut holders = holders_of(plan.host(), file).into_iter();
+        holders.any(|holder| holder.pid == self.pid && holder.writes)
     }
 
     /// Begins to speak with its monitor; gives its nodes as well.
@@ -214,13 +194,20 @@ impl Running {
     }
 }
 
+/// The processes that have a file open.
+pub(in crate::ops) fn holders_of(host: &dyn Host, file: Option<FileId>) -> Vec<Holder> {
+    let holders = file.and_then(|file| host.holders(&[file]).remove(&file));
+    holders.unwrap_or_default()
+}
+
+/// The same by a name of the file.
+pub(in crate::ops) fn holders_at(host: &dyn Host, path: &Path) -> Vec<Holder> {
+    holders_of(host, host.stat(path).ok().map(|stat| stat.id))
+}
+
 /// Whether any process has this file open.
 pub(in crate::ops) fn is_open(host: &dyn Host, path: &Path) -> bool {
-    let file = host.stat(path).ok().map(|stat| stat.id);
-    file.is_some_and(|file| {
-        let holders = host.holders(&[file]).remove(&file);
-        holders.is_some_and(|holders| !holders.is_empty())
-    })
+    !holders_at(host, path).is_empty()
 }
 
 /// The domain whose process that is: an image far down a chain is named by no definition.
