@@ -67,6 +67,7 @@ impl CommitArgs {
                 into: self.into.clone(),
                 siblings: self.siblings,
                 speed: self.speed,
+                takes_up: false,
             }));
         }
         Ok(Request::Commit(Commit {

@@ -63,6 +63,7 @@ impl FlattenArgs {
                 image: self.image.clone(),
                 onto: self.onto.clone(),
                 speed: self.speed,
+                takes_up: false,
             }));
         }
         Ok(Request::Flatten(Flatten {

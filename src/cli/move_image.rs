@@ -49,6 +49,7 @@ impl MoveArgs {
                 image: image.clone(),
                 to: to.clone(),
                 speed: self.speed,
+                takes_up: false,
             }));
         }
         let moves = images.iter().map(|from| Relocation {

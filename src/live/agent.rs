@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 use crate::host::printable;
 
+use super::socket::connect;
+
 /// An agent that does not answer so soon is not there.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Filesystems take a while to come to rest.
@@ -40,7 +42,7 @@ impl Agent {
     /// # Errors
     /// The system's; `TimedOut` where nobody answers.
     pub fn connect(socket: &Path) -> io::Result<Self> {
-        let stream = UnixStream::connect(socket)?;
+        let stream = connect(socket)?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let mut agent = Self { stream, sent: 0 };
         agent.synchronise()?;
@@ -85,20 +87,11 @@ impl Agent {
         }
     }
 
-    /// Whether filesystems are held still now.
-    ///
-    /// # Errors
-    /// The system's, or the agent's own words.
-    pub fn is_frozen(&mut self) -> io::Result<bool> {
-        let status = self.execute("guest-fsfreeze-status", PATIENCE)?;
-        Ok(status.as_str() == Some("frozen"))
-    }
-
     /// Lets all filesystems go on.
     ///
     /// # Errors
     /// The system's, or the agent's own words.
-    pub fn thaw(&mut self) -> io::Result<()> {
+    fn thaw(&mut self) -> io::Result<()> {
         self.execute("guest-fsfreeze-thaw", FREEZING).map(drop)
     }
 
@@ -212,7 +205,6 @@ mod tests {
                     "guest-fsfreeze-freeze" if refuses => {
                         json!({ "error": { "desc": "busy\u{7}" } })
                     }
-                    "guest-fsfreeze-status" => json!({ "return": "frozen" }),
                     _ => json!({ "return": 2 }),
                 };
                 notes.lock().unwrap().push(command);

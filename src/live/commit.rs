@@ -25,8 +25,8 @@ pub struct Commit<'a> {
     pub speed: u64,
 }
 
-/// Starts the job, or takes up the one of that number, and brings it to its end. `look` hears of its progress, also
-/// where it stands still for want of room, and ends it by giving `false`: what was merged until then stays.
+/// Starts the job, or takes up the one of that number, and brings it to its end. `look` hears of its progress, and
+/// ends it by giving `false`, as an error does: what was merged until then stays.
 ///
 /// # Errors
 /// [`QmpError`] where the conversation ended.
@@ -52,6 +52,8 @@ pub fn run(
     match job::follow(qmp, commit.id, &ended, look)? {
         Followed::Gone => Ok(job::gone()),
         Followed::Unwanted => job::cancel(qmp, commit.id),
+        // Nobody makes room for a question that nobody sees: what is merged so far stays, and is gone on with.
+        Followed::Stuck(why) => job::give_up(qmp, commit.id, why),
         Followed::There(_) => job::conclude(qmp, commit.id),
     }
 }

@@ -10,9 +10,6 @@ use super::monitors::nbd_socket;
 use super::nbd::Nbd;
 use super::qmp::{Qmp, QmpError};
 
-/// The number of the export, and its name.
-const EXPORT: &str = "qanopy-export";
-
 /// Why a node cannot be read through its process.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
@@ -51,18 +48,20 @@ pub fn with_node<T>(
             (socket, Some(dir))
         }
     };
+    // One that was left by another process of ours has another name.
+    let name = format!("qanopy-export-{}", std::process::id());
     let export = json!({
-        "type": "nbd", "id": EXPORT, "node-name": node, "name": EXPORT, "writable": false,
+        "type": "nbd", "id": name, "node-name": node, "name": name, "writable": false,
     });
     let added = qmp.execute("block-export-add", export);
     let asked = added.map_err(ExportError::from).and_then(|_| {
-        let mut nbd = Nbd::open(&socket, EXPORT)?;
+        let mut nbd = Nbd::open(&socket, &name)?;
         ask(qmp, &mut nbd)
     });
     // Whatever came of it, nothing of it stays.
     let stopped = match own {
         Some(_) => qmp.execute("nbd-server-stop", json!({})),
-        None => qmp.execute("block-export-del", json!({ "id": EXPORT, "mode": "hard" })),
+        None => qmp.execute("block-export-del", json!({ "id": name, "mode": "hard" })),
     };
     let value = asked?;
     stopped?;

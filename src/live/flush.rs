@@ -12,7 +12,8 @@ use super::qmp::{Qmp, QmpError};
 /// [`ExportError`]; what is in memory may not be in the file then.
 pub fn node(qmp: &mut Qmp, pid: u32, node: &str) -> Result<(), ExportError> {
     let line = format!("qemu-io {} flush", quoted(node));
-    match qmp.execute("human-monitor-command", json!({ "command-line": line })) {
+    let asked = json!({ "command-line": line });
+    match qmp.execute_within("human-monitor-command", asked, super::SWITCHING) {
         Ok(said) => match said.as_str().map(str::trim) {
             Some("") => Ok(()),
             _ => Err(refused(&said).into()),

@@ -6,11 +6,15 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::host::printable;
+
 use super::member;
 use super::qmp::{Qmp, QmpError};
 
 /// Progress is told of no event: it is asked for as often as this.
 const EACH: Duration = Duration::from_millis(250);
+/// What a job does behind its last byte.
+const ENDING: Duration = Duration::from_secs(120);
 /// What begins the number of each job that is started here, so that it is known again.
 pub const PREFIX: &str = "qanopy-";
 
@@ -46,8 +50,8 @@ pub struct Job {
     pub total: u64,
     /// Why it failed, once it has ended.
     pub error: Option<String>,
-    /// Whether it waits for room.
-    pub lacks_space: bool,
+    /// What it stands still for, where an error has stopped it.
+    pub trouble: Option<String>,
 }
 
 /// How a job ended.
@@ -72,9 +76,14 @@ pub fn jobs(qmp: &mut Qmp) -> Result<Vec<Job>, QmpError> {
         Err(QmpError::NoCommand(_)) => json!([]),
         Err(error) => return Err(error),
     };
-    let no_space = |id: &str| {
-        let mut of_it = block.as_array().into_iter().flatten();
-        of_it.any(|one| member(one, "device") == id && member(one, "io-status") == "nospace")
+    let trouble = |id: &str| {
+        let mut block = block.as_array().into_iter().flatten();
+        let of_it = block.find(|one| member(one, "device") == id)?;
+        match member(of_it, "io-status") {
+            "" | "ok" => None,
+            "nospace" => Some("there is no room left".to_owned()),
+            other => Some(format!("reading or writing failed ({})", printable(other))),
+        }
     };
     let listed = listed
         .as_array()
@@ -87,11 +96,8 @@ pub fn jobs(qmp: &mut Qmp) -> Result<Vec<Job>, QmpError> {
             status: status(member(one, "status")),
             done: number("current-progress"),
             total: number("total-progress"),
-            error: one
-                .get("error")
-                .and_then(Value::as_str)
-                .map(crate::host::printable),
-            lacks_space: no_space(&id),
+            error: one.get("error").and_then(Value::as_str).map(printable),
+            trouble: trouble(&id),
             id,
         }
     };
@@ -113,6 +119,8 @@ pub(super) enum Followed {
     There(Job),
     /// It was not wanted any more before that.
     Unwanted,
+    /// An error has stopped it before that: which.
+    Stuck(String),
     /// There is none of that number.
     Gone,
 }
@@ -138,6 +146,9 @@ pub(super) fn follow(
         if until(&job) {
             return Ok(Followed::There(job));
         }
+        if let (JobStatus::Paused, Some(why)) = (job.status, job.trouble) {
+            return Ok(Followed::Stuck(why));
+        }
         // What changes is told at once; what only goes on is asked for.
         let next = Instant::now() + EACH;
         while let Some(event) = qmp.event(next)? {
@@ -159,11 +170,27 @@ pub(super) fn gone() -> Ended {
 /// [`QmpError`] where the conversation ended.
 pub(super) fn conclude(qmp: &mut Qmp, id: &str) -> Result<Ended, QmpError> {
     let ended = |job: &Job| job.status == JobStatus::Concluded;
-    let Followed::There(job) = follow(qmp, id, &ended, &mut |_| true)? else {
-        return Ok(gone());
-    };
-    qmp.execute("job-dismiss", json!({ "id": id }))?;
-    Ok(job.error.map_or(Ended::Done, Ended::Failed))
+    let until = Instant::now() + ENDING;
+    match follow(qmp, id, &ended, &mut |_| Instant::now() < until)? {
+        Followed::There(job) => {
+            qmp.execute("job-dismiss", json!({ "id": id }))?;
+            Ok(job.error.map_or(Ended::Done, Ended::Failed))
+        }
+        Followed::Gone => Ok(gone()),
+        Followed::Stuck(why) => Ok(Ended::Failed(why)),
+        Followed::Unwanted => Ok(Ended::Failed("its job does not come to an end".to_owned())),
+    }
+}
+
+/// Ends a job that an error has stopped.
+///
+/// # Errors
+/// [`QmpError`] where the conversation ended.
+pub(super) fn give_up(qmp: &mut Qmp, id: &str, why: String) -> Result<Ended, QmpError> {
+    Ok(match cancel(qmp, id)? {
+        Ended::Done => Ended::Done,
+        Ended::Cancelled | Ended::Failed(_) => Ended::Failed(why),
+    })
 }
 
 /// Ends a job before it is through.
@@ -188,7 +215,7 @@ pub(super) fn text(name: &OsStr) -> Result<&str, QmpError> {
     name.to_str().ok_or_else(|| {
         QmpError::Malformed(format!(
             "it cannot be told the name {}, which is no UTF-8",
-            crate::host::printable(name)
+            printable(name)
         ))
     })
 }

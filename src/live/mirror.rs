@@ -48,9 +48,11 @@ pub fn run(
             job::cancel(qmp, mirror.id)?;
             Ok(Ended::Cancelled)
         }
+        Followed::Stuck(why) => job::give_up(qmp, mirror.id, why),
         Followed::There(job) => {
             if job.status == JobStatus::Ready {
-                qmp.execute("job-complete", json!({ "id": mirror.id }))?;
+                let id = json!({ "id": mirror.id });
+                qmp.execute_within("job-complete", id, super::SWITCHING)?;
             }
             job::conclude(qmp, mirror.id)
         }

@@ -9,6 +9,7 @@
 //! | `job` | a job that goes on in a process |
 //! | `snapshot`, `stream`, `commit`, `mirror` | what a process does with its images, each in the order that loses nothing |
 //! | `flush` | what is in memory is written down |
+//! | `socket` | connecting without a wait |
 //! | `tuning` | how a node is open |
 //! | `export` | a node for reading, for the time of a question |
 //! | `agent` | the agent in the guest, which holds its filesystems still |
@@ -25,6 +26,7 @@ mod monitors;
 mod nbd;
 mod qmp;
 pub mod snapshot;
+mod socket;
 pub mod stream;
 mod tuning;
 
@@ -39,8 +41,8 @@ pub use monitors::{MonitorError, agent_socket, connect, is_libvirts};
 pub use nbd::Nbd;
 pub use qmp::{Qmp, QmpError};
 
-/// What switches a disk waits for all requests of the guest that are on their way.
-const SWITCHING: Duration = Duration::from_secs(60);
+/// What switches a disk waits for all requests of the guest that are on their way, and what flushes for the device.
+const SWITCHING: Duration = Duration::from_secs(120);
 
 /// Has the process close images that nothing reads any more: one that was opened by a name of its own stays open, and
 /// locked, otherwise. What something reads still stays, as QEMU sees to.

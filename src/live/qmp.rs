@@ -9,13 +9,16 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde_json::{Map, Value, json};
 
 use crate::host::printable;
 
+use super::socket::connect;
+
 /// What one message may take. The graph of a machine with a thousand nodes takes about one mebibyte.
 const MAX_MESSAGE: usize = 64 << 20;
+/// A monitor that greeted is there, and may be busy with what was asked before.
+const ANSWERING: Duration = Duration::from_secs(30);
 /// Events that are kept until somebody asks for them; of more, the oldest go.
 const MAX_EVENTS: usize = 4096;
 
@@ -91,14 +94,14 @@ pub struct Qmp {
     heard: Vec<u8>,
     events: VecDeque<Event>,
     sent: u64,
-    patience: Duration,
 }
 
 impl Qmp {
-    /// Connects to a monitor and leaves its negotiation mode.
+    /// Connects to a monitor and leaves its negotiation mode. A greeting comes at once or not at all: it is waited for
+    /// as long as `patience`, unlike answers.
     ///
     /// # Errors
-    /// [`QmpError::Taken`] where no greeting comes within `patience`.
+    /// [`QmpError::Taken`] where no greeting comes.
     pub fn connect(path: &Path, patience: Duration) -> Result<Self, QmpError> {
         let called = || printable(path);
         let unreachable = |error: io::Error| QmpError::Unreachable {
@@ -115,21 +118,20 @@ impl Qmp {
             other => other.map_err(unreachable)?,
         };
         stream
-            .set_write_timeout(Some(patience))
+            .set_write_timeout(Some(ANSWERING))
             .map_err(unreachable)?;
         let mut qmp = Self {
             stream,
             heard: Vec::new(),
             events: VecDeque::new(),
             sent: 0,
-            patience,
         };
         let until = Instant::now() + patience;
         let greeting = qmp.message(until)?.ok_or_else(taken)?;
         if greeting.get("QMP").is_none() {
             return Err(QmpError::lacks("its greeting"));
         }
-        qmp.execute("qmp_capabilities", json!({}))?;
+        qmp.execute_within("qmp_capabilities", json!({}), patience)?;
         Ok(qmp)
     }
 
@@ -138,7 +140,7 @@ impl Qmp {
     /// # Errors
     /// [`QmpError::Refused`] in QEMU's words, and the others where there is no answer.
     pub fn execute(&mut self, command: &str, arguments: Value) -> Result<Value, QmpError> {
-        self.execute_within(command, arguments, self.patience)
+        self.execute_within(command, arguments, ANSWERING)
     }
 
     /// The same for what may take longer: a snapshot waits for all requests that are on their way.
@@ -157,7 +159,7 @@ impl Qmp {
         let mut line = asked.to_string();
         line.push_str("\r\n");
         match self.stream.write_all(line.as_bytes()) {
-            Err(error) if is_timeout(&error) => return Err(silent(command, self.patience)),
+            Err(error) if is_timeout(&error) => return Err(silent(command, ANSWERING)),
             other => other.map_err(|_| QmpError::Closed)?,
         }
         let until = Instant::now() + patience;
@@ -258,16 +260,6 @@ impl Qmp {
         self.heard.drain(..read);
         Ok(Some(value))
     }
-}
-
-/// Without a wait: where the queue is full, that is an answer.
-fn connect(path: &Path) -> io::Result<UnixStream> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
-    let stream = UnixStream::from(socket);
-    stream.set_nonblocking(false)?;
-    Ok(stream)
 }
 
 fn is_timeout(error: &io::Error) -> bool {

@@ -46,6 +46,7 @@ pub fn run(
     let job = match job::follow(qmp, stream.id, &wait, look)? {
         Followed::Gone => return Ok(job::gone()),
         Followed::Unwanted => return Ok(job::cancel(qmp, stream.id)?),
+        Followed::Stuck(why) => return Ok(job::give_up(qmp, stream.id, why)?),
         Followed::There(job) => job,
     };
     if job.status == JobStatus::Pending {
@@ -54,7 +55,8 @@ pub fn run(
             drop(job::cancel(qmp, stream.id));
             return Err(error);
         }
-        qmp.execute("job-finalize", json!({ "id": stream.id }))?;
+        let id = json!({ "id": stream.id });
+        qmp.execute_within("job-finalize", id, super::SWITCHING)?;
     }
     Ok(job::conclude(qmp, stream.id)?)
 }

@@ -205,19 +205,23 @@ impl Domain {
         self.say(&command).map(drop)
     }
 
-    /// Has QEMU write down all that it keeps in memory: it does when the guest is stopped, which goes on at once.
+    /// Has QEMU write down all that it keeps in memory: it does when the guest is stopped, which goes on at once. Both
+    /// are one line of `virsh`, which goes on with it though nobody listens any more.
     ///
     /// # Errors
-    /// [`DefineError::Said`] in libvirt's words. The guest goes on in any case, if it went before.
+    /// [`DefineError::Said`] in libvirt's words, with what to do where the guest stands still.
     pub fn flush(&mut self) -> Result<(), DefineError> {
-        let state = self.state()?;
-        if state != "running" {
+        if self.state()? != "running" {
             // One that is paused was flushed by that.
             return Ok(());
         }
-        let suspended = self.say(&format!("suspend {}", self.id));
-        let resumed = self.say(&format!("resume {}", self.id));
-        suspended.and(resumed).map(drop)
+        let said = self.say(&format!("suspend {id}; resume {id}", id = self.id));
+        match self.state()?.as_str() {
+            "paused" => Err(DefineError::Said(
+                "its guest was stopped for an instant and does not go on: virsh resume has it go on".to_owned(),
+            )),
+            _ => said.map(drop),
+        }
     }
 
     /// What it does: `running`, `paused`, `shut off`.
@@ -251,6 +255,10 @@ impl Domain {
     }
 
     fn redefine(&mut self, disk: &str, edit: &DiskEdit<'_>) -> Result<(), DefineError> {
+        // One that has no definition would get one.
+        if !self.is_persistent()? {
+            return Ok(());
+        }
         let text = self.say(&format!("dumpxml --inactive --security-info {}", self.id))?;
         let unread = |error: DefinitionError| DefineError::Said(error.to_string());
         let edited = edit_disk(&text, disk, edit).map_err(unread)?;
@@ -259,6 +267,12 @@ impl Domain {
         }
         let whole = with_disk(&text, disk, &edited.after).map_err(unread)?;
         self.define(&whole)
+    }
+
+    fn is_persistent(&mut self) -> Result<bool, DefineError> {
+        let said = self.say(&format!("dominfo {}", self.id))?;
+        let mut lines = said.lines().filter_map(|line| line.split_once(':'));
+        Ok(lines.any(|(name, value)| name.trim() == "Persistent" && value.trim() == "yes"))
     }
 
     /// Has a definition of this domain in the place of the one it has, from its next start on.

@@ -13,7 +13,7 @@ use crate::host::{LockSet, printable};
 use crate::machines::{Disk, Domain, Machine, MachineState};
 
 use super::framework::definition_change::is_defined_by_service;
-use super::framework::format::shown;
+use super::framework::format::{listed, name as name_of, shown};
 use super::framework::locks::{Locking, Use, who_uses};
 use super::framework::nature::{Nature, RestsOn};
 use super::framework::operation::Operation;
@@ -150,7 +150,9 @@ fn planned(plan: &mut Plan, asked: &Power) -> Result<PowerJob, Reason> {
             NoteKind::Guest,
             "what the guest has not written yet is lost, as by a power cut",
         ),
-        (PowerAction::ShutDown, true) => {}
+        (PowerAction::ShutDown, true) => {
+            plan.warn(NoteKind::Guest, "what runs in the guest is told to end");
+        }
     }
     plan.undo = match asked.action {
         PowerAction::Start => Undo::Impossible("what its guest does is its own".to_owned()),
@@ -185,6 +187,22 @@ fn look_at(plan: &mut Plan, forest: &Forest, machine: &Machine, disk: &Disk) {
         );
         plan.refuse(RefusalKind::HasDependants, text);
     }
+    let readers = forest
+        .readers(node.id)
+        .into_iter()
+        .filter_map(|reader| forest.get(reader.node));
+    let kept: Vec<String> = readers
+        .filter(|it| it.is_in_trash())
+        .map(|it| name_of(&it.path))
+        .collect();
+    if !kept.is_empty() {
+        let text = format!(
+            "what would be brought back from the trash changes when {name} writes {path}: {} is built on it",
+            listed(&kept, 5)
+        );
+        plan.warn(NoteKind::Trash, text);
+    }
+    plan.written_by_machine.push(node.path.clone());
     if let Ok(Use::Busy(sentence)) = who_uses(plan.host(), &node.path, LockSet::ReadWrite) {
         plan.refuse(RefusalKind::InUse, sentence);
     }

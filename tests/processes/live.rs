@@ -2,10 +2,14 @@
 //! moment, also where the process is killed at once afterwards, and whoever else is built on the layers sees nothing
 //! of it.
 
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::support::filesystems::Filesystem;
 use crate::support::live_machine::{Kind, LiveMachine, OF_L3, OF_SIB};
 
 /// What was written by the guest since.
@@ -138,7 +142,7 @@ fn a_disk_moves_into_another_folder_while_its_guest_writes() {
     let Some(mut machine) = LiveMachine::start(Kind::Daemon) else {
         return;
     };
-    std::fs::create_dir(machine.at("new")).unwrap();
+    fs::create_dir(machine.at("new")).unwrap();
     machine.write(0x55, 40);
     machine.q_ok("move --live l3 new --yes");
     machine.write(0x66, 41);
@@ -184,14 +188,11 @@ fn a_machine_that_cannot_open_the_new_file_goes_on_in_the_old_one() {
 
 #[test]
 fn whatever_is_killed_half_way_nothing_is_lost_and_recover_brings_it_to_an_end() {
-    for (number, words) in [
+    for words in [
         "flatten --in-place --live l3 --onto base --speed 8M --yes",
         "commit --live l2 --siblings preserve --speed 2M --confirm 1",
         "move --live l3 moved --speed 1M --yes",
-    ]
-    .into_iter()
-    .enumerate()
-    {
+    ] {
         for (after, kills_machine) in [(300, false), (900, false), (300, true), (900, true)] {
             let Some(mut machine) = LiveMachine::start(Kind::Daemon) else {
                 return;
@@ -201,30 +202,150 @@ fn whatever_is_killed_half_way_nothing_is_lost_and_recover_brings_it_to_an_end()
             if kills_machine {
                 machine.kill();
                 ours.wait().unwrap();
-                let leaf = ["l3", "l3", "l3"][number];
-                machine.finds(leaf, OF_L3);
+                machine.finds("l3", OF_L3);
+                machine.finds("sib", OF_SIB);
+                recover(&machine);
+                let leaf = machine.at("l3").exists();
+                machine.finds(if leaf { "l3" } else { "moved" }, OF_L3);
                 machine.finds("sib", OF_SIB);
                 continue;
             }
             ours.kill().unwrap();
             ours.wait().unwrap();
             machine.guest_finds(OF_L3);
-            let told = machine.q("log");
-            if String::from_utf8_lossy(&told.stdout).contains("interrupted") {
-                let ended = machine.q("recover 1 --finish --yes");
-                if !ended.status.success() {
-                    machine.q_ok("recover 1 --finish --confirm 1");
-                }
-            }
+            assert!(recover(&machine), "{words} after {after} ms");
             machine.guest_finds(OF_L3);
+            assert_eq!(machine.jobs(), Vec::<String>::new(), "{words}");
             machine.kill();
-            let leaf = if machine.at("moved").exists() && !machine.at("l3").exists() {
-                "moved"
-            } else {
-                "l3"
-            };
-            machine.finds(leaf, OF_L3);
+            let leaf = machine.at("l3").exists();
+            machine.finds(if leaf { "l3" } else { "moved" }, OF_L3);
             machine.finds("sib", OF_SIB);
         }
     }
+}
+
+/// Brings what was interrupted to an end; says whether nothing is interrupted then.
+fn recover(machine: &LiveMachine) -> bool {
+    let is_interrupted = || {
+        let told = machine.q("log");
+        String::from_utf8_lossy(&told.stdout).contains("interrupted")
+    };
+    if is_interrupted() && !machine.q("recover 1 --finish --yes").status.success() {
+        machine.q("recover 1 --finish --confirm 1");
+    }
+    !is_interrupted()
+}
+
+#[test]
+fn a_second_move_does_not_end_in_the_file_of_the_first() {
+    let Some(mut machine) = LiveMachine::start(Kind::Daemon) else {
+        return;
+    };
+    let mut first = machine
+        .command("move --live l3 one --speed 1M --yes")
+        .spawn()
+        .unwrap();
+    sleep(Duration::from_millis(700));
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let second = machine.q("move --live l3 two --yes");
+    let told = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(!second.status.success(), "{told}");
+    assert!(!machine.at("two").exists() && machine.at("l3").exists());
+    machine.write(0x55, 40);
+    assert!(recover(&machine));
+    machine.guest_finds(&with(&[(0x55, 40)]));
+    assert!(!machine.at("l3").exists());
+    machine.kill();
+    machine.finds("one", &with(&[(0x55, 40)]));
+}
+
+#[test]
+fn what_an_image_holds_besides_what_its_guest_sees_is_not_lost() {
+    let Some(mut machine) = LiveMachine::start(Kind::Daemon) else {
+        return;
+    };
+    machine.kill();
+    machine.qemu().img(&["snapshot", "-c", "before", "l3"]);
+    machine.run_on("l3");
+    for words in [
+        "flatten --in-place --live l3 --onto base --yes",
+        "move --live l3 moved --yes",
+    ] {
+        let told = machine.refused(words);
+        assert!(told.contains("internal snapshots"), "{words}: {told}");
+    }
+    machine.kill();
+    machine.qemu().img(&["snapshot", "-d", "before", "l3"]);
+    machine.qemu().img(&["bitmap", "--add", "l3", "backup"]);
+    machine.run_on("l3");
+    let told = machine.refused("move --live l3 moved --yes");
+    assert!(told.contains("dirty bitmaps"), "{told}");
+    assert!(!machine.at("moved").exists());
+}
+
+#[test]
+fn a_layer_on_which_somebody_builds_meanwhile_stays_at_its_place() {
+    let Some(machine) = LiveMachine::start(Kind::Daemon) else {
+        return;
+    };
+    let words = "commit --live l2 --siblings preserve --speed 2M --confirm 1";
+    let mut ours = machine.command(words).spawn().unwrap();
+    sleep(Duration::from_millis(1500));
+    // As qemu-img creates it where it does not look at the base.
+    machine.qemu().img(&[
+        "create", "-q", "-u", "-f", "qcow2", "-b", "l2", "-F", "qcow2", "late", "64M",
+    ]);
+    let _ = ours.wait().unwrap();
+    assert!(machine.at("l2").exists(), "something is built on it");
+    machine.guest_finds(OF_L3);
+    let mut machine = machine;
+    machine.kill();
+    machine.finds("late", &[(0x10, 1), (0x21, 9), (0x32, 17), (0x10, 25)]);
+    machine.shows("sib", OF_SIB);
+}
+
+#[test]
+fn without_room_a_merge_is_given_up_and_goes_on_once_there_is_some() {
+    let Some(disk) = Filesystem::new("ext4") else {
+        return;
+    };
+    let Some(machine) =
+        LiveMachine::start_in(Kind::Daemon, tempfile::tempdir_in(&disk.dir).unwrap())
+    else {
+        return;
+    };
+    machine.write(0x55, 40);
+    machine.q_ok("branch --live l3 l4 --yes");
+    let filler = machine.at("filler");
+    let room = rustix::fs::statvfs(&disk.dir).unwrap();
+    // Filled but for some MiB, since filling the rest is to be quicker than merging.
+    let most = room.f_bavail * room.f_frsize - (32 << 20);
+    let file = File::create(machine.at("most")).unwrap();
+    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, most).unwrap();
+    let size_of_base = || fs::metadata(machine.at("l2")).unwrap().blocks();
+    let before = size_of_base();
+    let mut ours = machine
+        .command("commit --live l3 --speed 1M --confirm 1")
+        .spawn()
+        .unwrap();
+    // There is enough for the plan; somebody else takes it while the machine merges.
+    let until = Instant::now() + Duration::from_secs(20);
+    while size_of_base() == before {
+        assert!(Instant::now() < until, "nothing is merged");
+        sleep(Duration::from_millis(20));
+    }
+    let took = io::copy(&mut io::repeat(1), &mut File::create(&filler).unwrap());
+    assert_eq!(took.unwrap_err().kind(), io::ErrorKind::StorageFull);
+    let status = ours.wait().unwrap();
+    machine.guest_finds(&with(&[(0x55, 40)]));
+    assert!(!status.success() && machine.at("l3").exists());
+    fs::remove_file(&filler).unwrap();
+    machine.q_ok("commit --live l3 --confirm 1");
+    machine.guest_finds(&with(&[(0x55, 40)]));
+    assert_eq!(machine.built_on("l4").as_deref(), Some("l2"));
+    let mut machine = machine;
+    machine.kill();
+    machine.finds("l4", &with(&[(0x55, 40)]));
+    machine.shows("sib", OF_SIB);
 }

@@ -2,6 +2,7 @@
 //! daemon, whose guest is an NBD client, and an emulator that has not begun to run.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
@@ -157,6 +158,20 @@ impl LiveMachine {
 
     fn socket(&self) -> PathBuf {
         self.dir.path().join("nbd.sock")
+    }
+
+    /// The numbers of the jobs that it has.
+    pub fn jobs(&self) -> Vec<String> {
+        let mut monitor = std::os::unix::net::UnixStream::connect(self.monitor()).unwrap();
+        let asked = "{\"execute\": \"qmp_capabilities\"}{\"execute\": \"query-jobs\"}\n";
+        monitor.write_all(asked.as_bytes()).unwrap();
+        let told = serde_json::Deserializer::from_reader(monitor).into_iter::<Value>();
+        // The greeting, the answer to the first, events, the list.
+        let mut lists = told.filter_map(|one| one.unwrap()["return"].as_array().cloned());
+        let jobs = lists.next().unwrap();
+        jobs.iter()
+            .map(|job| job["id"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// The number of its process.

@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize};
 use crate::forest::{Forest, Node};
 use crate::image::{self, Chain, Format, State};
 use crate::live::{self, BlockNode, ExportError, Graph, Nbd, commit};
+use crate::machines::Domain;
 use crate::ops::framework::backing_name::{leading_from_all, recorded_style};
 use crate::ops::framework::eligibility::refuse_foreign_data;
 use crate::ops::framework::files_to_lock::FilesToLock;
 use crate::ops::framework::format::{name, shown};
 use crate::ops::framework::locked_host::LockedHost;
-use crate::ops::framework::locks::Locks;
+use crate::ops::framework::locks::{Locks, look_again};
 use crate::ops::framework::nature::{Nature, RestsOn};
 use crate::ops::framework::operation::Operation;
 use crate::ops::framework::plan::Job;
@@ -26,7 +27,9 @@ use crate::ops::framework::recovery::{Half, Way};
 use crate::ops::framework::refusal::Reason;
 use crate::ops::framework::request::Name;
 use crate::ops::framework::{space, unlock};
-use crate::ops::live::following::{DomainEnd, ended, follow_domain, job_id, looking};
+use crate::ops::live::following::{
+    DomainEnd, begin_job, ended, follow_domain, job_id, looking, unpin,
+};
 use crate::ops::live::running::{By, Running, domain_disk, holders_of, is_open};
 use crate::ops::{
     BackingStyle, CommandLine, Commit, CommittedLayer, EffectKind, Error, LiveBranch, LiveOverlay,
@@ -54,6 +57,9 @@ pub struct LiveCommit {
     pub siblings: Siblings,
     /// Bytes per second at most; none for as fast as it goes.
     pub speed: Option<u64>,
+    /// Whether it goes on with one that was interrupted, whose job the machine may have still.
+    #[serde(default)]
+    pub takes_up: bool,
 }
 
 impl LiveCommit {
@@ -132,8 +138,22 @@ impl Operation for LiveCommit {
             };
         }
         if is_open(host, overlay) {
-            // The job of the same number is taken up.
-            return Way::Ask(self.clone().into());
+            let again = Self {
+                takes_up: true,
+                ..self.clone()
+            };
+            return Way::Ask(again.into());
+        }
+        let base = self.into.clone().or_else(|| {
+            let forest = half.context.forest.as_ref();
+            let node = forest.by_path(overlay)?;
+            Some(forest.get(node.parent?)?.path.clone())
+        });
+        if base.as_ref().is_some_and(|base| is_open(host, base)) {
+            return Way::Impossible(format!(
+                "the machine has merged it, and reads {} no longer: shut the machine down, and finish it then",
+                name(overlay)
+            ));
         }
         let offline = Commit {
             siblings: Siblings::Preserve,
@@ -172,9 +192,8 @@ fn plan_live(plan: &mut Plan, request: &LiveCommit) -> Option<LiveCommitJob> {
             return None;
         }
     };
-    plan.through = Some(readers.running.through());
+    plan.through = Some(readers.running.through(None));
     refuse_unfit(plan, &run, request);
-    readers.running.refuse_checkpoints(plan);
     if !plan.refusals.is_empty() {
         return None;
     }
@@ -191,6 +210,20 @@ fn plan_live(plan: &mut Plan, request: &LiveCommit) -> Option<LiveCommitJob> {
     };
     // It shows the same by what the machine does.
     let is_other = |node| node != readers.child.id;
+    let mut of_child = analysis.dependants.iter().filter(|one| !is_other(one.node));
+    if of_child.any(|one| one.loses > 0) {
+        let text = format!(
+            "{} is shorter than {}, whose end would show in {}: shut the machine down, and commit it then",
+            name(&run.top().path),
+            name(&run.base.path),
+            shown(&readers.child.path)
+        );
+        plan.refuse(RefusalKind::HasDependants, text);
+        return None;
+    }
+    if super::refuse_growth(plan, &run, &analysis) {
+        return None;
+    }
     analysis
         .dependants
         .retain(|dependant| is_other(dependant.node));
@@ -230,9 +263,15 @@ fn plan_live(plan: &mut Plan, request: &LiveCommit) -> Option<LiveCommitJob> {
     let files_to_lock = others_to_lock(plan, &kept, &children);
     files_to_lock.secure(plan);
     super::require_unchanged(plan, &analysis, &kept);
-    for node in run.layers.iter().chain([&base]) {
-        plan.require_unchanged(&node.path, Compare::Content);
+    for layer in &run.layers {
+        plan.require_unchanged(&layer.path, Compare::Content);
     }
+    // The machine may be writing it already.
+    let of_base = match request.takes_up {
+        true => Compare::Identity,
+        false => Compare::Content,
+    };
+    plan.require_unchanged(&base.path, of_base);
     space::need_growth(plan, &base.path, analysis.new_in_base);
     for dependant in &kept {
         space::need_growth(plan, &dependant.path, dependant.growth);
@@ -273,6 +312,7 @@ fn plan_live(plan: &mut Plan, request: &LiveCommit) -> Option<LiveCommitJob> {
         top: run.top().clone(),
         base: base.clone(),
         speed: request.speed,
+        takes_up: request.takes_up,
         readers,
     })
 }
@@ -429,6 +469,7 @@ struct LiveCommitJob {
     base: Node,
     readers: Readers,
     speed: Option<u64>,
+    takes_up: bool,
 }
 
 impl Job for LiveCommitJob {
@@ -438,14 +479,19 @@ impl Job for LiveCommitJob {
         let host = &LockedHost::new(plan.host(), &locks);
         let kept = self.merge.keep(&self.merge.kept, host, progress);
         kept.map_err(|error| self.merge.failed(error))?;
+        // Nobody is kept from building on the base meanwhile; from here on the machine's own locks do.
+        look_again(plan)?;
         // A folder that takes no trash is found out before anything is merged.
         let batch = self.merge.prepare_trash(plan)?;
         let merged = match self.readers.running.by {
             By::Monitor => self.merge_by_monitor(plan, progress),
             By::Libvirt { .. } => self.merge_by_libvirt(plan, progress),
         };
-        let mut remarks = match merged {
-            Ok(remarks) => remarks,
+        let Merged {
+            mut remarks,
+            unproven,
+        } = match merged {
+            Ok(merged) => merged,
             Err(error) => {
                 batch.into_iter().for_each(trash::Batch::give_up);
                 return Err(error);
@@ -454,7 +500,15 @@ impl Job for LiveCommitJob {
         progress.enter(Phase::CleanUp, 0);
         let mut touched = vec![self.base.path.clone(), self.readers.child.path.clone()];
         touched.extend(self.merge.kept.iter().map(|kept| kept.path.clone()));
-        let gone = self.give_up(&locks, plan, batch, &mut touched);
+        let gone = match unproven {
+            None => self.give_up(&locks, plan, batch, &mut touched),
+            Some(why) => {
+                batch.into_iter().for_each(trash::Batch::give_up);
+                Err(Error::failed(format!(
+                    "what it merged could not be compared: {why}"
+                )))
+            }
+        };
         let summary = match gone {
             Ok(entry) => format!("; {} is in the trash as {entry}", name(&self.top.path)),
             Err(error) => {
@@ -491,10 +545,10 @@ impl LiveCommitJob {
         )
     }
 
-    fn merge_by_monitor(&self, plan: &Plan, progress: &Progress) -> Result<Vec<Note>, Error> {
+    fn merge_by_monitor(&self, plan: &Plan, progress: &Progress) -> Result<Merged, Error> {
         let running = &self.readers.running;
         let (mut qmp, graph) = running.monitor(plan)?;
-        let id = job_id("commit", &self.top);
+        let id = job_id("commit", self.top.file_id(), self.base.file_id());
         let is_begun = live::job::find(&mut qmp, &id).ok().flatten().is_some();
         let nodes = self.nodes(&graph);
         // One that is through has taken the layers out.
@@ -515,7 +569,7 @@ impl LiveCommitJob {
         let mut look = looking(progress);
         let end = commit::run(&mut qmp, &asked, &mut look);
         let end = end.map_err(|error| running.failed(&format!("{error}: {}", self.left())))?;
-        ended(running, end, progress, &self.left())?;
+        ended(running, end, &self.left())?;
         live::close(&mut qmp, &nodes.merged);
         // What the machine reads in the base now is what the layers hold.
         let graph = Graph::ask(&mut qmp, plan.host(), running.pid);
@@ -524,13 +578,22 @@ impl LiveCommitJob {
         let proven = live::with_node(&mut qmp, running.pid, &base, |_, nbd| {
             self.compare(plan, nbd).map_err(ExportError::from)
         });
-        proven.map_err(|error| {
-            running.failed(&format!(
-                "what it merged could not be proven: {error}. {} stays where it is",
-                shown(&self.top.path)
-            ))
-        })?;
-        Ok(Vec::new())
+        match proven {
+            Ok(()) => Ok(Merged::default()),
+            // It serves somebody else over NBD already: what it merged is there all the same.
+            Err(ExportError::Qmp(why)) => Ok(Merged {
+                unproven: Some(why.to_string()),
+                ..Merged::default()
+            }),
+            Err(ExportError::Read(why)) => Err(self.differs(&why)),
+        }
+    }
+
+    fn differs(&self, why: &dyn std::fmt::Display) -> Error {
+        self.readers.running.failed(&format!(
+            "what it merged could not be proven: {why}. {} stays where it is",
+            shown(&self.top.path)
+        ))
     }
 
     /// The nodes of the machine that are meant, as it has them open now.
@@ -619,54 +682,38 @@ impl LiveCommitJob {
         Ok(())
     }
 
-    fn merge_by_libvirt(&self, plan: &Plan, progress: &Progress) -> Result<Vec<Note>, Error> {
+    fn merge_by_libvirt(&self, plan: &Plan, progress: &Progress) -> Result<Merged, Error> {
         let running = &self.readers.running;
         let disk = self.readers.target.as_deref().unwrap_or_default();
         let failed = |error: &dyn std::fmt::Display| running.failed(error);
         let mut domain = running.domain(plan)?;
         progress.enter(Phase::Copy, plan.copies);
-        if domain.job(disk).map_err(|error| failed(&error))?.is_none() {
-            let mib = self.speed.map_or(0, |speed| speed.div_ceil(1 << 20));
-            let begun = domain.begin_commit(disk, &self.top.path, &self.base.path, mib);
-            begun.map_err(|error| failed(&error))?;
-        }
+        let begin = |domain: &mut Domain, mib| {
+            domain.begin_commit(disk, &self.top.path, &self.base.path, mib)
+        };
+        begin_job(running, &mut domain, disk, self.takes_up, self.speed, begin)?;
         let end = follow_domain(running, &mut domain, disk, progress, &self.left())?;
         if end == DomainEnd::Ready {
             domain.wait_for_end(disk).map_err(|error| failed(&error))?;
         }
         domain.flush().map_err(|error| failed(&error))?;
         // The base is read only again, and all of it is in its file.
-        let unproven = |error: String| {
-            failed(&format!(
-                "what it merged could not be proven: {error}. {} stays where it is",
-                shown(&self.top.path)
-            ))
-        };
-        let base = Chain::open(
-            plan.host(),
-            &self.base.path,
-            Some(&self.merge.base.format),
-            &|_| true,
-        );
-        let base = base.map_err(|error| unproven(error.to_string()))?;
-        let chain = self
-            .open(plan)
-            .map_err(|error| unproven(error.to_string()))?;
+        let proven = self.open(plan).and_then(|chain| {
+            let format = Some(&self.merge.base.format);
+            let base = Chain::open(plan.host(), &self.base.path, format, &|_| true)?;
+            Ok((chain, base))
+        });
+        let (chain, base) = proven.map_err(|error| self.differs(&error))?;
         let mut read = |start: u64, theirs: &mut [u8]| {
             let read = base.read_at(theirs, start);
             read.map_err(|error| io::Error::other(error.to_string()))
         };
-        self.compare_with(&chain, &mut read)
-            .map_err(|error| unproven(error.to_string()))?;
-        let mut remarks = Vec::new();
-        if let Err(error) = domain.unpin(disk) {
-            let text = format!(
-                "what the definition of {} says of layers stays: {error}",
-                running.name
-            );
-            remarks.push(Note::new(NoteKind::Machine, text).warning());
-        }
-        Ok(remarks)
+        let same = self.compare_with(&chain, &mut read);
+        same.map_err(|error| self.differs(&error))?;
+        Ok(Merged {
+            remarks: unpin(running, &mut domain, disk).into_iter().collect(),
+            unproven: None,
+        })
     }
 
     /// Whoever was built on the layers is built on the base; then they go. Gives the entry of the trash.
@@ -678,6 +725,11 @@ impl LiveCommitJob {
         touched: &mut Vec<PathBuf>,
     ) -> Result<String, Error> {
         let host = plan.host();
+        // Somebody may have built on a layer while it was merged.
+        if let Err(error) = look_again(plan) {
+            batch.into_iter().for_each(trash::Batch::give_up);
+            return Err(error);
+        }
         for layer in &self.merge.run {
             if is_open(host, &layer.path) {
                 batch.into_iter().for_each(trash::Batch::give_up);
@@ -695,6 +747,14 @@ impl LiveCommitJob {
         touched.extend(batch.execute(&Progress::new())?);
         Ok(entry)
     }
+}
+
+/// What a machine has merged.
+#[derive(Debug, Default)]
+struct Merged {
+    remarks: Vec<Note>,
+    /// Why nobody could compare it, if so: the layers stay then.
+    unproven: Option<String>,
 }
 
 /// The nodes of a merge.

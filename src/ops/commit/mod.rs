@@ -247,32 +247,7 @@ fn plan_sparing(plan: &mut Plan, request: &Commit, spared: &HashSet<NodeId>) -> 
     analysis
         .dependants
         .retain(|dependant| !spared.contains(&dependant.node));
-    if run.base_format != Format::Qcow2
-        && let Some(grown) = analysis.grows_to
-        && let Some(stat) = device::stat_of(context.host.as_ref(), &base.path)
-    {
-        plan.refuse(
-            RefusalKind::Unsupported,
-            format!(
-                "{} is longer than {}, which is a raw block device of {}: {}",
-                name(&top.path),
-                shown(&base.path),
-                size(stat.len),
-                device::extend_line(&stat, grown - analysis.base_size)
-            ),
-        );
-        return None;
-    }
-    if let Some(why) = &analysis.cannot_grow {
-        plan.refuse(
-            RefusalKind::of(&why.kind),
-            format!(
-                "{} is longer than {}, which {}",
-                name(&top.path),
-                name(&base.path),
-                why.kind
-            ),
-        );
+    if refuse_growth(plan, &run, &analysis) {
         return None;
     }
     refuse_as_data_file(plan, &forest, base, "committed into");
@@ -346,6 +321,40 @@ fn plan_sparing(plan: &mut Plan, request: &Commit, spared: &HashSet<NodeId>) -> 
         were,
         keys: context.keys.clone(),
     })
+}
+
+/// Refuses a base that would have to grow and cannot; says whether it has.
+fn refuse_growth(plan: &mut Plan, run: &CommitRange<'_>, analysis: &Analysis) -> bool {
+    let (top, base) = (run.top(), run.base);
+    if run.base_format != Format::Qcow2
+        && let Some(grown) = analysis.grows_to
+        && let Some(stat) = device::stat_of(plan.host(), &base.path)
+    {
+        plan.refuse(
+            RefusalKind::Unsupported,
+            format!(
+                "{} is longer than {}, which is a raw block device of {}: {}",
+                name(&top.path),
+                shown(&base.path),
+                size(stat.len),
+                device::extend_line(&stat, grown - analysis.base_size)
+            ),
+        );
+        return true;
+    }
+    if let Some(why) = &analysis.cannot_grow {
+        plan.refuse(
+            RefusalKind::of(&why.kind),
+            format!(
+                "{} is longer than {}, which {}",
+                name(&top.path),
+                name(&base.path),
+                why.kind
+            ),
+        );
+        return true;
+    }
+    false
 }
 
 /// What the children's headers say now.

@@ -61,6 +61,7 @@ impl Known {
             Step::Source { to, .. } => Some(to),
             Step::Unpin | Step::Pin => None,
         });
+        let written = written.chain(&plan.written_by_machine);
         for path in touched.map(|effect| &effect.path).chain(written) {
             let by_file = || context.host.stat(path).ok();
             let node = forest

@@ -197,13 +197,22 @@ impl Locking {
     /// [`Error::Stale`] names the file that is not as the plan knew it.
     pub(in crate::ops) fn settle(self, plan: &Plan) -> Result<Locks, Error> {
         plan.verify_preconditions()?;
-        let now = machines::now(plan);
-        dependants::look_again(plan, now.as_ref())?;
-        now.map_or(Ok(()), |now| machines::look_again(plan, &now))?;
+        look_again(plan)?;
         tagged::look_again(plan)?;
         plan.redefine_first()?;
         Ok(Locks { held: self.held })
     }
+}
+
+/// Nothing depends on the files that the plan touches that it did not know, be it an image or a machine. Asked once
+/// more where much time has passed without locks on them.
+///
+/// # Errors
+/// [`Error::Stale`] names the dependant.
+pub(in crate::ops) fn look_again(plan: &Plan) -> Result<(), Error> {
+    let now = machines::now(plan);
+    dependants::look_again(plan, now.as_ref())?;
+    now.map_or(Ok(()), |now| machines::look_again(plan, &now))
 }
 
 impl Locking {

@@ -406,14 +406,15 @@ fn harm(
     let kind = effect.kind;
     let path = shown(&effect.path);
     let who = called(machine);
-    if plan.through.as_ref().is_some_and(|it| it.is(machine)) {
-        return None;
-    }
+    let does_it = plan.through.as_ref().filter(|it| it.is(machine));
     let is_told = |plan: &Plan| plan.refusals.iter().any(|it| it.kind == RefusalKind::InUse);
     if machine.state == MachineState::Running && is_told(plan) {
         return None;
     }
     if kind.leaves() && !plan.puts_another_at(&effect.path) {
+        if does_it.is_some_and(|it| it.sees_to(part)) {
+            return None;
+        }
         return leaves(plan, machines, effect, Use { machine, part });
     }
     let (is_disk, is_pinned) = match part {
@@ -431,10 +432,10 @@ fn harm(
     if !is_disk {
         return None;
     }
-    if machine.state == MachineState::Running {
+    if machine.state == MachineState::Running && does_it.is_none() {
         return plain(format!("{path} is used by {who}: shut it down first"));
     }
-    if kind == EffectKind::Relinks && is_pinned {
+    if kind == EffectKind::Relinks && is_pinned && does_it.is_none() {
         let text = format!(
             "the definition of {who} says itself what {path} is built on (`<backingStore>`), whatever is recorded \
              in the image: it would go on with the old layers and see other bytes. Take that out of the \

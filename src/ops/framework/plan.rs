@@ -316,6 +316,8 @@ pub struct Plan {
     pub(in crate::ops) falls_back: bool,
     /// What changes in the definitions of machines, in this order.
     pub redefinitions: Vec<Redefinition>,
+    /// Files that a machine is going to write from then on.
+    pub(in crate::ops) written_by_machine: Vec<PathBuf>,
     /// The machine that does it while it runs, where one does.
     pub(in crate::ops) through: Option<Through>,
     /// The machines it knows of, where it may harm any.
@@ -365,6 +367,7 @@ impl Plan {
             successors: Vec::new(),
             falls_back: false,
             redefinitions: Vec::new(),
+            written_by_machine: Vec::new(),
             through: None,
             machines: None,
             context: context.clone(),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::forest::Node;
 use crate::host::{FileId, Host};
+use crate::image::{Chain, Format, State};
 use crate::live::{self, Agent, Frozen, Graph, Qmp, snapshot};
 use crate::ops::branch::{NewOverlay, plan_overlay};
 use crate::ops::framework::format::{listed, listed_names, name, shown};
@@ -24,8 +25,9 @@ use crate::ops::{
     Phase, Plan, Progress, RefusalKind, Undo,
 };
 
+use super::following::unpin;
 use super::next_start::{self, Next};
-use super::running::{By, Running, domain_disk, holders_of, is_open, written_node};
+use super::running::{By, Running, domain_disk, is_open, written_node};
 
 /// The guest goes on in new overlays.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,23 +97,23 @@ impl Operation for LiveBranch {
     }
 
     fn finish(&self, half: &Half<'_>) -> Way {
-        // The agent does not let go by itself of what it was told to hold.
-        for disk in self.disks.iter().filter(|_| self.quiesce) {
-            if let Ok(node) = resolve::named(half.context, &disk.leaf) {
-                thaw_all(half.context.host.as_ref(), node);
-            }
-        }
+        let host = half.context.host.as_ref();
         let made = half.there_of(&half.entry.creates);
         if made.is_empty() {
             return Way::Nothing("nothing was made, and no disk has changed".to_owned());
         }
-        let is_used = |path: &PathBuf| is_open(half.context.host.as_ref(), path);
-        match made.iter().any(is_used) {
-            true => Way::Nothing(format!(
-                "the machine writes {} already",
+        if made.iter().any(|path| is_open(host, path)) {
+            return Way::Nothing(format!(
+                "the machine writes {} already. If its guest hangs, send guest-fsfreeze-thaw to its agent",
+                listed_names(&made)
+            ));
+        }
+        match made.iter().all(|path| holds_nothing(host, path)) {
+            true => half.unmake(),
+            false => Way::Impossible(format!(
+                "{} holds what the guest wrote since: start the machine with it, or merge it down",
                 listed_names(&made)
             )),
-            false => half.unmake(),
         }
     }
 
@@ -193,7 +195,7 @@ fn plan_live(plan: &mut Plan, request: &LiveBranch) -> Option<LiveBranchJob> {
         plan.refuse(RefusalKind::Invalid, "no disk is named");
         return None;
     };
-    plan.through = Some(running.through());
+    plan.through = Some(running.through(None));
     say_of_guest(plan, &running, request.quiesce);
     // What qemu-img would do is done by the machine.
     plan.commands.clear();
@@ -262,7 +264,9 @@ impl Job for LiveBranchJob {
         let remarks = match switched {
             Ok(remarks) => remarks,
             Err(error) => {
-                take_away(plan.host(), &made);
+                let host = plan.host();
+                made.retain(|(path, _)| holds_nothing(host, path));
+                take_away(host, &made);
                 return Err(error);
             }
         };
@@ -321,17 +325,17 @@ impl LiveBranchJob {
         let mut remarks = Vec::new();
         let frozen = self.freeze(&mut remarks);
         let taken = snapshot::take(&mut qmp, &switches);
-        if let Some(Err(error)) = frozen.map(Frozen::thaw) {
-            remarks.push(Note::new(
-                NoteKind::Guest,
-                format!(
-                    "the filesystems of {} could not be let go: {error}. Send guest-fsfreeze-thaw to its agent, or it \
-                     hangs",
-                    self.running.name
-                ),
-            ));
+        let hangs = frozen.and_then(|frozen| frozen.thaw().err()).map(|error| {
+            format!(
+                "the filesystems of {} could not be let go: {error}. Send guest-fsfreeze-thaw to its agent, or it hangs",
+                self.running.name
+            )
+        });
+        if let Err(error) = taken {
+            let hangs = hangs.map_or_else(String::new, |text| format!("; {text}"));
+            return Err(self.running.failed(&format!("{error}{hangs}")));
         }
-        taken.map_err(|error| self.running.failed(&error))?;
+        remarks.extend(hangs.map(|text| Note::new(NoteKind::Guest, text).warning()));
         self.require_switched(plan, &mut qmp)?;
         Ok(remarks)
     }
@@ -382,7 +386,8 @@ impl LiveBranchJob {
         }
         let mut remarks = Vec::new();
         let mut taken = domain.snapshot(&disks, self.quiesce);
-        if let (Err(error), true) = (&taken, self.quiesce) {
+        let has_new = |disk: &SwitchedDisk| is_open(plan.host(), &disk.overlay.new);
+        if let (Err(error), true) = (&taken, self.quiesce && !self.disks.iter().any(has_new)) {
             // The agent does not answer: libvirt says so before it does anything.
             remarks.push(Note::new(
                 NoteKind::Guest,
@@ -393,16 +398,7 @@ impl LiveBranchJob {
         taken.map_err(|error| self.running.failed(&error))?;
         for disk in &self.disks {
             let target = disk.target.as_deref().unwrap_or_default();
-            if let Err(error) = domain.unpin(target) {
-                remarks.push(Note::new(
-                    NoteKind::Machine,
-                    format!(
-                        "the definition of {} says itself what {target} is built on, and that could not be taken \
-                         out: {error}",
-                        self.running.name
-                    ),
-                ));
-            }
+            remarks.extend(unpin(&self.running, &mut domain, target));
         }
         Ok(remarks)
     }
@@ -437,26 +433,22 @@ pub(super) fn give_to_owner_of(leaf: &Path, new: &Path) -> Result<(), Error> {
     given.map_err(|error| Error::io("give to the owner of its base", new, &error))
 }
 
-/// New files that no machine has: nothing is in them.
+/// Takes away new files that no machine has. One that somebody uses after all, or has written, stays.
 pub(super) fn take_away(host: &dyn Host, made: &[(PathBuf, Option<FileId>)]) {
     for (path, file) in made {
-        if let Some(file) = file {
-            // One that somebody uses after all stays.
-            if !is_open(host, path) {
-                drop(host.remove_file_of(*file, path));
-            }
+        if let Some(file) = file.filter(|_| !is_open(host, path)) {
+            drop(host.remove_file_of(file, path));
         }
     }
 }
 
-/// Lets the filesystems of the guest go on that has this image open: whoever held them still has ended.
-fn thaw_all(host: &dyn Host, node: &Node) {
-    for holder in holders_of(host, node.file_id()) {
-        let socket = live::agent_socket(holder.pid);
-        if let Some(mut agent) = socket.and_then(|socket| Agent::connect(&socket).ok())
-            && agent.is_frozen().unwrap_or(false)
-        {
-            drop(agent.thaw());
-        }
-    }
+/// Whether no guest has written an overlay.
+fn holds_nothing(host: &dyn Host, overlay: &Path) -> bool {
+    let chain = Chain::open(host, overlay, Some(&Format::Qcow2), &|_| true);
+    chain.is_ok_and(|chain| {
+        chain.layers().first().is_some_and(|layer| {
+            let mut extents = layer.extents(0, layer.virtual_size());
+            extents.all(|extent| extent.is_ok_and(|one| one.state == State::Unallocated))
+        })
+    })
 }

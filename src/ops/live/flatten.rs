@@ -8,8 +8,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::forest::{Node, NodeId};
+use crate::host::FileId;
 use crate::image::{Chain, Format};
-use crate::live::{BlockNode, stream};
+use crate::live::{BlockNode, Graph, stream};
+use crate::machines::Domain;
 use crate::ops::framework::backing_name::{leading_from_all, recorded_style};
 use crate::ops::framework::format::{listed, name, shown};
 use crate::ops::framework::locks::Locking;
@@ -28,8 +30,8 @@ use crate::ops::{
 };
 use crate::units::size;
 
-use super::following::{DomainEnd, ended, follow_domain, job_id, looking};
-use super::running::{By, Running, domain_disk, is_open};
+use super::following::{DomainEnd, begin_job, ended, follow_domain, job_id, looking, unpin};
+use super::running::{By, Running, domain_disk, is_open, refuse_lost};
 
 /// An image of a machine that runs takes in what layers below it hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +42,9 @@ pub struct LiveFlatten {
     pub onto: Option<PathBuf>,
     /// Bytes per second at most; none for as fast as it goes.
     pub speed: Option<u64>,
+    /// Whether it goes on with one that was interrupted, whose job the machine may have still.
+    #[serde(default)]
+    pub takes_up: bool,
 }
 
 impl Operation for LiveFlatten {
@@ -90,8 +95,13 @@ impl Operation for LiveFlatten {
     fn finish(&self, half: &Half<'_>) -> Way {
         let is_running = is_open(half.context.host.as_ref(), &self.image);
         match (is_running, &self.onto) {
-            // The job of the same number is taken up.
-            (true, _) => Way::Ask(self.clone().into()),
+            (true, _) => {
+                let again = Self {
+                    takes_up: true,
+                    ..self.clone()
+                };
+                Way::Ask(again.into())
+            }
             (false, Some(onto)) if half.is_built_on(&self.image, onto) => half.as_planned(),
             (false, _) => match half.planned_way_back() {
                 Some(Way::Ask(back)) => Way::But(
@@ -134,15 +144,10 @@ fn planned(plan: &mut Plan, request: &LiveFlatten) -> Result<LiveFlattenJob, Rea
     let forest = context.forest.as_ref();
     let node = resolve::named(&context, &request.image)?;
     let running = Running::with(plan, node)?;
-    plan.through = Some(running.through());
-    running.refuse_checkpoints(plan);
+    plan.through = Some(running.through(None));
+    refuse_lost(plan, node, false);
     let path = shown(&node.path);
     let below: Vec<NodeId> = forest.chain(node.id).into_iter().skip(1).collect();
-    if below.is_empty() {
-        plan.refuse_as_done(format!(
-            "{path} is built on nothing: there is nothing to flatten"
-        ));
-    }
     let base = match &request.onto {
         Some(onto) => Some(resolve::named(&context, onto)?),
         None => None,
@@ -161,10 +166,13 @@ fn planned(plan: &mut Plan, request: &LiveFlatten) -> Result<LiveFlattenJob, Rea
                 .collect()
         }
     };
-    if goes.is_empty() && !below.is_empty() {
-        plan.refuse_as_done(format!(
-            "{path} is built on that directly: there is no layer between"
-        ));
+    // libvirt ends its job before what was taken in is in the file: that is left to do then.
+    let is_merely_unproven = request.takes_up && running.by != By::Monitor;
+    if goes.is_empty() && !is_merely_unproven {
+        plan.refuse_as_done(match below.is_empty() {
+            true => format!("{path} is built on nothing: there is nothing to flatten"),
+            false => format!("{path} is built on that directly: there is no layer between"),
+        });
     }
     let target = match &running.by {
         By::Monitor => None,
@@ -201,6 +209,8 @@ fn planned(plan: &mut Plan, request: &LiveFlatten) -> Result<LiveFlattenJob, Rea
         base: base.cloned(),
         recorded,
         target,
+        is_through: goes.is_empty(),
+        takes_up: request.takes_up,
         speed: request.speed,
     })
 }
@@ -268,13 +278,17 @@ struct LiveFlattenJob {
     recorded: Option<OsString>,
     /// The disk, by libvirt's name for it.
     target: Option<String>,
+    /// Whether the image is built on the base already.
+    is_through: bool,
+    takes_up: bool,
     speed: Option<u64>,
 }
 
 impl Job for LiveFlattenJob {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
-        progress.enter(Phase::Copy, plan.copies);
+        progress.enter(Phase::Collect, 0);
         let _locks = Locking::default().settle(plan)?;
+        progress.enter(Phase::Copy, plan.copies);
         let remarks = match &self.running.by {
             By::Monitor => self.stream(plan, progress).map(|()| Vec::new())?,
             By::Libvirt { .. } => self.pull(plan, progress)?,
@@ -319,7 +333,8 @@ impl LiveFlattenJob {
                 Some(node.name.as_str())
             }
         };
-        let id = job_id("stream", &self.image);
+        let base_file = self.base.as_ref().and_then(Node::file_id);
+        let id = job_id("stream", self.image.file_id(), base_file);
         let asked = stream::Stream {
             id: &id,
             node: &image.name,
@@ -330,54 +345,61 @@ impl LiveFlattenJob {
         let mut look = looking(progress);
         let end = stream::run(&mut qmp, self.running.pid, &asked, &mut look);
         let end = end.map_err(|error| self.running.failed(&format!("{error}: {}", self.left())))?;
-        ended(&self.running, end, progress, &self.left())
+        ended(&self.running, end, &self.left())?;
+        let graph = Graph::ask(&mut qmp, plan.host(), self.running.pid);
+        let graph = graph.map_err(|error| self.running.failed(&error))?;
+        let image = self.running.node(&graph, &self.image)?;
+        let below = image
+            .backing
+            .as_ref()
+            .map(|name| graph.node(name).and_then(|node| node.file));
+        self.require_base(below)
     }
 
     fn pull(&self, plan: &Plan, progress: &Progress) -> Result<Vec<Note>, Error> {
         let disk = self.target.as_deref().unwrap_or_default();
         let mut domain = self.running.domain(plan)?;
         let failed = |error: &dyn std::fmt::Display| self.running.failed(error);
-        if domain.job(disk).map_err(|error| failed(&error))?.is_none() {
+        if !self.is_through {
             let base = self.base.as_ref().map(|base| base.path.as_path());
-            let mib = self.speed.map_or(0, |speed| speed.div_ceil(1 << 20));
-            domain
-                .begin_pull(disk, base, mib)
-                .map_err(|error| failed(&error))?;
-        }
-        let end = follow_domain(&self.running, &mut domain, disk, progress, &self.left())?;
-        if end == DomainEnd::Ready {
-            domain.wait_for_end(disk).map_err(|error| failed(&error))?;
+            let begin = |domain: &mut Domain, mib| domain.begin_pull(disk, base, mib);
+            begin_job(
+                &self.running,
+                &mut domain,
+                disk,
+                self.takes_up,
+                self.speed,
+                begin,
+            )?;
+            let end = follow_domain(&self.running, &mut domain, disk, progress, &self.left())?;
+            if end == DomainEnd::Ready {
+                domain.wait_for_end(disk).map_err(|error| failed(&error))?;
+            }
         }
         // QEMU names the new base before what it has taken in is in the file: it writes that down when it stops.
         domain.flush().map_err(|error| failed(&error))?;
-        self.require_base(plan)?;
-        let mut remarks = Vec::new();
-        if let Err(error) = domain.unpin(disk) {
-            remarks.push(
-                Note::new(
-                    NoteKind::Machine,
-                    format!(
-                        "what the definition of {} says of layers stays: {error}",
-                        self.running.name
-                    ),
-                )
-                .warning(),
-            );
-        }
-        Ok(remarks)
+        self.require_base(self.recorded_base(plan)?)?;
+        Ok(unpin(&self.running, &mut domain, disk)
+            .into_iter()
+            .collect())
     }
 
-    /// A job of libvirt's that failed is gone as one that is through: the header tells them apart.
-    fn require_base(&self, plan: &Plan) -> Result<(), Error> {
+    /// What the header names as what the image is built on.
+    fn recorded_base(&self, plan: &Plan) -> Result<Option<Option<FileId>>, Error> {
         let host = plan.host();
         let chain = Chain::open(host, &self.image.path, Some(&Format::Qcow2), &|_| true);
         let chain = chain.map_err(|error| Error::of_image(error.to_string(), error))?;
         let file = |path: &Path| host.stat(path).ok().map(|stat| stat.id);
-        let below = chain.layers().get(1).map(|below| file(below.path()));
+        Ok(chain.layers().get(1).map(|below| file(below.path())))
+    }
+
+    /// A job that is gone may have failed, and one that was taken up may have been another: what the image is built on
+    /// now tells.
+    fn require_base(&self, below: Option<Option<FileId>>) -> Result<(), Error> {
         match below == self.base.as_ref().map(Node::file_id) {
             true => Ok(()),
             false => Err(self.running.failed(&format!(
-                "libvirt ended its job before it was through: {}",
+                "the image is not built on what it was to be built on: {}",
                 self.left()
             ))),
         }

@@ -4,10 +4,10 @@ use std::fmt::Display;
 use std::thread;
 use std::time::Duration;
 
-use crate::forest::Node;
-use crate::live::job::{self, Ended, Job, JobStatus};
-use crate::machines::{DiskJob, Domain};
-use crate::ops::{Error, Progress};
+use crate::host::{FileId, printable};
+use crate::live::job::{self, Ended, Job};
+use crate::machines::{DefineError, DiskJob, Domain};
+use crate::ops::{Error, Note, NoteKind, Progress};
 
 use super::running::Running;
 
@@ -16,17 +16,14 @@ const EACH: Duration = Duration::from_millis(250);
 /// A job of libvirt's that is through is gone; one that is not there at first may be about to come.
 const APPEARS: u32 = 4;
 
-/// Shows where a job stands; says whether it is still wanted. One that stands still for want of room, or since
-/// somebody paused it, is waited for: it goes on when there is room.
+/// Shows where a job stands; says whether it is still wanted. One that somebody paused is waited for.
 pub(in crate::ops) fn looking(progress: &Progress) -> impl FnMut(&Job) -> bool + '_ {
     let mut seen = 0;
     move |job| {
         let step = job.done.saturating_sub(seen);
         seen = seen.max(job.done);
         progress.expect(job.total);
-        let is_stuck = job.status == JobStatus::Paused && job.lacks_space;
-        // Nobody makes room for a question that nobody sees: what is done so far stays, and is gone on with.
-        progress.advance(step).is_ok() && !is_stuck
+        progress.advance(step).is_ok()
     }
 }
 
@@ -34,21 +31,10 @@ pub(in crate::ops) fn looking(progress: &Progress) -> impl FnMut(&Job) -> bool +
 ///
 /// # Errors
 /// [`Error::Cancelled`] and [`Error::Failed`] with these sentences about what is left.
-pub(in crate::ops) fn ended(
-    running: &Running,
-    ended: Ended,
-    progress: &Progress,
-    left: &str,
-) -> Result<(), Error> {
+pub(in crate::ops) fn ended(running: &Running, ended: Ended, left: &str) -> Result<(), Error> {
     match ended {
         Ended::Done => Ok(()),
-        Ended::Cancelled if progress.is_cancelled() => {
-            Err(Error::cancelled(format!("stopped: {left}")))
-        }
-        Ended::Cancelled => Err(Error::failed(format!(
-            "there is no room left for {}: {left}",
-            running.name
-        ))),
+        Ended::Cancelled => Err(Error::cancelled(format!("stopped: {left}"))),
         Ended::Failed(why) => Err(Error::failed(format!(
             "{} says: {why}: {left}",
             running.name
@@ -63,6 +49,34 @@ pub(in crate::ops) enum DomainEnd {
     Gone,
     /// It has been through everything, and goes on writing to both.
     Ready,
+}
+
+/// Has libvirt begin a job on a disk, unless it has one of ours still. `begin` is given the speed in MiB per second, 0
+/// for as fast as it goes.
+///
+/// # Errors
+/// [`Error::InUse`] where somebody else has one there; [`Error::Failed`] in libvirt's words.
+pub(in crate::ops) fn begin_job(
+    running: &Running,
+    domain: &mut Domain,
+    disk: &str,
+    takes_up: bool,
+    speed: Option<u64>,
+    begin: impl FnOnce(&mut Domain, u64) -> Result<(), DefineError>,
+) -> Result<(), Error> {
+    let failed = |error: DefineError| running.failed(&error);
+    match domain.job(disk).map_err(failed)? {
+        Some(_) if takes_up => Ok(()),
+        Some(_) => Err(Error::in_use(format!(
+            "{} has another job on its disk {}: wait for its end, or end it (virsh blockjob --abort)",
+            running.name,
+            printable(disk)
+        ))),
+        None => {
+            let mib = speed.map_or(0, |speed| speed.div_ceil(1 << 20));
+            begin(domain, mib).map_err(failed)
+        }
+    }
 }
 
 /// Waits for a job of libvirt's on a disk.
@@ -102,9 +116,25 @@ pub(in crate::ops) fn follow_domain(
     }
 }
 
-/// The number of a job on an image: whoever comes later knows it again.
-pub(in crate::ops) fn job_id(kind: &str, image: &Node) -> String {
-    let file = image.file_id();
-    let (device, inode) = file.map_or((0, 0), |file| (file.device, file.inode));
-    format!("{}{kind}-{device:x}-{inode:x}", job::PREFIX)
+/// Has the headers say what a disk is built on from its next start on; what to tell where that cannot be.
+pub(in crate::ops) fn unpin(running: &Running, domain: &mut Domain, disk: &str) -> Option<Note> {
+    let error = domain.unpin(disk).err()?;
+    let text = format!(
+        "the definition of {} says itself what {} is built on, and that could not be taken out: {error}",
+        running.name,
+        printable(disk)
+    );
+    Some(Note::new(NoteKind::Machine, text).warning())
+}
+
+/// The number of a job that brings an image to another one, or to none: whoever asks for just that later knows it again,
+/// and nobody who asks for something else takes it for theirs.
+pub(in crate::ops) fn job_id(kind: &str, image: Option<FileId>, to: Option<FileId>) -> String {
+    let number = |file: Option<FileId>| {
+        file.map_or_else(
+            || "none".to_owned(),
+            |file| format!("{:x}-{:x}", file.device, file.inode),
+        )
+    };
+    format!("{}{kind}-{}-{}", job::PREFIX, number(image), number(to))
 }

@@ -7,14 +7,15 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::forest::Node;
-use crate::host::{FileKind, Host};
-use crate::image::{self, CreateOptions, Format};
+use crate::host::{FileKind, Host, printable};
+use crate::image::{self, CreateOptions};
 use crate::live::job::Ended;
-use crate::live::{self, BlockNode, Graph, Qmp, mirror};
+use crate::live::{self, BlockNode, Graph, mirror};
+use crate::machines::Domain;
 use crate::ops::branch::not_created;
 use crate::ops::framework::backing_name::{leading, recorded_style};
 use crate::ops::framework::format::{name, shown};
-use crate::ops::framework::locks::Locking;
+use crate::ops::framework::locks::{Locking, look_again};
 use crate::ops::framework::nature::{Nature, RestsOn};
 use crate::ops::framework::operation::Operation;
 use crate::ops::framework::plan::Job;
@@ -23,7 +24,7 @@ use crate::ops::framework::recovery::{Half, Way};
 use crate::ops::framework::refusal::Reason;
 use crate::ops::framework::request::Name;
 use crate::ops::framework::trash::{Batch, TrashItem};
-use crate::ops::framework::{absolute, new_file, resolve};
+use crate::ops::framework::{absolute, backing_format, new_file, resolve};
 use crate::ops::revert::options_of;
 use crate::ops::{
     CommandLine, EffectKind, Error, Note, NoteKind, Outcome, Phase, Plan, Progress, RefusalKind,
@@ -32,9 +33,9 @@ use crate::ops::{
 use crate::units::size;
 
 use super::branch::{give_to_owner_of, take_away};
-use super::following::{DomainEnd, ended, follow_domain, job_id, looking};
+use super::following::{DomainEnd, begin_job, ended, follow_domain, job_id, looking};
 use super::next_start::{self, Next};
-use super::running::{By, Running, domain_disk, holders_at, is_open, written_node};
+use super::running::{By, Running, domain_disk, holders_at, is_open, refuse_lost, written_node};
 
 /// The guest goes on in another file that shows the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +46,9 @@ pub struct LiveMove {
     pub to: PathBuf,
     /// Bytes per second at most; none for as fast as it goes.
     pub speed: Option<u64>,
+    /// Whether it goes on with one that was interrupted, whose job the machine may have still.
+    #[serde(default)]
+    pub takes_up: bool,
 }
 
 impl LiveMove {
@@ -102,7 +106,7 @@ impl Operation for LiveMove {
             shown(&self.to)
         );
         match planned(plan, self) {
-            Ok(job) if plan.refusals.is_empty() => plan.job = Some(Arc::new(job)),
+            Ok(Some(job)) if plan.refusals.is_empty() => plan.job = Some(Arc::new(job)),
             Ok(_) => {}
             Err(reason) => plan.refuse_for(reason),
         }
@@ -114,36 +118,54 @@ impl Operation for LiveMove {
 
     fn finish(&self, half: &Half<'_>) -> Way {
         let host = half.context.host.as_ref();
-        let is_used = |path: &Path| is_open(host, path);
-        match (is_used(&self.image), is_used(&self.to)) {
-            // Mirrored still, or begun again: one job has that number.
-            (true, true) => Way::Ask(self.clone().into()),
+        if !half.is_there(&self.to) {
+            return Way::Nothing("nothing was made, and the disk has not changed".to_owned());
+        }
+        let (old, new) = (shown(&self.image), shown(&self.to));
+        match (is_open(host, &self.image), is_open(host, &self.to)) {
+            // Mirrored still.
+            (true, true) => {
+                let again = Self {
+                    takes_up: true,
+                    ..self.clone()
+                };
+                Way::Ask(again.into())
+            }
             (false, true) => Way::Nothing(format!(
-                "the machine writes {} already; discard {} when it is not needed any more",
-                shown(&self.to),
-                name(&self.image)
+                "the machine writes {new} already; discard {old} when it is not needed any more"
             )),
-            (_, false) => half.unmake(),
+            // Either may hold what the guest wrote last.
+            (_, false) => Way::Impossible(format!(
+                "{new} may be a copy that was not finished, or what the guest wrote last: compare it with {old}, and \
+                 discard the one that is not needed"
+            )),
         }
     }
 
     fn can_roll_back(&self) -> bool {
-        true
+        false
     }
 
     fn roll_back(&self, half: &Half<'_>) -> Way {
-        self.finish(half)
+        let host = half.context.host.as_ref();
+        match is_open(host, &self.image) && is_open(host, &self.to) {
+            true => Way::Impossible(
+                "the machine copies still: finish it, and move it back the same way".to_owned(),
+            ),
+            false => self.finish(half),
+        }
     }
 }
 
-fn planned(plan: &mut Plan, request: &LiveMove) -> Result<LiveMoveJob, Reason> {
+/// What does it; none where the plan says why not.
+fn planned(plan: &mut Plan, request: &LiveMove) -> Result<Option<LiveMoveJob>, Reason> {
     let context = plan.context().clone();
     let forest = context.forest.as_ref();
     let request = &request.in_folder(plan.host());
     let node = resolve::named(&context, &request.image)?;
     let running = Running::with(plan, node)?;
-    plan.through = Some(running.through());
-    running.refuse_checkpoints(plan);
+    plan.through = Some(running.through(Some(&node.path)));
+    refuse_lost(plan, node, true);
     let path = shown(&node.path);
     if !forest.is_leaf(node) {
         let text = format!("other images are built on {path}: it stays at its place");
@@ -161,13 +183,22 @@ fn planned(plan: &mut Plan, request: &LiveMove) -> Result<LiveMoveJob, Reason> {
     }
     let backing = node.parent.and_then(|id| forest.get(id));
     let recorded = match (backing, &node.backing) {
-        (Some(base), Some(known)) => {
+        (_, None) => None,
+        (Some(base), Some(_)) => {
             let named = leading(plan.host(), &request.to, &base.path, recorded_style(node));
             let named = named.map_err(|why| Reason::new(RefusalKind::BackingName, why))?;
-            let format = known.format().cloned().or_else(|| base.format());
-            Some((named, format.unwrap_or(Format::Raw)))
+            let Some(format) = backing_format::recorded(plan, node, base) else {
+                return Ok(None);
+            };
+            Some((named, format))
         }
-        _ => None,
+        (None, Some(known)) => {
+            let text = format!(
+                "{path} is built on {}, which is no file that is known here",
+                printable(known.name())
+            );
+            return Err(Reason::new(RefusalKind::BackingName, text));
+        }
     };
     let target = match &running.by {
         By::Monitor => None,
@@ -183,13 +214,9 @@ fn planned(plan: &mut Plan, request: &LiveMove) -> Result<LiveMoveJob, Reason> {
         .map_err(|error| Reason::new(RefusalKind::Invalid, error.kind.to_string()))?;
     // What was begun and is mirrored still is taken up.
     let mut holders = holders_at(plan.host(), &request.to).into_iter();
-    let is_begun = holders.any(|holder| holder.pid == running.pid);
+    let is_begun = request.takes_up && holders.any(|holder| holder.pid == running.pid);
     if !is_begun && new_file::check(plan, &request.to, bytes.max(empty.image_blocks)).is_none() {
-        // The plan says why.
-        return Err(Reason::new(
-            RefusalKind::Invalid,
-            format!("{} cannot be made", shown(&request.to)),
-        ));
+        return Ok(None);
     }
     plan.effect(
         EffectKind::Creates,
@@ -214,7 +241,7 @@ fn planned(plan: &mut Plan, request: &LiveMove) -> Result<LiveMoveJob, Reason> {
         "what {} writes meanwhile is in the new file only: move it back the same way",
         running.name
     ));
-    Ok(LiveMoveJob {
+    Ok(Some(LiveMoveJob {
         running,
         image: node.clone(),
         backing: backing.cloned(),
@@ -223,7 +250,7 @@ fn planned(plan: &mut Plan, request: &LiveMove) -> Result<LiveMoveJob, Reason> {
         is_begun,
         target,
         speed: request.speed,
-    })
+    }))
 }
 
 /// What has the machine do it.
@@ -263,7 +290,10 @@ impl Job for LiveMoveJob {
         let mut remarks = match moved {
             Ok(remarks) => remarks,
             Err(error) => {
-                take_away(host, &made);
+                // Where the machine has ended, the new file may be the one that it wrote last.
+                if is_open(host, &self.image.path) {
+                    take_away(host, &made);
+                }
                 return Err(error);
             }
         };
@@ -306,7 +336,8 @@ impl LiveMoveJob {
         let leaf = written_node(&graph, &self.running, &self.image)?;
         let backing = self.backing_node(&graph, leaf)?;
         let target = absolute::path(&self.to);
-        let id = job_id("mirror", &self.image);
+        let to_file = plan.host().stat(&self.to).ok().map(|stat| stat.id);
+        let id = job_id("mirror", self.image.file_id(), to_file);
         let asked = mirror::Mirror {
             id: &id,
             leaf: &leaf.name,
@@ -317,23 +348,21 @@ impl LiveMoveJob {
         let mut look = looking(progress);
         let end = mirror::run(&mut qmp, &asked, &mut look);
         let end = end.map_err(|error| self.running.failed(&format!("{error}: {}", self.left())))?;
+        let graph = Graph::ask(&mut qmp, plan.host(), self.running.pid);
+        let graph = graph.map_err(|error| self.running.failed(&error))?;
+        let targets = to_file.into_iter().flat_map(|file| graph.of_file(file));
+        let targets: Vec<BlockNode> = targets.cloned().collect();
+        let is_written = |node: &BlockNode| node.is_root && !node.read_only;
         let goes = match end {
-            Ended::Done => vec![leaf.clone()],
-            Ended::Cancelled | Ended::Failed(_) => self.nodes_of_target(plan, &mut qmp),
+            Ended::Done if targets.iter().any(is_written) => std::slice::from_ref(leaf),
+            Ended::Done => {
+                let why = format!("its disk is not {}", shown(&self.to));
+                return Err(self.running.failed(&why));
+            }
+            Ended::Cancelled | Ended::Failed(_) => &targets,
         };
-        live::close(&mut qmp, &goes);
-        ended(&self.running, end, progress, &self.left())
-    }
-
-    /// The new file as it is open, although the disk has not become it.
-    fn nodes_of_target(&self, plan: &Plan, qmp: &mut Qmp) -> Vec<BlockNode> {
-        let file = plan.host().stat(&self.to).ok().map(|stat| stat.id);
-        let graph = Graph::ask(qmp, plan.host(), self.running.pid).ok();
-        let nodes = graph
-            .iter()
-            .zip(file)
-            .flat_map(|(graph, file)| graph.of_file(file));
-        nodes.cloned().collect()
+        live::close(&mut qmp, goes);
+        ended(&self.running, end, &self.left())
     }
 
     /// The node below, which both files are open on.
@@ -358,13 +387,18 @@ impl LiveMoveJob {
         let disk = self.target.as_deref().unwrap_or_default();
         let failed = |error: &dyn std::fmt::Display| self.running.failed(error);
         let mut domain = self.running.domain(plan)?;
-        let mib = self.speed.map_or(0, |speed| speed.div_ceil(1 << 20));
         let target = absolute::path(&self.to);
-        if !self.is_begun {
-            domain
-                .begin_copy(disk, &target, "qcow2", self.backing.is_some(), mib)
-                .map_err(|error| failed(&error))?;
-        }
+        let is_shallow = self.backing.is_some();
+        let begin =
+            |domain: &mut Domain, mib| domain.begin_copy(disk, &target, "qcow2", is_shallow, mib);
+        begin_job(
+            &self.running,
+            &mut domain,
+            disk,
+            self.is_begun,
+            self.speed,
+            begin,
+        )?;
         match follow_domain(&self.running, &mut domain, disk, progress, &self.left())? {
             DomainEnd::Ready => {}
             DomainEnd::Gone => {
@@ -395,6 +429,8 @@ impl LiveMoveJob {
 
     fn trash(&self, plan: &Plan) -> Result<Vec<PathBuf>, Error> {
         let host = plan.host();
+        // Somebody may have built on it while it was copied.
+        look_again(plan)?;
         if is_open(host, &self.image.path) {
             return Err(Error::in_use(format!(
                 "{} has it open still",

@@ -35,12 +35,14 @@ impl Request {
                     other => *other,
                 },
                 speed: None,
+                takes_up: false,
             }
             .into(),
             Self::Flatten(flatten) if flatten.new.is_none() => LiveFlatten {
                 image: flatten.image.clone(),
                 onto: flatten.onto.clone(),
                 speed: None,
+                takes_up: false,
             }
             .into(),
             Self::Move(MoveImages {
@@ -51,6 +53,7 @@ impl Request {
                     image: one.from.clone(),
                     to: one.to.clone(),
                     speed: None,
+                    takes_up: false,
                 }
                 .into(),
                 _ => return None,

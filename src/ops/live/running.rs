@@ -7,7 +7,8 @@ use std::sync::Arc;
 use crate::forest::Node;
 use crate::host::{FileId, Holder, Host, printable};
 use crate::live::{self, BlockNode, Graph, Qmp};
-use crate::machines::{Disk, Domain, Machine};
+use crate::machines::{Disk, Domain, Machine, MachineState};
+use crate::ops::framework::absolute;
 use crate::ops::framework::definition_change::is_defined_by_service;
 use crate::ops::framework::format::{processes, shown};
 use crate::ops::framework::refusal::Reason;
@@ -76,48 +77,37 @@ impl Running {
                      knows of it"
                 ),
             )),
-            None => Ok(Self {
-                pid,
-                name: holder.machine.as_ref().map_or_else(
-                    || format!("{} (process {pid})", holder.command),
-                    ToString::to_string,
-                ),
-                by: By::Monitor,
-            }),
+            None => match of_another_product(plan, node) {
+                Some(machine) => Err(Reason::new(
+                    RefusalKind::Machine,
+                    format!(
+                        "{path} is a disk of {} of {}, whose definition would go on naming it: have {} do it",
+                        printable(&machine.name),
+                        machine.product,
+                        machine.product
+                    ),
+                )),
+                None => Ok(Self {
+                    pid,
+                    name: holder.machine.as_ref().map_or_else(
+                        || format!("{} (process {pid})", holder.command),
+                        ToString::to_string,
+                    ),
+                    by: By::Monitor,
+                }),
+            },
         }
     }
 
-    /// Refuses what would break a checkpoint of it, from which its backups go on.
-    pub(in crate::ops) fn refuse_checkpoints(&self, plan: &mut Plan) {
-        let By::Libvirt { id, .. } = &self.by else {
-            return;
-        };
-        let forest = Arc::clone(&plan.context().forest);
-        let machines = forest.machines().list().iter();
-        let mut machines = machines.filter(|machine| machine.id.as_ref() == Some(id));
-        if let Some(checkpoint) = machines.find_map(|machine| machine.checkpoints.first()) {
-            plan.refuse(
-                RefusalKind::Machine,
-                format!(
-                    "this would break the checkpoint {} of {}, from which its backups go on: delete its checkpoints \
-                     first (virsh checkpoint-delete {} --checkpointname {})",
-                    printable(checkpoint),
-                    self.name,
-                    self.name,
-                    printable(checkpoint)
-                ),
-            );
-        }
-    }
-
-    /// The same as what a plan exempts from harm.
-    pub(in crate::ops) fn through(&self) -> Through {
+    /// The same as what a plan counts on; `switches` is the file of the disk that is another one afterwards.
+    pub(in crate::ops) fn through(&self, switches: Option<&Path>) -> Through {
         Through {
             pid: self.pid,
             id: match &self.by {
                 By::Monitor => None,
                 By::Libvirt { id, .. } => Some(id.clone()),
             },
+            switches: switches.map(absolute::path),
         }
     }
 
@@ -208,6 +198,36 @@ pub(in crate::ops) fn holders_at(host: &dyn Host, path: &Path) -> Vec<Holder> {
 /// Whether any process has this file open.
 pub(in crate::ops) fn is_open(host: &dyn Host, path: &Path) -> bool {
     !holders_at(host, path).is_empty()
+}
+
+/// A machine that a product other than libvirt defines, and that runs with this image.
+fn of_another_product<'p>(plan: &'p Plan, node: &Node) -> Option<&'p Machine> {
+    let uses = plan.context().forest.uses(node);
+    let mut machines = uses.into_iter().map(|used| used.machine);
+    machines.find(|machine| {
+        let is_process = machine.place.starts_with("process ");
+        machine.state == MachineState::Running && !is_process && !is_defined_by_service(machine)
+    })
+}
+
+/// What a job that copies what is seen now would lose of an image for good.
+pub(in crate::ops) fn refuse_lost(plan: &mut Plan, node: &Node, loses_bitmaps: bool) {
+    let Some(info) = node.info() else { return };
+    let path = shown(&node.path);
+    if info.snapshots > 0 {
+        let text = format!(
+            "{path} has internal snapshots, which would show something else, or be left behind: delete or extract them \
+             first, with the machine shut down"
+        );
+        plan.refuse(RefusalKind::WouldLose, text);
+    }
+    if info.bitmaps > 0 && loses_bitmaps {
+        let text = format!(
+            "{path} has dirty bitmaps, which would no longer fit what they record: this would break the backups that \
+             go by them"
+        );
+        plan.refuse(RefusalKind::WouldLose, text);
+    }
 }
 
 /// The domain whose process that is: an image far down a chain is named by no definition.
