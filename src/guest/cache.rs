@@ -111,26 +111,52 @@ impl<K, V> fmt::Debug for Cache<K, V> {
     }
 }
 
-/// Bytes of a chunk: a cluster of most images below.
-const CHUNK: usize = 64 << 10;
+/// Bytes that are read at once where small pieces near each other are asked for: a cluster of most images.
+pub const CHUNK: usize = 64 << 10;
+/// The smallest piece that is kept: a block of most filesystems.
+pub const PAGE: usize = 4 << 10;
 
-/// A source whose chunks of 64 KiB are held for a while. For metadata, which is read in small pieces that lie near
-/// each other.
+/// A source whose chunks are held for a while. For metadata, which is read in small pieces. What is missing of what is
+/// asked for is read at once.
 #[derive(Debug)]
 pub struct Chunks {
     below: Source,
+    size: usize,
     chunks: Cache<u64, Arc<[u8]>>,
 }
 
 impl Chunks {
-    /// Holds `most` bytes at the most.
+    /// Holds `most` bytes at the most, in chunks of `size` bytes: [`CHUNK`] where pieces lie near each other, [`PAGE`]
+    /// where they do not.
     #[must_use]
-    pub fn new(below: Source, most: usize) -> Self {
+    pub fn new(below: Source, size: usize, most: usize) -> Self {
         Self {
             below,
+            size: size.max(1),
             chunks: Cache::new(most),
         }
     }
+
+    /// Reads chunks one after the other, the first of which is not held, and holds them.
+    fn fetch(&self, first: u64, count: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; count.saturating_mul(self.size)];
+        self.below
+            .read_at(first.saturating_mul(self.size as u64), &mut bytes)?;
+        for (number, chunk) in (first..).zip(bytes.chunks_exact(self.size)) {
+            self.chunks.put(number, chunk.into(), self.size);
+        }
+        Ok(bytes)
+    }
+}
+
+/// Copies what lies from `from` on to the front of `to`, and says how many bytes that were.
+fn copy(bytes: &[u8], from: usize, to: &mut [u8]) -> usize {
+    let found = bytes.get(from..).unwrap_or_default();
+    let len = found.len().min(to.len());
+    if let (Some(to), Some(found)) = (to.get_mut(..len), found.get(..len)) {
+        to.copy_from_slice(found);
+    }
+    len
 }
 
 impl BlockSource for Chunks {
@@ -142,22 +168,21 @@ impl BlockSource for Chunks {
         if buf.len() >= CHUNK {
             return self.below.read_at(offset, buf);
         }
+        let size = self.size as u64;
         let mut at = offset;
         let mut rest = buf;
         while !rest.is_empty() {
-            let number = at / CHUNK as u64;
-            let chunk = self.chunks.get_or(number, || {
-                let mut bytes = vec![0; CHUNK];
-                self.below.read_at(number * CHUNK as u64, &mut bytes)?;
-                Ok((bytes.into(), CHUNK))
-            })?;
-            let within = usize::try_from(at % CHUNK as u64).unwrap_or_default();
-            let found = chunk.get(within..).unwrap_or_default();
-            let len = found.len().min(rest.len());
-            let (part, after) = rest.split_at_mut(len);
-            part.copy_from_slice(found.get(..len).unwrap_or_default());
+            let number = at / size;
+            let within = usize::try_from(at % size).unwrap_or_default();
+            let len = match self.chunks.get(number) {
+                Some(chunk) => copy(&chunk, within, rest),
+                None => {
+                    let count = (within + rest.len()).div_ceil(self.size);
+                    copy(&self.fetch(number, count)?, within, rest)
+                }
+            };
             at = at.saturating_add(len as u64);
-            rest = after;
+            rest = std::mem::take(&mut rest).get_mut(len..).unwrap_or_default();
         }
         Ok(())
     }
@@ -186,20 +211,23 @@ mod tests {
     #[test]
     fn chunks_give_the_bytes_below() {
         let bytes: Vec<u8> = (0..200_000_u32).map(|at| (at % 251) as u8).collect();
-        let chunks = Chunks::new(Arc::new(bytes.clone()), 2 * CHUNK);
-        for (at, len) in [
-            (0, 10),
-            (65_530, 20),
-            (0, 150_000),
-            (60_000, 65_535),
-            (199_990, 10),
-        ] {
-            let mut buf = vec![0xee; len];
-            chunks.read_at(at as u64, &mut buf).unwrap();
-            assert_eq!(buf, bytes[at..at + len], "{at} {len}");
+        for size in [CHUNK, PAGE] {
+            let chunks = Chunks::new(Arc::new(bytes.clone()), size, 2 * CHUNK);
+            for (at, len) in [
+                (0, 10),
+                (65_530, 20),
+                (4_090, 5_000),
+                (0, 150_000),
+                (60_000, 65_535),
+                (199_990, 10),
+            ] {
+                let mut buf = vec![0xee; len];
+                chunks.read_at(at as u64, &mut buf).unwrap();
+                assert_eq!(buf, bytes[at..at + len], "{at} {len}");
+            }
+            let mut past = [0xee; 4];
+            chunks.read_at(199_998, &mut past).unwrap();
+            assert_eq!(past, [bytes[199_998], bytes[199_999], 0, 0]);
         }
-        let mut past = [0xee; 4];
-        chunks.read_at(199_998, &mut past).unwrap();
-        assert_eq!(past, [bytes[199_998], bytes[199_999], 0, 0]);
     }
 }

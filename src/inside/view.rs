@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::guest::block::{Stop, Stoppable};
-use crate::guest::cache::Chunks;
+use crate::guest::cache::{Chunks, PAGE};
 use crate::guest::disk::{Disk, Volume, VolumeName};
 use crate::guest::readers::OpenFilesystem;
 use crate::guest::{self, Source, system};
@@ -36,7 +36,7 @@ impl View {
     /// # Errors
     /// As there.
     pub fn keeping(chain: Chain, keys: &Keys, kept: usize) -> guest::Result<Self> {
-        let source: Source = Arc::new(Chunks::new(Arc::new(chain.clone()), kept));
+        let source: Source = Arc::new(Chunks::new(Arc::new(chain.clone()), PAGE, kept));
         Self::on(chain, keys, &source)
     }
 
@@ -46,7 +46,11 @@ impl View {
     /// As there, and when it was stopped.
     pub fn stoppable(chain: Chain, keys: &Keys, kept: usize, stop: Stop) -> guest::Result<Self> {
         let below: Source = Arc::new(Stoppable::new(Arc::new(chain.clone()), Arc::clone(&stop)));
-        let view = Self::on(chain, keys, &(Arc::new(Chunks::new(below, kept)) as Source))?;
+        let view = Self::on(
+            chain,
+            keys,
+            &(Arc::new(Chunks::new(below, PAGE, kept)) as Source),
+        )?;
         // What a volume holds may have been cut off, which is told of the volume.
         if stop() {
             return Err(guest::Error::Cancelled);

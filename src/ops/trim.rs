@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::forest::{Content, Location, Node};
-use crate::guest::cache::Chunks;
+use crate::guest::cache::{Chunks, PAGE};
 use crate::guest::discardable::{Discardable, FreeOf, discardable};
 use crate::guest::{self, Source};
 use crate::host::{Host, printable};
@@ -373,7 +373,7 @@ impl Found {
     fn on(chain: Chain, go_on: &dyn Fn() -> bool) -> Result<Self, Failure> {
         let top = chain.layers().first().map(|top| top.path().to_path_buf());
         let image = &*top.unwrap_or_default();
-        let disk: Source = Arc::new(Chunks::new(Arc::new(chain.clone()), View::KEPT));
+        let disk: Source = Arc::new(Chunks::new(Arc::new(chain.clone()), PAGE, View::KEPT));
         let free = discardable(&disk, go_on).map_err(|error| Failure::of(image, error))?;
         let given = match chain.layers().first().map(|top| &**top) {
             Some(Layer::Qcow2(top)) => image::discarded(top, free.free.as_slice())?,

@@ -8,7 +8,7 @@ use crate::filesystem::{Filesystem, Link, Node, NodeId, NodeKind};
 
 use super::change::{Change, ChangeKind};
 use super::content::{self, Content};
-use super::pair::{MOST_CHANGES, Pair};
+use super::pair::{MOST_CHANGES, Pair, at_once};
 use super::paths::Paths;
 
 /// Both states of a node; none where it is not in use.
@@ -280,7 +280,8 @@ fn paths(
             .get(id)
             .is_none_or(|states| !states.is_one() || states.is_directory())
     });
-    let (was, is) = (pair.before.links(&was), pair.after.links(&is));
+    let (before, after) = (pair.before, pair.after);
+    let (was, is) = at_once(|| before.links(&was), || after.links(&is));
     let (was, is) = (
         pair.noted(was)?.unwrap_or_default(),
         pair.noted(is)?.unwrap_or_default(),

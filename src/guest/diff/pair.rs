@@ -1,5 +1,8 @@
 //! The two states that are compared, what is looked at, and who is told.
 
+use std::panic::resume_unwind;
+use std::thread;
+
 use crate::error::{Error, Result};
 use crate::filesystem::{Candidates, Filesystem, NodeId};
 use crate::ranges::Ranges;
@@ -32,6 +35,19 @@ pub struct Options {
     pub deep: bool,
 }
 
+/// Asks both states at the same time.
+pub(super) fn at_once<T: Send>(
+    before: impl FnOnce() -> T + Send,
+    after: impl FnOnce() -> T + Send,
+) -> (T, T) {
+    thread::scope(|scope| {
+        let before = scope.spawn(before);
+        let after = after();
+        let before = before.join();
+        (before.unwrap_or_else(|panic| resume_unwind(panic)), after)
+    })
+}
+
 /// Problems kept.
 const MOST_PROBLEMS: usize = 100;
 
@@ -51,7 +67,13 @@ impl Pair<'_> {
         let together = self.before.candidates_between(self.after, self.changed);
         let apart = match together {
             Ok(Some(nodes)) => return Ok(Some(nodes)),
-            Ok(None) => [self.before, self.after].map(|state| state.candidates(self.changed)),
+            Ok(None) => {
+                let (before, after, changed) = (self.before, self.after, self.changed);
+                <[_; 2]>::from(at_once(
+                    || before.candidates(changed),
+                    || after.candidates(changed),
+                ))
+            }
             Err(error) => return self.problem(error).map(|()| None),
         };
         match apart {

@@ -3,7 +3,7 @@
 use super::error::damaged;
 use super::superblock::{self, Superblock};
 use crate::block::{BlockSource, Source};
-use crate::cache::Chunks;
+use crate::cache::{CHUNK, Chunks};
 use crate::error::Result;
 
 /// Metadata kept in memory, in bytes: the inode tables and map blocks of what is looked at.
@@ -28,7 +28,7 @@ impl Volume {
         let found = Superblock::parse(&bytes, source.len())?;
         Ok(found.map(|superblock| Self {
             source: source.clone(),
-            chunks: Chunks::new(source.clone(), CACHE),
+            chunks: Chunks::new(source.clone(), CHUNK, CACHE),
             superblock,
         }))
     }

@@ -17,7 +17,7 @@ use self::boot_sector::{BootSector, Root, Width};
 use self::directory::Record;
 use self::table::{Clusters, MOST_RUNS, Table};
 use crate::block::{BlockSource, Source};
-use crate::cache::{Cache, Chunks};
+use crate::cache::{CHUNK, Cache, Chunks};
 use crate::digest::Digest;
 use crate::error::{Error, Printable, Result};
 use crate::filesystem::{
@@ -55,7 +55,7 @@ pub(crate) fn open(volume: &Source) -> Result<Option<OpenFilesystem>> {
     let Some(boot) = BootSector::parse(&sector, volume.len())? else {
         return Ok(None);
     };
-    let metadata = Arc::new(Chunks::new(volume.clone(), HELD));
+    let metadata = Arc::new(Chunks::new(volume.clone(), CHUNK, HELD));
     let table = Table::new(metadata.clone(), &boot);
     let mut filesystem = Fat {
         volume: volume.clone(),

@@ -34,7 +34,7 @@ use self::file::File;
 use self::names::bits;
 use self::record::Extents;
 use crate::block::Source;
-use crate::cache::{Cache, Chunks};
+use crate::cache::{CHUNK, Cache, Chunks};
 use crate::error::Result;
 use crate::filesystem::{
     Candidates, Condition, Entry, FileExtent, Filesystem, Links, Node, NodeId, NodeKind,
@@ -93,7 +93,7 @@ pub(crate) fn open(volume: &Source) -> Result<Option<OpenFilesystem>> {
     };
     let mut filesystem = Ntfs {
         volume: volume.clone(),
-        metadata: Chunks::new(volume.clone(), HELD),
+        metadata: Chunks::new(volume.clone(), CHUNK, HELD),
         boot,
         mft: Extents::default(),
         files: Cache::new(HELD_FILES),

@@ -4,7 +4,7 @@
 use super::checksummed::{Checksummed, damaged};
 use super::superblock::{BASIC_BLOCK, Superblock};
 use crate::block::{BlockSource, Source};
-use crate::cache::Chunks;
+use crate::cache::{CHUNK, Chunks};
 use crate::error::Result;
 use crate::field;
 
@@ -51,7 +51,7 @@ impl Volume {
     pub(super) fn new(source: Source, superblock: Superblock) -> Self {
         Self {
             superblock,
-            metadata: Chunks::new(source.clone(), HELD),
+            metadata: Chunks::new(source.clone(), CHUNK, HELD),
             source,
         }
     }
