@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::ops::{Commit, CommittedLayer, LiveCommit, Request, Siblings};
+use crate::ops::{ActiveCommit, Commit, CommittedLayer, LiveCommit, Request, Siblings};
 use crate::units;
 
 use super::execute::execute;
@@ -32,6 +32,9 @@ pub(super) struct CommitArgs {
     /// Have the machine do it that reads the overlay now; its guest goes on meanwhile
     #[arg(long, conflicts_with_all = ["keep", "keep_old"])]
     live: bool,
+    /// Merge what the machine writes now as well: its guest goes on in the base
+    #[arg(long, requires = "live", conflicts_with = "siblings")]
+    active: bool,
     /// Bytes per second at most, such as 50M
     #[arg(long, value_parser = units::parse_size, value_name = "SIZE", requires = "live")]
     speed: Option<u64>,
@@ -61,6 +64,14 @@ const SIBLINGS: &Words<Siblings> = &[
 impl CommitArgs {
     /// What is asked for.
     pub(super) fn request(&self) -> anyhow::Result<Request> {
+        if self.active {
+            return Ok(Request::ActiveCommit(ActiveCommit {
+                overlay: self.overlay.clone(),
+                into: self.into.clone(),
+                speed: self.speed,
+                takes_up: false,
+            }));
+        }
         if self.live {
             return Ok(Request::LiveCommit(LiveCommit {
                 overlay: self.overlay.clone(),

@@ -13,8 +13,8 @@ use crate::host::printable;
 
 use super::socket::connect;
 
-/// An agent that does not answer so soon is not there.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// An agent that does not answer so soon is not there: what libvirt waits for one.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Filesystems take a while to come to rest.
 const FREEZING: Duration = Duration::from_secs(20);
 /// An answer is never longer.

@@ -1,5 +1,6 @@
 //! A frozen layer is merged down while the layers above it are in use (`block-commit`). It always says which layer
-//! and into which: without those words QEMU merges everything into the root of the chain.
+//! and into which: without those words QEMU merges everything into the root of the chain. Where the layer is the one
+//! that is written, the guest goes on in the base (active commit).
 
 use std::ffi::OsStr;
 
@@ -56,4 +57,42 @@ pub fn run(
         Followed::Stuck(why) => job::give_up(qmp, commit.id, why),
         Followed::There(_) => job::conclude(qmp, commit.id),
     }
+}
+
+/// What to merge while it is written.
+#[derive(Debug, Clone, Copy)]
+pub struct ActiveCommit<'a> {
+    /// The job's number.
+    pub id: &'a str,
+    /// The node that is written now.
+    pub leaf: &'a str,
+    /// The layer that receives all that is above it, and is written then.
+    pub base: &'a str,
+    /// Bytes per second at most; 0 for as fast as it goes.
+    pub speed: u64,
+}
+
+/// Starts the job, or takes up the one of that number, and brings it to its end: the disk is the base then. `look`
+/// hears of its progress, and ends it by giving `false`: what was merged until then stays, and the leaf is written.
+///
+/// # Errors
+/// [`QmpError`] where the conversation ended.
+pub fn run_active(
+    qmp: &mut Qmp,
+    commit: &ActiveCommit<'_>,
+    look: &mut dyn FnMut(&Job) -> bool,
+) -> Result<Ended, QmpError> {
+    if job::find(qmp, commit.id)?.is_none() {
+        let asked = json!({
+            "job-id": commit.id,
+            "device": commit.leaf,
+            "base-node": commit.base,
+            "auto-dismiss": false,
+            // An error ends it: the leaf holds everything still.
+            "on-error": "report",
+            "speed": commit.speed,
+        });
+        qmp.execute_within("block-commit", asked, super::SWITCHING)?;
+    }
+    job::switch_when_ready(qmp, commit.id, look)
 }

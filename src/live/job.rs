@@ -182,6 +182,33 @@ pub(super) fn conclude(qmp: &mut Qmp, id: &str) -> Result<Ended, QmpError> {
     }
 }
 
+/// Waits until all is copied, has the disk become the copy, and waits for the end of that.
+///
+/// # Errors
+/// [`QmpError`] where the conversation ended.
+pub(super) fn switch_when_ready(
+    qmp: &mut Qmp,
+    id: &str,
+    look: &mut dyn FnMut(&Job) -> bool,
+) -> Result<Ended, QmpError> {
+    let ready = |job: &Job| matches!(job.status, JobStatus::Ready | JobStatus::Concluded);
+    match follow(qmp, id, &ready, look)? {
+        Followed::Gone => Ok(gone()),
+        Followed::Unwanted => {
+            // One that was ready ends well by it, and has not switched.
+            cancel(qmp, id)?;
+            Ok(Ended::Cancelled)
+        }
+        Followed::Stuck(why) => give_up(qmp, id, why),
+        Followed::There(job) => {
+            if job.status == JobStatus::Ready {
+                qmp.execute_within("job-complete", json!({ "id": id }), super::SWITCHING)?;
+            }
+            conclude(qmp, id)
+        }
+    }
+}
+
 /// Ends a job that an error has stopped.
 ///
 /// # Errors

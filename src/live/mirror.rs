@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::job::{self, Ended, Followed, Job, JobStatus};
+use super::job::{self, Ended, Job};
 use super::qmp::{Qmp, QmpError};
 use super::snapshot::free_name;
 use super::tuning::Tuning;
@@ -40,23 +40,7 @@ pub fn run(
     if job::find(qmp, mirror.id)?.is_none() {
         start(qmp, mirror)?;
     }
-    let ready = |job: &Job| matches!(job.status, JobStatus::Ready | JobStatus::Concluded);
-    match job::follow(qmp, mirror.id, &ready, look)? {
-        Followed::Gone => Ok(job::gone()),
-        Followed::Unwanted => {
-            // One that was ready ends well by it, and has not switched.
-            job::cancel(qmp, mirror.id)?;
-            Ok(Ended::Cancelled)
-        }
-        Followed::Stuck(why) => job::give_up(qmp, mirror.id, why),
-        Followed::There(job) => {
-            if job.status == JobStatus::Ready {
-                let id = json!({ "id": mirror.id });
-                qmp.execute_within("job-complete", id, super::SWITCHING)?;
-            }
-            job::conclude(qmp, mirror.id)
-        }
-    }
+    job::switch_when_ready(qmp, mirror.id, look)
 }
 
 fn start(qmp: &mut Qmp, mirror: &Mirror<'_>) -> Result<(), QmpError> {

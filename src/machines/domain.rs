@@ -106,6 +106,27 @@ impl Domain {
         self.say(&command).map(drop)
     }
 
+    /// Merges all that is above `base` down into it, the leaf that is written as well; comes back at once. The guest
+    /// goes on in it once it is told to ([`Self::pivot`]).
+    ///
+    /// # Errors
+    /// [`DefineError::Said`] in libvirt's words.
+    pub fn begin_active_commit(
+        &mut self,
+        disk: &str,
+        base: &Path,
+        mib: u64,
+    ) -> Result<(), DefineError> {
+        let command = format!(
+            "blockcommit {} {} --active --base {}{}",
+            self.id,
+            quoted(disk)?,
+            quoted(utf8(base)?)?,
+            bandwidth(mib),
+        );
+        self.say(&command).map(drop)
+    }
+
     /// Has the disk's leaf take in what the layers above `base` hold, or all of them; comes back at once.
     ///
     /// # Errors
@@ -246,9 +267,22 @@ impl Domain {
     /// # Errors
     /// [`DefineError`]; the definition is as it was then.
     pub fn redefine_source(&mut self, disk: &str, file: &Path) -> Result<(), DefineError> {
+        self.redefine_as(disk, file, None)
+    }
+
+    /// The same with the file's format, where it may be another one than before.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn redefine_as(
+        &mut self,
+        disk: &str,
+        file: &Path,
+        format: Option<&str>,
+    ) -> Result<(), DefineError> {
         let source = DiskEdit::Source {
             file,
-            format: None,
+            format,
             keeps_pin: false,
         };
         self.redefine(disk, &source)

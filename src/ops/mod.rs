@@ -60,6 +60,7 @@ pub use branch::Branch;
 pub use branch_unchecked::BranchUnchecked;
 pub use check::{chain_notices, check, check_each};
 pub use clone::CloneImage;
+pub use commit::active::ActiveCommit;
 pub use commit::live::LiveCommit;
 pub use commit::request::{Commit, CommittedLayer, Relinked, Siblings, Uncommit};
 pub use convert::request::{Convert, ConvertForm};

@@ -187,11 +187,75 @@ fn a_machine_that_cannot_open_the_new_file_goes_on_in_the_old_one() {
 }
 
 #[test]
+fn what_is_written_is_merged_and_the_guest_goes_on_in_the_base() {
+    for (words, goes_on) in [
+        ("commit --live --active l3 --confirm 1", true),
+        (
+            "commit --live --active l3 --into l2 --speed 8M --confirm 1",
+            false,
+        ),
+    ] {
+        let Some(mut machine) = LiveMachine::start(Kind::Daemon) else {
+            return;
+        };
+        machine.write(0x55, 40);
+        let mut shows = with(&[(0x55, 40)]);
+        let told = machine.q_ok(words);
+        let named = format!("writes {}", machine.at("l2").display());
+        assert!(told.contains(&named), "{told}");
+        assert!(!machine.at("l3").exists());
+        if goes_on {
+            machine.write(0x66, 44);
+            shows.push((0x66, 44));
+            machine.guest_finds(&shows);
+            assert_eq!(machine.jobs(), Vec::<String>::new());
+        }
+        // The layer is in the trash: nothing may be in memory only.
+        machine.kill();
+        machine.finds("l2", &shows);
+        machine.finds("sib", OF_SIB);
+    }
+}
+
+#[test]
+fn what_is_written_is_not_merged_into_what_others_are_built_on() {
+    let Some(machine) = LiveMachine::start(Kind::Daemon) else {
+        return;
+    };
+    let refused = |words: &str| {
+        let told = machine.q(words);
+        assert!(!told.status.success(), "{words}");
+        String::from_utf8_lossy(&told.stderr).into_owned()
+    };
+    // `sib` is built on `l1`.
+    let told = refused("commit --live --active l3 --into l1 --yes");
+    assert!(
+        told.contains("sib is built on") && told.contains("branch first"),
+        "{told}"
+    );
+    let told = refused("commit --live --active l2 --yes");
+    assert!(told.contains("only reads"), "{told}");
+    // Without the word for it, nothing that is written is merged; it is offered.
+    let told = machine.q("commit --live l3 --dry-run --json");
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(
+        told.contains("the guest goes on in what it is merged into"),
+        "{told}"
+    );
+    machine.q_ok("branch l2 late --yes");
+    let told = refused("commit --live --active l3 --yes");
+    assert!(told.contains("late is built on"), "{told}");
+    machine.guest_finds(OF_L3);
+    machine.finds("sib", OF_SIB);
+}
+
+#[test]
 fn whatever_is_killed_half_way_nothing_is_lost_and_recover_brings_it_to_an_end() {
     for words in [
         "flatten --in-place --live l3 --onto base --speed 8M --yes",
         "commit --live l2 --siblings preserve --speed 2M --confirm 1",
         "move --live l3 moved --speed 1M --yes",
+        "commit --live --active l3 --speed 1M --confirm 1",
     ] {
         for (after, kills_machine) in [(300, false), (900, false), (300, true), (900, true)] {
             let Some(mut machine) = LiveMachine::start(Kind::Daemon) else {
@@ -205,8 +269,7 @@ fn whatever_is_killed_half_way_nothing_is_lost_and_recover_brings_it_to_an_end()
                 machine.finds("l3", OF_L3);
                 machine.finds("sib", OF_SIB);
                 recover(&machine);
-                let leaf = machine.at("l3").exists();
-                machine.finds(if leaf { "l3" } else { "moved" }, OF_L3);
+                machine.finds(leaf(&machine), OF_L3);
                 machine.finds("sib", OF_SIB);
                 continue;
             }
@@ -217,11 +280,16 @@ fn whatever_is_killed_half_way_nothing_is_lost_and_recover_brings_it_to_an_end()
             machine.guest_finds(OF_L3);
             assert_eq!(machine.jobs(), Vec::<String>::new(), "{words}");
             machine.kill();
-            let leaf = machine.at("l3").exists();
-            machine.finds(if leaf { "l3" } else { "moved" }, OF_L3);
+            machine.finds(leaf(&machine), OF_L3);
             machine.finds("sib", OF_SIB);
         }
     }
+}
+
+/// The image that the guest of `l3` is in after it was moved or merged, or not.
+fn leaf(machine: &LiveMachine) -> &'static str {
+    let mut names = ["l3", "moved", "l2"].into_iter();
+    names.find(|name| machine.at(name).exists()).unwrap_or("l3")
 }
 
 /// Brings what was interrupted to an end; says whether nothing is interrupted then.

@@ -58,6 +58,16 @@ fn a_layer_is_merged_down_by_libvirt_and_others_keep_what_they_show() {
 }
 
 #[test]
+fn what_is_written_is_merged_by_libvirt_and_the_guest_goes_on_in_the_base() {
+    let Some(session) = web() else { return };
+    session.q_ok("commit --live --active l3 --confirm 1");
+    assert!(!session.at("l3").exists());
+    let live = session.virsh_ok("domblklist web");
+    assert!(live.contains("/l2"), "{live}");
+    starts_from(&session, "l2");
+}
+
+#[test]
 fn a_leaf_takes_in_what_is_below_by_libvirt_and_is_proven_by_a_stop() {
     for onto in ["--onto l1", "--onto base", "--yes"] {
         let Some(session) = web() else { return };

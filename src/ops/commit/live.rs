@@ -38,6 +38,7 @@ use crate::ops::{
 };
 use crate::units::size;
 
+use super::active::ActiveCommit;
 use super::analysis::Analysis;
 use super::merge::{CommitJob, MergedFile};
 use super::others::{judge_dependants, plan_children};
@@ -193,7 +194,7 @@ fn plan_live(plan: &mut Plan, request: &LiveCommit) -> Option<LiveCommitJob> {
         }
     };
     plan.through = Some(readers.running.through(None));
-    refuse_unfit(plan, &run, request);
+    refuse_unfit(plan, &run, request.siblings);
     if !plan.refusals.is_empty() {
         return None;
     }
@@ -343,7 +344,8 @@ fn readers(
              overlay first; {path} is frozen then, and can be merged",
             running.name
         );
-        return Err(Reason::new(RefusalKind::InUse, text).but(vec![branch_first(forest, request)]));
+        let ways_out = vec![branch_first(forest, request), all_of_it(request)];
+        return Err(Reason::new(RefusalKind::InUse, text).but(ways_out));
     }
     let has_it = |node: &&Node| {
         let mut holders = holders_of(plan.host(), node.file_id()).into_iter();
@@ -401,9 +403,23 @@ fn branch_first(forest: &Forest, request: &LiveCommit) -> WayOut {
     }
 }
 
+/// The other way out there: the guest goes on in the base.
+fn all_of_it(request: &LiveCommit) -> WayOut {
+    WayOut {
+        label: "merge all of it: the guest goes on in what it is merged into".to_owned(),
+        request: ActiveCommit {
+            overlay: request.overlay.clone(),
+            into: request.into.clone(),
+            speed: request.speed,
+            takes_up: false,
+        }
+        .into(),
+    }
+}
+
 /// What is not merged while a machine runs.
-fn refuse_unfit(plan: &mut Plan, run: &CommitRange<'_>, request: &LiveCommit) {
-    if request.siblings == Siblings::Break {
+pub(super) fn refuse_unfit(plan: &mut Plan, run: &CommitRange<'_>, siblings: Siblings) {
+    if siblings == Siblings::Break {
         let text = "while a machine runs, what is built on the base is kept intact or the commit is refused";
         plan.refuse(RefusalKind::Invalid, text);
     }

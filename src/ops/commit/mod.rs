@@ -2,6 +2,7 @@
 //! layers these are is found in `run`, who would lose what in `analysis`, what becomes of them is decided in
 //! `others`, and the merge itself is in `merge`.
 
+pub(super) mod active;
 mod analysis;
 pub(super) mod live;
 mod merge;

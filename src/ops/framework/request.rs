@@ -118,6 +118,8 @@ requests! {
     LiveBranch(LiveBranch),
     /// Have a machine that runs merge a layer that it only reads into an image below.
     LiveCommit(LiveCommit),
+    /// Have a machine that runs merge the layer that it writes into an image below, and write that one.
+    ActiveCommit(ActiveCommit),
     /// Have an image of a machine that runs take in what layers below it hold.
     LiveFlatten(LiveFlatten),
     /// Have the guest of a machine that runs go on in another file that shows the same.

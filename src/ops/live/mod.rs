@@ -11,13 +11,13 @@
 //! | `offer` | the same as what is asked, by the machine |
 //! | `next_start` | what the machine must be started with from now on |
 //!
-//! Merging a layer down while a machine runs on it is `commit::live`.
+//! Merging a layer down while a machine runs on it is `commit::live`, and `commit::active` where it writes that layer.
 
 mod branch;
 mod flatten;
 pub(super) mod following;
 mod move_disk;
-mod next_start;
+pub(super) mod next_start;
 pub(super) mod offer;
 pub(super) mod running;
 

@@ -13,7 +13,7 @@ use super::running::{By, Running};
 
 /// What the new file is to the old one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
+pub(in crate::ops) enum Next {
     /// It is built on it.
     Overlay,
     /// It shows the same.
@@ -21,7 +21,7 @@ pub(super) enum Next {
 }
 
 /// Has the plan say which name the machine is to be started with.
-pub(super) fn tell(plan: &mut Plan, running: &Running, old: &Path, new: &Path, next: Next) {
+pub(in crate::ops) fn tell(plan: &mut Plan, running: &Running, old: &Path, new: &Path, next: Next) {
     match &running.by {
         By::Libvirt { .. } => plan.note(
             NoteKind::Machine,

@@ -289,7 +289,7 @@ pub(in crate::ops) fn domain_disk<'p>(
 ///
 /// # Errors
 /// [`Error::Stale`] where there is none, or more than one.
-pub(super) fn written_node<'g>(
+pub(in crate::ops) fn written_node<'g>(
     graph: &'g Graph,
     running: &Running,
     node: &Node,

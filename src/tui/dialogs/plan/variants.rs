@@ -80,6 +80,7 @@ fn of_kind(forest: &Forest, request: &Request) -> Vec<Variant> {
         | Request::Discard(_)
         | Request::LiveBranch(_)
         | Request::LiveCommit(_)
+        | Request::ActiveCommit(_)
         | Request::LiveFlatten(_)
         | Request::LiveMove(_)
         | Request::Uncommit(_)
