@@ -421,6 +421,22 @@ const EXAMPLES: &[Example] = &[
         "what would change in its definition",
     ),
     (
+        "qanopy machine branch web web-2.qcow2 --start",
+        "web goes on in a new overlay on what its disk is",
+    ),
+    (
+        "qanopy machine branch web try.qcow2 --on base.qcow2 --disk vda -n",
+        "what an overlay on another image would change",
+    ),
+    (
+        "qanopy machine revert web --to base.qcow2",
+        "web goes on from there; what it is now is kept",
+    ),
+    (
+        "qanopy machine revert web --to base.qcow2 --keep vdb --start",
+        "the same, but for its disk vdb",
+    ),
+    (
         "qanopy machine start web",
         "once its disks are found to be in order",
     ),

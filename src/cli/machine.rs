@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 
 use crate::host::{RealHost, printable};
 use crate::machines::{Disk, Machine, Machines, Places};
-use crate::ops::{Power, PowerAction, Redefine, RedefineAction, Request};
+use crate::ops::{
+    BranchMachine, DiskBranch, DiskRevert, Power, PowerAction, Redefine, RedefineAction, Request,
+    RevertMachine,
+};
 
 use super::context;
 use super::execute::execute;
@@ -50,6 +53,47 @@ pub(super) enum MachineChange {
         #[command(flatten)]
         consent: ConsentArgs,
     },
+    /// Have a machine that is off go on in a new overlay, on what its disk is now or on another image
+    Branch {
+        #[command(flatten)]
+        which: WhichArgs,
+        /// The overlay to create [default: every disk gets one, named after what it is built on]
+        new: Option<PathBuf>,
+        /// Build it on this image, not on what the disk is now
+        #[arg(long, value_name = "IMAGE", requires = "new")]
+        on: Option<PathBuf>,
+        /// The disk, as the machine calls it: vda [default: its only one]
+        #[arg(long, value_name = "TARGET")]
+        disk: Option<String>,
+        /// Start the machine then
+        #[arg(long)]
+        start: bool,
+        #[command(flatten)]
+        scan: ScanArgs,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+    /// Have all disks of a machine that is off go on from layers they had before; its present state is kept
+    Revert {
+        #[command(flatten)]
+        which: WhichArgs,
+        /// The layer that a disk goes on from: others that were frozen with it follow
+        #[arg(long, value_name = "IMAGE")]
+        to: PathBuf,
+        /// What another disk goes on from: vdb=IMAGE
+        #[arg(long, value_name = "TARGET=IMAGE", value_parser = layer_of_disk)]
+        disk: Vec<(String, PathBuf)>,
+        /// This disk stays as it is: vdb
+        #[arg(long, value_name = "TARGET")]
+        keep: Vec<String>,
+        /// Start the machine then
+        #[arg(long)]
+        start: bool,
+        #[command(flatten)]
+        scan: ScanArgs,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
     /// Start a machine, if its disks are there and nobody else needs them as they are
     Start {
         #[command(flatten)]
@@ -73,6 +117,15 @@ pub(super) enum MachineChange {
     },
 }
 
+/// Reads `vdb=IMAGE`.
+fn layer_of_disk(text: &str) -> Result<(String, PathBuf), String> {
+    let parts = text
+        .split_once('=')
+        .filter(|(disk, image)| !disk.is_empty() && !image.is_empty());
+    let (disk, image) = parts.ok_or("write the disk and its layer: vdb=IMAGE")?;
+    Ok((disk.to_owned(), PathBuf::from(image)))
+}
+
 impl MachineChange {
     /// What is asked for.
     pub(super) fn request(&self) -> anyhow::Result<Request> {
@@ -92,6 +145,50 @@ impl MachineChange {
                 disk: disk.clone(),
                 action: RedefineAction::Source(image.clone()),
             }),
+            Self::Branch {
+                which,
+                new,
+                on,
+                disk,
+                start,
+                ..
+            } => Request::BranchMachine(BranchMachine {
+                machine: which.machine.clone(),
+                connection: which.connect.clone(),
+                disks: match (new, disk) {
+                    (None, None) => Vec::new(),
+                    _ => vec![DiskBranch {
+                        disk: disk.clone(),
+                        on: on.clone(),
+                        new: new.clone(),
+                    }],
+                },
+                start: *start,
+            }),
+            Self::Revert {
+                which,
+                to,
+                disk,
+                keep,
+                start,
+                ..
+            } => {
+                let of = |(disk, to): &(String, PathBuf)| DiskRevert {
+                    disk: disk.clone(),
+                    to: Some(to.clone()),
+                };
+                let stays = |disk: &String| DiskRevert {
+                    disk: disk.clone(),
+                    to: None,
+                };
+                Request::RevertMachine(RevertMachine {
+                    machine: which.machine.clone(),
+                    connection: which.connect.clone(),
+                    to: to.clone(),
+                    disks: disk.iter().map(of).chain(keep.iter().map(stays)).collect(),
+                    start: *start,
+                })
+            }
             Self::Start { which, .. } => power(which, PowerAction::Start),
             Self::Stop {
                 which, kill: true, ..
@@ -100,15 +197,35 @@ impl MachineChange {
         })
     }
 
-    fn parts(&self) -> (&WhichArgs, Option<&PathBuf>, &ScanArgs, ConsentArgs) {
+    /// Which machine, the images that are named besides, and how it is allowed.
+    fn parts(&self) -> (&WhichArgs, Vec<PathBuf>, &ScanArgs, ConsentArgs) {
         match self {
+            Self::Branch {
+                which,
+                on,
+                scan,
+                consent,
+                ..
+            } => (which, on.iter().cloned().collect(), scan, *consent),
+            Self::Revert {
+                which,
+                to,
+                disk,
+                scan,
+                consent,
+                ..
+            } => {
+                let others = disk.iter().map(|(_, to)| to.clone());
+                let images = std::iter::once(to.clone()).chain(others);
+                (which, images.collect(), scan, *consent)
+            }
             Self::Use {
                 which,
                 image,
                 scan,
                 consent,
                 ..
-            } => (which, Some(image), scan, *consent),
+            } => (which, vec![image.clone()], scan, *consent),
             Self::Start {
                 which,
                 scan,
@@ -119,7 +236,7 @@ impl MachineChange {
                 scan,
                 consent,
                 ..
-            } => (which, None, scan, *consent),
+            } => (which, Vec::new(), scan, *consent),
         }
     }
 }
@@ -129,9 +246,9 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: &MachineCommand) -> 
     let MachineCommand::Change(change) = command else {
         return list(out, globals);
     };
-    let (which, image, scan, consent) = change.parts();
+    let (which, images, scan, consent) = change.parts();
     let mut files = context::disks_of(&which.machine);
-    files.extend(image.cloned());
+    files.extend(images);
     let context = context::around_files(&files, &scan.scan)?;
     execute(out, globals, consent, &context, &change.request()?)
 }

@@ -20,6 +20,7 @@ mod machines;
 mod names;
 mod node;
 mod node_id;
+mod overlay_name;
 mod pins;
 mod problem;
 mod problem_text;
@@ -49,6 +50,7 @@ pub use insides::{
 pub use machines::machine_words;
 pub use node::{Backing, BackingState, Content, Flags, Location, Node, Recorded, ScannedFile};
 pub use node_id::NodeId;
+pub use overlay_name::overlay_name;
 pub use pins::PinMismatch;
 pub use problem::{Problem, ProblemKind};
 pub use readers::Reader;

@@ -28,6 +28,7 @@ mod insides;
 mod inspect;
 mod key_slot;
 mod live;
+mod machine;
 mod move_images;
 mod permit;
 mod power;
@@ -106,6 +107,7 @@ pub use inspect::{Inspection, inspect};
 pub use key_slot::{ChangeKeySlot, KeySlotAction};
 pub use live::offer::plan;
 pub use live::{LiveBranch, LiveFlatten, LiveMove, LiveOverlay};
+pub use machine::{BranchMachine, DiskBranch, DiskRevert, RevertMachine};
 pub use move_images::MoveImages;
 pub use permit::{
     MissingPermission, PermissionChange, Permit, PermitAction, PermitScope, missing_permissions,

@@ -167,7 +167,7 @@ fn planned(plan: &mut Plan, asked: &Power) -> Result<PowerJob, Reason> {
 }
 
 /// What would become of an image when the machine writes it.
-fn look_at(plan: &mut Plan, forest: &Forest, machine: &Machine, disk: &Disk) {
+pub(super) fn look_at(plan: &mut Plan, forest: &Forest, machine: &Machine, disk: &Disk) {
     let name = printable(&machine.name);
     let Some(node) = forest.meant(&disk.file) else {
         if plan.host().stat(&disk.file.path).is_err() {
@@ -223,7 +223,7 @@ fn look_at(plan: &mut Plan, forest: &Forest, machine: &Machine, disk: &Disk) {
 }
 
 /// libvirt starts no machine on a chain in which a layer does not say of which format the one below is.
-fn refuse_unformatted(plan: &mut Plan, forest: &Forest, node: &Node, disk: &Disk) {
+pub(super) fn refuse_unformatted(plan: &mut Plan, forest: &Forest, node: &Node, disk: &Disk) {
     if disk.is_pinned() {
         return;
     }

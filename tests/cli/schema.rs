@@ -124,6 +124,8 @@ const LINES: &[&str] = &[
     "amend three.qcow2 --lazy-refcounts on -y",
     "machine list",
     "machine use no-machine one.qcow2 -n",
+    "machine branch no-machine new.qcow2 -n",
+    "machine revert no-machine --to one.qcow2 -n",
     "machine start no-machine -n",
     "machine stop no-machine -n",
     "redefine no-machine --unpin -n",

@@ -13,6 +13,7 @@ mod live;
 mod live_libvirt;
 mod locks;
 mod locks_commit;
+mod machines;
 mod mount;
 mod other_users;
 mod redefine;

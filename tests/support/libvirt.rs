@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::script::{Script, Step};
+
 /// libvirt is no session's where root asks, so that root lends the session to this user (`nobody`).
 const USER: u32 = 65534;
 
@@ -162,6 +164,13 @@ impl Session {
             .chain(words.split(' '))
             .collect();
         self.ok("qemu-img", &all);
+    }
+
+    /// Takes the format of its base out of an image's header, as `qemu-img create -b` left it out for years.
+    pub fn drop_backing_format(&self, name: &str) {
+        let mut script = Script::default();
+        script.push(Step::DropBackingFormat(name.to_owned()));
+        script.build(&self.at(""));
     }
 
     /// Writes this pattern over 64 KiB of an image, as a guest would.

@@ -142,6 +142,10 @@ requests! {
     Redefine(Redefine),
     /// Start a machine, or end it.
     Power(Power),
+    /// Have disks of a machine be new overlays.
+    BranchMachine(BranchMachine),
+    /// Have all disks of a machine go on from layers they had before.
+    RevertMachine(RevertMachine),
     /// One of the others with the definitions of machines changed along.
     Redefining(Redefining),
     /// One of the others although it harms machines that are defined.

@@ -1,6 +1,6 @@
 //! Forms for what an image is built on.
 
-use crate::forest::{BackingState, Forest, Location, Node, NodeId};
+use crate::forest::{BackingState, Forest, Location, Node, NodeId, overlay_name};
 use crate::image::{CompressionLevel, Format};
 use crate::ops::{BackingStyle, Branch, Compress, Flatten, Rebase, Relink, Request, Unlink};
 use crate::tui::app::App;
@@ -8,7 +8,7 @@ use crate::tui::dialogs::form::{Choice, Field, FieldName as F, Form};
 use crate::units;
 
 use super::image::{self, size};
-use super::names::{free_name, name_beside};
+use super::names::name_beside;
 
 const STYLE: Choice<BackingStyle> = Choice::new(
     F::Backing,
@@ -22,11 +22,12 @@ const HOW_STYLE: &str =
 pub(super) fn branch(app: &App, node: &Node) -> Form {
     let image = node.path.as_path();
     let name = units::file_name(&node.path);
+    let new = overlay_name(image, |path| app.forest.by_path(path).is_none());
     Form::new(
         format!("Branch on {name}"),
         image,
         [
-            Field::path(F::Name, free_name(&app.forest, image), "the file to create"),
+            Field::path(F::Name, units::file_name(&new), "the file to create"),
             Field::choice(&STYLE, HOW_STYLE),
             Field::text(
                 F::Size,

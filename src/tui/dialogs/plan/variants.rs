@@ -92,6 +92,8 @@ fn of_kind(forest: &Forest, request: &Request) -> Vec<Variant> {
         | Request::RemoveLeftovers(_)
         | Request::EmptyTrash(_)
         | Request::Power(_)
+        | Request::BranchMachine(_)
+        | Request::RevertMachine(_)
         | Request::Redefine(_)
         | Request::Redefining(_)
         | Request::DespiteMachines(_) => Vec::new(),

@@ -1,0 +1,192 @@
+//! What is done to a machine as a whole, with a real libvirt: its disks and its definition change together, its guest
+//! finds what it is to find, one undo leads back, and what was cut off comes to an end.
+
+use crate::support::libvirt::{Cut, Session, session};
+
+/// `base`, on it `disk` of the machine `web`, each with bytes of its own.
+fn web() -> Option<Session> {
+    let session = session()?;
+    session.image("base 64M");
+    session.write("base", 1, 0);
+    session.image("-b base -F qcow2 disk");
+    session.write("disk", 2, 64);
+    session.define("web", "disk");
+    Some(session)
+}
+
+/// The same with a second disk: `data`, built on `ground`.
+fn two_disks() -> Option<Session> {
+    let session = web()?;
+    session.image("ground 64M");
+    session.image("-b ground -F qcow2 data");
+    let second = format!(
+        "</disk><disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{}'/>\
+         <target dev='vdb' bus='virtio'/></disk>",
+        session.at("data").display()
+    );
+    session.edit("web", "</disk>", &second);
+    Some(session)
+}
+
+const OF_WEB: &[(u8, u32)] = &[(1, 0), (2, 64)];
+const OF_BASE: &[(u8, u32)] = &[(1, 0), (0, 64)];
+
+/// Whether the machine's definition names just these files, and pins nothing.
+fn has(session: &Session, name: &str, disks: &[&str]) -> bool {
+    let xml = session.xml(name);
+    let named =
+        |disk: &&str| xml.contains(&format!("<source file='{}'/>", session.at(disk).display()));
+    xml.matches("<source file=").count() == disks.len()
+        && disks.iter().all(named)
+        && !xml.contains("<backingStore")
+}
+
+#[test]
+fn a_machine_goes_on_in_a_new_overlay_and_one_undo_leads_back() {
+    let Some(session) = web() else { return };
+    let before = session.xml("web");
+    let told = session.q_ok("machine branch web second --yes");
+    assert_eq!(told["plan"]["redefines"][0]["step"], "source", "{told}");
+    assert!(has(&session, "web", &["second"]));
+    session.guest_finds("web", OF_WEB);
+    session.q_ok("undo --yes");
+    assert_eq!(session.xml("web"), before);
+    assert!(!session.at("second").exists());
+    session.q_ok("redo --yes");
+    assert!(has(&session, "web", &["second"]));
+    session.guest_finds("web", OF_WEB);
+    // On another image, by a name that is found for it.
+    session.q_ok("machine branch web other --on base --yes");
+    assert!(has(&session, "web", &["other"]));
+    session.guest_finds("web", OF_BASE);
+}
+
+#[test]
+fn a_machine_is_branched_and_started_in_one_plan_and_not_while_it_runs() {
+    let Some(session) = web() else { return };
+    session.q_ok("machine branch web --start --yes");
+    assert!(has(&session, "web", &["disk-1.qcow2"]));
+    assert_eq!(session.virsh_ok("domstate web").trim(), "running");
+    assert_eq!(
+        session.refusal("machine branch web third"),
+        "used-by-machine"
+    );
+    assert!(!session.at("third").exists());
+    session.virsh_ok("destroy web");
+    session.guest_finds("web", OF_WEB);
+}
+
+#[test]
+fn what_libvirt_would_not_start_is_not_branched_to_be_started() {
+    let Some(session) = web() else { return };
+    session.image("-b disk -F qcow2 no-format");
+    session.drop_backing_format("no-format");
+    assert_eq!(
+        session.refusal("machine branch web second --on no-format --start"),
+        "backing-format"
+    );
+    assert_eq!(session.refusal("machine branch nobody second"), "not-found");
+    assert_eq!(session.refusal("machine branch web disk"), "already-exists");
+}
+
+#[test]
+fn a_machine_goes_back_to_a_layer_and_keeps_what_it_is_as_a_branch() {
+    let Some(session) = web() else { return };
+    let before = session.xml("web");
+    let told = session.q_ok("machine revert web --to base --yes");
+    let keeps = told["plan"]["keeps"].to_string();
+    assert!(keeps.contains("/disk: the present state"), "{told}");
+    assert!(has(&session, "web", &["base-1.qcow2"]));
+    session.guest_finds("web", OF_BASE);
+    assert!(session.shows("disk", "qcow2", 2, 64));
+    session.q_ok("undo --yes");
+    assert_eq!(session.xml("web"), before);
+    session.guest_finds("web", OF_WEB);
+    assert_eq!(
+        session.refusal("machine revert web --to disk"),
+        "invalid-request"
+    );
+    session.image("alone 64M");
+    assert_eq!(
+        session.refusal("machine revert web --to alone"),
+        "not-in-chain"
+    );
+}
+
+#[test]
+fn disks_that_were_frozen_together_go_back_together() {
+    let Some(session) = two_disks() else { return };
+    // What the other disk was then is not known.
+    assert_eq!(
+        session.refusal("machine revert web --to base"),
+        "invalid-request"
+    );
+    let ways = session.ways_out("machine revert web --to base");
+    assert!(
+        ways.iter().any(|line| line.contains("--keep vdb")),
+        "{ways:?}"
+    );
+    session.q_ok("machine branch web --yes");
+    assert!(has(&session, "web", &["disk-1.qcow2", "data-1.qcow2"]));
+    session.q_ok("machine branch web --yes");
+    session.q_ok("machine revert web --to disk --yes");
+    assert!(has(&session, "web", &["disk-2.qcow2", "data-2.qcow2"]));
+    session.guest_finds("web", OF_WEB);
+    session.q_ok("undo --yes");
+    assert!(has(&session, "web", &["disk-1A.qcow2", "data-1A.qcow2"]));
+    // Named, or left as it is.
+    session.q_ok("machine revert web --to base --disk vdb=ground --yes");
+    assert!(has(&session, "web", &["base-1.qcow2", "ground-1.qcow2"]));
+    session.q_ok("undo --yes");
+    session.q_ok("machine revert web --to base --keep vdb --yes");
+    assert!(has(&session, "web", &["base-1.qcow2", "data-1A.qcow2"]));
+}
+
+#[test]
+fn disks_of_a_snapshot_of_libvirts_go_back_together() {
+    let Some(session) = two_disks() else { return };
+    session.virsh_ok("start web");
+    session.virsh_ok("snapshot-create-as web before --disk-only --atomic");
+    session.virsh_ok("destroy web");
+    session.write("disk.before", 3, 128);
+    session.q_ok("machine revert web --to disk --yes");
+    assert!(has(&session, "web", &["disk-1.qcow2", "data-1.qcow2"]));
+    session.guest_finds("web", OF_WEB);
+    assert!(session.shows("disk.before", "qcow2", 3, 128));
+    session.q_ok("undo --yes");
+    session.guest_finds("web", &[(1, 0), (2, 64), (3, 128)]);
+}
+
+/// Branches the machine, cut off there.
+fn cut_off(cut: Cut) -> Option<(Session, String)> {
+    let session = web()?;
+    let before = session.xml("web");
+    session.cut_off("machine branch web second --yes", cut);
+    Some((session, before))
+}
+
+#[test]
+fn a_branch_that_was_cut_off_is_done_to_the_end() {
+    for cut in [Cut::BeforeDefine, Cut::AfterDefine] {
+        let Some((session, _)) = cut_off(cut) else {
+            return;
+        };
+        session.guest_finds("web", OF_WEB);
+        session.q_ok("recover 1 --finish --yes");
+        assert!(has(&session, "web", &["second"]), "{cut:?}");
+        session.guest_finds("web", OF_WEB);
+    }
+}
+
+#[test]
+fn a_branch_that_was_cut_off_is_taken_back() {
+    for cut in [Cut::BeforeDefine, Cut::AfterDefine] {
+        let Some((session, before)) = cut_off(cut) else {
+            return;
+        };
+        session.q_ok("recover 1 --roll-back --yes");
+        assert_eq!(session.xml("web"), before, "{cut:?}");
+        assert!(!session.at("second").exists(), "{cut:?}");
+        session.guest_finds("web", OF_WEB);
+    }
+}
