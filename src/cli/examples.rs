@@ -437,6 +437,14 @@ const EXAMPLES: &[Example] = &[
         "the same, but for its disk vdb",
     ),
     (
+        "qanopy machine clone web web-2",
+        "both go on in overlays on what the disks of web are",
+    ),
+    (
+        "qanopy machine clone web web-2 --full --folder /srv/images",
+        "with copies that share nothing with it",
+    ),
+    (
         "qanopy machine start web",
         "once its disks are found to be in order",
     ),

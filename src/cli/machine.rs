@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use crate::host::{RealHost, printable};
 use crate::machines::{Disk, Machine, Machines, Places};
 use crate::ops::{
-    BranchMachine, DiskBranch, DiskRevert, Power, PowerAction, Redefine, RedefineAction, Request,
-    RevertMachine,
+    BranchMachine, CloneMachine, DiskBranch, DiskRevert, Power, PowerAction, Redefine,
+    RedefineAction, Request, RevertMachine,
 };
 
 use super::context;
@@ -89,6 +89,23 @@ pub(super) enum MachineChange {
         /// Start the machine then
         #[arg(long)]
         start: bool,
+        #[command(flatten)]
+        scan: ScanArgs,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+    /// Define another machine that has what a machine that is off has, with its own name, UUID and MAC addresses
+    Clone {
+        #[command(flatten)]
+        which: WhichArgs,
+        /// The name of the new machine
+        new: String,
+        /// Copy its disks, instead of building both machines on them
+        #[arg(long)]
+        full: bool,
+        /// The folder for the new disks [default: those of the disks]
+        #[arg(long, value_name = "DIR")]
+        folder: Option<PathBuf>,
         #[command(flatten)]
         scan: ScanArgs,
         #[command(flatten)]
@@ -189,6 +206,20 @@ impl MachineChange {
                     start: *start,
                 })
             }
+            Self::Clone {
+                which,
+                new,
+                full,
+                folder,
+                ..
+            } => Request::CloneMachine(CloneMachine {
+                machine: which.machine.clone(),
+                connection: which.connect.clone(),
+                new: new.clone(),
+                full: *full,
+                folder: folder.clone(),
+                found: None,
+            }),
             Self::Start { which, .. } => power(which, PowerAction::Start),
             Self::Stop {
                 which, kill: true, ..
@@ -230,6 +261,12 @@ impl MachineChange {
                 which,
                 scan,
                 consent,
+            }
+            | Self::Clone {
+                which,
+                scan,
+                consent,
+                ..
             }
             | Self::Stop {
                 which,

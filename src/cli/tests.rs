@@ -173,6 +173,8 @@ const LINES: &[&str] = &[
     "protect a --mode 644",
     "machine start web",
     "machine branch web",
+    "machine clone web b",
+    "machine clone --full --folder a web b --connect qemu:///session",
     "machine branch --start web b",
     "machine branch --disk vda --on a web b --connect qemu:///session",
     "machine branch --disk vdb web",

@@ -226,13 +226,13 @@ fn pieces(
 }
 
 /// The range of an element with the space before it, so that no line is left empty.
-fn with_indent(text: &str, range: Range<usize>) -> Range<usize> {
+pub(super) fn with_indent(text: &str, range: Range<usize>) -> Range<usize> {
     let before = text.get(..range.start).unwrap_or_default();
     before.trim_end().len()..range.end
 }
 
 /// A text as the value of an attribute, whichever quotes stand around it.
-fn escaped(text: &str) -> Result<String, DefinitionError> {
+pub(super) fn escaped(text: &str) -> Result<String, DefinitionError> {
     let mut out = String::new();
     for c in text.chars() {
         match c {

@@ -340,6 +340,15 @@ impl Domain {
         self.say(&format!("destroy {}", self.id)).map(drop)
     }
 
+    /// Has it defined no longer; the file with the variables of its firmware stays.
+    ///
+    /// # Errors
+    /// [`DefineError::Said`] in libvirt's words.
+    pub fn undefine(&mut self) -> Result<(), DefineError> {
+        self.say(&format!("undefine {} --keep-nvram", self.id))
+            .map(drop)
+    }
+
     fn say(&mut self, command: &str) -> Result<String, DefineError> {
         self.virsh.renew();
         self.virsh.ask_one(command).map_err(DefineError::Said)

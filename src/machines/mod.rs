@@ -10,10 +10,12 @@
 //! | `text_file` | files read within bounds |
 //! | `libvirt`, `virsh`, `domain_xml` | libvirt: its service where it answers, its files where not |
 //! | `definition`, `defining` | changing a disk in the definition of a domain: its text, and by the service |
+//! | `cloned_definition` | the text of a definition as that of another domain |
 //! | `domain` | what a domain that runs is told to do with its disks |
 //! | `processes`, `qemu_line`, `monitor_socket` | QEMU as it runs, by its command lines: disks, monitors |
 //! | the others | a product each |
 
+mod cloned_definition;
 mod defining;
 mod definition;
 mod domain;
@@ -41,6 +43,7 @@ mod utm;
 mod vagrant;
 mod virsh;
 
+pub use cloned_definition::{NewMachine, cloned, shared};
 pub use defining::{DefineError, Defined, Defines};
 pub use definition::{DiskEdit, EditedDisk, disk_element, edit_disk, say_the_same, with_disk};
 pub use domain::{DiskJob, Domain};

@@ -125,7 +125,7 @@ impl Operation for Discard {
 }
 
 /// Plans to discard the images named and all that is built on them but what is spared.
-fn plan_discard(plan: &mut Plan, images: &[PathBuf], spare: &[PathBuf]) {
+pub(super) fn plan_discard(plan: &mut Plan, images: &[PathBuf], spare: &[PathBuf]) {
     let context = plan.context().clone();
     let (host, forest) = (context.host.as_ref(), context.forest.as_ref());
     let mut marked = Vec::new();

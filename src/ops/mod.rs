@@ -78,7 +78,9 @@ pub use framework::batch::plan_each;
 pub use framework::command_line::CommandLine;
 pub use framework::context::{Context, Looked, LookedIn};
 pub use framework::copy_file::Reflink;
-pub use framework::definition_change::{DefinitionChange, DomainDisk, Redefinition, Step};
+pub use framework::definition_change::{
+    DefinitionChange, DomainDisk, Redefinition, Step, is_defined_by_service,
+};
 pub use framework::error::{Error, Report};
 pub use framework::fixes::{command_lines, fixes, problem_json};
 pub use framework::guest_files::{GuestFate, GuestFiles, NotLooked};
@@ -107,7 +109,9 @@ pub use inspect::{Inspection, inspect};
 pub use key_slot::{ChangeKeySlot, KeySlotAction};
 pub use live::offer::plan;
 pub use live::{LiveBranch, LiveFlatten, LiveMove, LiveOverlay};
-pub use machine::{BranchMachine, DiskBranch, DiskRevert, RevertMachine};
+pub use machine::{
+    BranchMachine, CloneMachine, ClonedFiles, DiskBranch, DiskRevert, RemoveMachine, RevertMachine,
+};
 pub use move_images::MoveImages;
 pub use permit::{
     MissingPermission, PermissionChange, Permit, PermitAction, PermitScope, missing_permissions,

@@ -275,7 +275,7 @@ fn asked(journal: &Journal, entry: &Entry) -> Result<Request, String> {
 }
 
 /// Does what several plans say, one after the other.
-fn each(plan: &mut Plan, plans: Vec<Plan>) {
+pub(super) fn each(plan: &mut Plan, plans: Vec<Plan>) {
     for one in &plans {
         for effect in &one.effects {
             // What several of them read is said once.

@@ -6,6 +6,7 @@
 
 use crate::forest::{Location, Node, NodeId};
 use crate::image::Encryption;
+use crate::ops::is_defined_by_service;
 
 use super::actions::{Action, Motion};
 use super::app::App;
@@ -93,6 +94,7 @@ fn when(action: Action) -> When {
         Action::Amend => of_image(no_tables),
         Action::Bitmaps => of_image(no_tables),
         Action::KeySlots => of_image(key_slots),
+        Action::Machine => anywhere(machine),
         Action::Discard => anywhere(discard),
         Action::Undo => anywhere(undo),
         Action::Check => anywhere(check),
@@ -281,6 +283,12 @@ fn trim(app: &App) -> Option<String> {
         Some(info) if info.snapshots > 0 => Some("it has internal snapshots".to_owned()),
         Some(_) => None,
     })
+}
+
+fn machine(app: &App) -> Option<String> {
+    let machines = app.forest.machines().list();
+    let is_any = machines.iter().any(is_defined_by_service);
+    (!is_any).then(|| "no machine of libvirt's is known here".to_owned())
 }
 
 fn discard(app: &App) -> Option<String> {

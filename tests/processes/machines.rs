@@ -190,3 +190,93 @@ fn a_branch_that_was_cut_off_is_taken_back() {
         session.guest_finds("web", OF_WEB);
     }
 }
+
+/// The UUID and the MAC address of a machine.
+fn identity(session: &Session, name: &str) -> [String; 2] {
+    let xml = session.xml(name);
+    let after = |what: &str| {
+        let (_, rest) = xml.split_once(what).unwrap();
+        rest.split(['<', '\'']).next().unwrap().to_owned()
+    };
+    [after("<uuid>"), after("<mac address='")]
+}
+
+/// `web` with a network interface.
+fn with_network() -> Option<Session> {
+    let session = web()?;
+    let interface =
+        "<interface type='user'><mac address='52:54:00:11:22:33'/></interface></devices>";
+    session.edit("web", "</devices>", interface);
+    Some(session)
+}
+
+#[test]
+fn a_clone_is_another_machine_on_the_same_layer_and_both_go_on_in_overlays() {
+    let Some(session) = with_network() else {
+        return;
+    };
+    let before = session.xml("web");
+    session.q_ok("machine clone web copy --yes");
+    assert!(has(&session, "web", &["disk-1.qcow2"]));
+    assert!(has(&session, "copy", &["copy.qcow2"]));
+    let (old, new) = (identity(&session, "web"), identity(&session, "copy"));
+    assert!(old[0] != new[0] && old[1] != new[1], "{old:?} {new:?}");
+    assert_eq!(session.refusal("machine clone web copy"), "already-exists");
+    for name in ["web", "copy"] {
+        session.guest_finds(name, OF_WEB);
+    }
+    session.q_ok("undo --yes");
+    assert_eq!(session.xml("web"), before);
+    assert!(!session.virsh("dominfo copy").status.success());
+    assert!(!session.at("copy.qcow2").exists() && !session.at("disk-1.qcow2").exists());
+    session.guest_finds("web", OF_WEB);
+    session.q_ok("redo --yes");
+    session.guest_finds("copy", OF_WEB);
+}
+
+#[test]
+fn a_full_clone_shares_nothing_with_its_machine() {
+    let Some(session) = with_network() else {
+        return;
+    };
+    let before = session.xml("web");
+    session.folder("there");
+    session.q_ok("machine clone web copy --full --folder there --yes");
+    assert_eq!(session.xml("web"), before);
+    assert!(has(&session, "copy", &["there/copy.qcow2"]));
+    session.guest_finds("copy", OF_WEB);
+    session.write("disk", 9, 64);
+    session.guest_finds("copy", OF_WEB);
+    session.q_ok("undo --yes");
+    assert!(!session.virsh("dominfo copy").status.success());
+    assert!(!session.at("there/copy.qcow2").exists());
+}
+
+#[test]
+fn a_clone_that_was_cut_off_is_done_to_the_end_or_taken_back() {
+    for (cut, full) in [
+        (Cut::BeforeDefine, ""),
+        (Cut::AfterDefine, ""),
+        (Cut::BeforeDefine, " --full"),
+        (Cut::AfterDefine, " --full"),
+    ] {
+        for finishes in [true, false] {
+            let Some(session) = with_network() else {
+                return;
+            };
+            let before = session.xml("web");
+            session.cut_off(&format!("machine clone web copy{full} --yes"), cut);
+            session.guest_finds("web", OF_WEB);
+            if finishes {
+                session.q_ok("recover 1 --finish --yes");
+                session.guest_finds("copy", OF_WEB);
+            } else {
+                session.q_ok("recover 1 --roll-back --yes");
+                assert_eq!(session.xml("web"), before, "{cut:?}{full}");
+                assert!(!session.virsh("dominfo copy").status.success());
+                assert!(!session.at("copy.qcow2").exists());
+            }
+            session.guest_finds("web", OF_WEB);
+        }
+    }
+}

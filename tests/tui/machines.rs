@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use qanopy::machines::{Machine, MachineState, Machines, Unasked};
+use qanopy::ops::Request;
 use qanopy::tui::testing::{Effect, Msg, ScanEnd};
 
 use crate::support::planning::machine_of;
@@ -195,4 +196,46 @@ fn the_view_by_machine_is_drawn_as_a_picture_too_and_says_when_there_is_none() {
     bare.press("www");
     let screen = bare.screen();
     assert!(screen.contains("No machine is known here."), "{screen}");
+}
+
+#[test]
+fn the_menu_of_machines_starts_branches_reverts_and_points_them() {
+    let mut harness = harness();
+    harness.go_to("Overlay-2B.qcow2");
+    harness.press("@");
+    let screen = harness.screen();
+    assert!(
+        screen.contains("goes on in a new overlay, and is started"),
+        "{screen}"
+    );
+    // Another machine, which runs.
+    assert!(
+        screen.contains("the disk vda of web is this image"),
+        "{screen}"
+    );
+    assert!(screen.contains("web is running"), "{screen}");
+    harness.press("start<enter>");
+    assert!(
+        matches!(asked(&harness), Some(Request::Power(_))),
+        "{:?}",
+        harness.asked
+    );
+    harness.press("<esc>");
+    harness.go_to("Overlay-2.qcow2");
+    harness.press("@revert<enter>");
+    let (_, Request::RevertMachine(revert)) = harness.planned() else {
+        panic!("{:?}", harness.asked);
+    };
+    assert_eq!(revert.to, Path::new("/vm/Overlay-2.qcow2"));
+}
+
+#[test]
+fn where_no_machine_is_known_the_menu_says_so() {
+    let mut harness = AppHarness::new(forest(), (100, 40));
+    harness.press("@");
+    let screen = harness.screen();
+    assert!(
+        screen.contains("no machine of libvirt's is known here"),
+        "{screen}"
+    );
 }

@@ -206,7 +206,8 @@ pub(in crate::ops) fn reversed(changes: &[DefinitionChange]) -> Vec<DefinitionCh
 }
 
 /// Whether libvirt's service told of it.
-pub(in crate::ops) fn is_defined_by_service(machine: &Machine) -> bool {
+#[must_use]
+pub fn is_defined_by_service(machine: &Machine) -> bool {
     machine.product == "libvirt" && machine.place.starts_with("qemu:")
 }
 

@@ -407,6 +407,9 @@ fn harm(
     let path = shown(&effect.path);
     let who = called(machine);
     let does_it = plan.through.as_ref().filter(|it| it.is(machine));
+    if plan.undefines.is_some() && plan.undefines == machine.id {
+        return None;
+    }
     let is_told = |plan: &Plan| plan.refusals.iter().any(|it| it.kind == RefusalKind::InUse);
     if machine.state == MachineState::Running && is_told(plan) {
         return None;

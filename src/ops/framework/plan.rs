@@ -314,6 +314,8 @@ pub struct Plan {
     pub(in crate::ops) successors: Vec<Successor>,
     /// Whether a machine whose disk goes to the trash may go on with the layer below.
     pub(in crate::ops) falls_back: bool,
+    /// The UUID of the machine that is no longer defined then: what its files need is nobody's need.
+    pub(in crate::ops) undefines: Option<String>,
     /// What changes in the definitions of machines, in this order.
     pub redefinitions: Vec<Redefinition>,
     /// Files that a machine is going to write from then on.
@@ -366,6 +368,7 @@ impl Plan {
             redefines: Redefines::default(),
             successors: Vec::new(),
             falls_back: false,
+            undefines: None,
             redefinitions: Vec::new(),
             written_by_machine: Vec::new(),
             through: None,

@@ -146,6 +146,10 @@ requests! {
     BranchMachine(BranchMachine),
     /// Have all disks of a machine go on from layers they had before.
     RevertMachine(RevertMachine),
+    /// Define another machine that has what a machine has.
+    CloneMachine(CloneMachine),
+    /// Undefine a machine that was made here, with the files that were made with it.
+    RemoveMachine(RemoveMachine),
     /// One of the others with the definitions of machines changed along.
     Redefining(Redefining),
     /// One of the others although it harms machines that are defined.

@@ -7,10 +7,16 @@
 //! | `target` | which machine is meant, which disks of it, and whether they may be changed |
 //! | `branch` | new overlays that its disks are from then on |
 //! | `revert` | the same on a layer that its disks had before |
+//! | `clone` | another machine that has what this one has |
+//! | `remove` | a machine that was made here is taken back |
 
 mod branch;
+mod clone;
+mod remove;
 mod revert;
 mod target;
 
 pub use branch::{BranchMachine, DiskBranch};
+pub use clone::{CloneMachine, ClonedFiles};
+pub use remove::RemoveMachine;
 pub use revert::{DiskRevert, RevertMachine};

@@ -266,17 +266,14 @@ fn frozen_with(plan: &Plan, forest: &Forest, machine: &Machine, to: &Node) -> BT
 
 /// That it is not known what some disks were at that time.
 fn unsaid(asked: &RevertMachine, machine: &Machine, unknown: &[&Disk]) -> Option<Reason> {
-    let first = unknown.first()?;
+    unknown.first()?;
     let names: Vec<String> = unknown.iter().map(|disk| printable(&disk.target)).collect();
     let text = format!(
-        "what {} of {} {} when {} was frozen is not known: name its layer (--disk {}=IMAGE), or have it stay as it is \
-         (--keep {})",
+        "what {} of {} {} when {} was frozen is not known: name the layer of each, or have it stay as it is",
         listed(&names, 9),
         printable(&machine.name),
         if names.len() == 1 { "was" } else { "were" },
         shown(&asked.to),
-        printable(&first.target),
-        printable(&first.target),
     );
     let mut disks = asked.disks.clone();
     disks.extend(unknown.iter().map(|disk| DiskRevert {

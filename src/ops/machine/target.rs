@@ -6,8 +6,9 @@ use crate::machines::{Disk, Machine, MachineState};
 
 use crate::ops::framework::definition_change::is_defined_by_service;
 use crate::ops::framework::format::{listed, shown};
-use crate::ops::framework::refusal::{Reason, RefusalKind};
+use crate::ops::framework::refusal::{Reason, RefusalKind, WayOut};
 use crate::ops::redefine::find_machine;
+use crate::ops::{Power, PowerAction, Request};
 
 /// The name by which a machine has the file that holds the variables of its firmware.
 const NVRAM: &str = "nvram";
@@ -33,10 +34,17 @@ pub(super) fn changeable<'m>(
     match machine.state {
         MachineState::Off => {}
         MachineState::Running => {
-            return refused(format!(
-                "{called} is running: shut it down first (`qanopy machine stop {called}`), or branch its disk while it \
-                 runs (`qanopy branch --live`)"
-            ));
+            let shut_down = WayOut {
+                label: format!("shut {called} down first"),
+                request: Request::Power(Power {
+                    machine: machine.name.clone(),
+                    connection: Some(machine.place.clone()),
+                    action: PowerAction::ShutDown,
+                }),
+            };
+            let text =
+                format!("{called} is running: its definition is only changed while it is off");
+            return Err(Reason::new(RefusalKind::Machine, text).but(vec![shut_down]));
         }
         MachineState::Saved | MachineState::Unknown => {
             return refused(format!(
@@ -48,7 +56,7 @@ pub(super) fn changeable<'m>(
     if let Some(checkpoint) = machine.checkpoints.first() {
         return refused(format!(
             "{called} has the checkpoint {}, from which its backups go on, and which only its disks as they are fit: \
-             delete its checkpoints first (`virsh checkpoint-delete`)",
+             delete its checkpoints first",
             printable(checkpoint)
         ));
     }
@@ -59,6 +67,11 @@ pub(super) fn changeable<'m>(
 pub(super) fn written(machine: &Machine) -> impl Iterator<Item = &Disk> {
     let disks = machine.disks.iter();
     disks.filter(|disk| !disk.read_only && disk.target != NVRAM)
+}
+
+/// The file with the variables of its firmware, if it has one.
+pub(super) fn nvram(machine: &Machine) -> Option<&Disk> {
+    machine.disks.iter().find(|disk| disk.target == NVRAM)
 }
 
 /// The disk of that name that it writes; without a name its only one.

@@ -99,9 +99,14 @@ fn under_cursor(app: &App) -> Option<u32> {
     }
 }
 
+/// The machine under the cursor.
+pub(crate) fn machine_under_cursor(app: &App) -> Option<&Machine> {
+    machine(app, under_cursor(app)?)
+}
+
 /// Its name.
 pub(super) fn name_under_cursor(app: &App) -> Option<String> {
-    let machine = machine(app, under_cursor(app)?)?;
+    let machine = machine_under_cursor(app)?;
     Some(text::safe(&machine.name))
 }
 

@@ -13,3 +13,5 @@ pub(super) mod diagram;
 pub(super) mod jobs;
 mod machine;
 pub(super) mod tree;
+
+pub(crate) use machine::machine_under_cursor;

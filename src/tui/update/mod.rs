@@ -21,6 +21,7 @@ mod guest_files;
 mod insides;
 mod jobs;
 mod keys;
+mod machine_menu;
 mod machines;
 mod menus;
 mod mouse;

@@ -25,7 +25,7 @@ use crate::tui::tour::Tour;
 use crate::tui::ui::Ui;
 
 use super::operations::{self, paths};
-use super::{changes, cursor, jobs, menus, open, scan};
+use super::{changes, cursor, jobs, machine_menu, menus, open, scan};
 
 /// Runs an action of the panes, or says why not.
 pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
@@ -124,6 +124,7 @@ pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
         Action::Protect => operations::protect(ui, effects),
         Action::Note if ui.app.tree.marks.len() > 1 => fill(ui, FormKind::NoteEach, effects),
         Action::Note => fill(ui, FormKind::Note, effects),
+        Action::Machine => open::list(ui, machine_menu::machines(&ui.app)),
         Action::KeySlots => fill(ui, FormKind::KeySlots, effects),
         Action::Amend => fill(ui, FormKind::Amend, effects),
         Action::Bitmaps => open::list(ui, menus::bitmaps(&ui.app)),

@@ -94,6 +94,8 @@ fn of_kind(forest: &Forest, request: &Request) -> Vec<Variant> {
         | Request::Power(_)
         | Request::BranchMachine(_)
         | Request::RevertMachine(_)
+        | Request::CloneMachine(_)
+        | Request::RemoveMachine(_)
         | Request::Redefine(_)
         | Request::Redefining(_)
         | Request::DespiteMachines(_) => Vec::new(),

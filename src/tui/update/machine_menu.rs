@@ -1,0 +1,203 @@
+//! The menu of machines: what can be done with those that use the image under the cursor or may come to use it, and on
+//! the heading of a machine what can be done with that. Each entry is a plan.
+
+use std::path::Path;
+
+use crate::forest::Node;
+use crate::machines::{Disk, Machine, MachineState};
+use crate::ops::{
+    BranchMachine, DiskBranch, Power, PowerAction, Redefine, Request, RevertMachine,
+    is_defined_by_service,
+};
+use crate::tui::app::App;
+use crate::tui::dialogs::ListMenu;
+use crate::tui::dialogs::list::{Choice, MenuItem};
+use crate::tui::panes::machine_under_cursor;
+use crate::tui::text;
+use crate::units;
+
+/// The machines that are changed here, in the order of their names.
+pub(crate) fn known(app: &App) -> Vec<&Machine> {
+    let machines = app.forest.machines().list().iter();
+    let mut known: Vec<&Machine> = machines.filter(|it| is_defined_by_service(it)).collect();
+    known.sort_by_key(|machine| (&machine.name, &machine.place));
+    known
+}
+
+/// What can be done with machines where the cursor is.
+pub(super) fn machines(app: &App) -> ListMenu {
+    if let Some(machine) = machine_under_cursor(app) {
+        let name = text::safe(&machine.name);
+        return ListMenu::new(format!("Machine {name}"), power(machine).collect());
+    }
+    let Some(node) = app.target() else {
+        let items = known(app).into_iter().flat_map(power);
+        return ListMenu::new("Machines", items.collect());
+    };
+    let (mut own, mut before, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    for machine in known(app) {
+        let mut disks = written(machine);
+        if let Some(disk) = disks.find(|disk| is_image(app, disk, node)) {
+            own.extend(power(machine));
+            own.extend(branch(machine, disk, None));
+            continue;
+        }
+        match written(machine).any(|disk| is_below(app, disk, node)) {
+            true => before.extend(revert(machine, node)),
+            false => {
+                let disks = written(machine);
+                others.extend(disks.flat_map(|disk| point(app, machine, disk, node)));
+            }
+        }
+    }
+    own.extend(before);
+    own.extend(others);
+    ListMenu::new(format!("Machines and {}", app.label(node)), own)
+}
+
+fn written(machine: &Machine) -> impl Iterator<Item = &Disk> {
+    let disks = machine.disks.iter();
+    disks.filter(|disk| !disk.read_only && disk.target != "nvram")
+}
+
+fn is_image(app: &App, disk: &Disk, node: &Node) -> bool {
+    app.forest
+        .meant(&disk.file)
+        .is_some_and(|it| it.id == node.id)
+}
+
+fn is_below(app: &App, disk: &Disk, node: &Node) -> bool {
+    let leaf = app.forest.meant(&disk.file);
+    leaf.is_some_and(|leaf| app.forest.chain(leaf.id).contains(&node.id))
+}
+
+fn entry(
+    machine: &Machine,
+    group: &'static str,
+    title: String,
+    is_off: Option<bool>,
+    request: Request,
+) -> MenuItem {
+    let runs = machine.state == MachineState::Running;
+    let is_as_wanted = match is_off {
+        Some(true) => machine.state == MachineState::Off,
+        Some(false) => runs,
+        None => true,
+    };
+    let why_not = (!is_as_wanted)
+        .then(|| format!("{} is {}", text::safe(&machine.name), machine.state.name()));
+    MenuItem {
+        group,
+        why_not,
+        ..MenuItem::new("", text::safe(&title), Choice::Ask(request))
+    }
+}
+
+/// Starting and ending it.
+fn power(machine: &Machine) -> impl Iterator<Item = MenuItem> + '_ {
+    let ask = |action| {
+        Request::Power(Power {
+            machine: machine.name.clone(),
+            connection: Some(machine.place.clone()),
+            action,
+        })
+    };
+    let name = &machine.name;
+    let start = entry(
+        machine,
+        "start",
+        name.clone(),
+        Some(true),
+        ask(PowerAction::Start),
+    );
+    let stop = entry(
+        machine,
+        "stop",
+        format!("{name}, as its power button does"),
+        Some(false),
+        ask(PowerAction::ShutDown),
+    );
+    let kill = entry(
+        machine,
+        "kill",
+        format!("{name}, as a power cut does"),
+        Some(false),
+        ask(PowerAction::Kill),
+    );
+    match machine.state {
+        MachineState::Running => vec![stop, kill],
+        _ => vec![start],
+    }
+    .into_iter()
+}
+
+/// A new overlay that its disk is from then on: on this image, or on what the disk is.
+fn branch<'m>(
+    machine: &'m Machine,
+    disk: &Disk,
+    on: Option<&Path>,
+) -> impl Iterator<Item = MenuItem> + 'm {
+    let name = &machine.name;
+    let where_on = match on {
+        Some(on) => format!(" on {}", units::file_name(on)),
+        None => String::new(),
+    };
+    let disk = DiskBranch {
+        disk: Some(disk.target.clone()),
+        on: on.map(Path::to_path_buf),
+        new: None,
+    };
+    let ask = move |start| {
+        Request::BranchMachine(BranchMachine {
+            machine: machine.name.clone(),
+            connection: Some(machine.place.clone()),
+            disks: vec![disk.clone()],
+            start,
+        })
+    };
+    let title = format!("{name} goes on in a new overlay{where_on}");
+    [
+        entry(machine, "branch", title.clone(), Some(true), ask(false)),
+        entry(
+            machine,
+            "branch",
+            format!("{title}, and is started"),
+            Some(true),
+            ask(true),
+        ),
+    ]
+    .into_iter()
+}
+
+/// All its disks as they were when this layer was frozen.
+fn revert<'m>(machine: &'m Machine, node: &Node) -> impl Iterator<Item = MenuItem> + 'm {
+    let to = node.path.clone();
+    let title = format!(
+        "{} goes on from {}; what it is now is kept",
+        machine.name,
+        units::file_name(&to)
+    );
+    let request = Request::RevertMachine(RevertMachine {
+        machine: machine.name.clone(),
+        connection: Some(machine.place.clone()),
+        to,
+        disks: Vec::new(),
+        start: false,
+    });
+    std::iter::once(entry(machine, "revert", title, Some(true), request))
+}
+
+/// The image as a disk of a machine that has another one.
+fn point<'m>(app: &App, machine: &'m Machine, disk: &Disk, node: &Node) -> Vec<MenuItem> {
+    let mut items = Vec::new();
+    let uses = Redefine::source(machine, disk, &node.path).filter(|_| app.forest.is_leaf(node));
+    if let Some(redefine) = uses {
+        let title = format!(
+            "the disk {} of {} is this image from then on",
+            disk.target, machine.name
+        );
+        items.push(entry(machine, "use", title, Some(true), redefine.into()));
+    }
+    items.extend(branch(machine, disk, Some(&node.path)));
+    items
+}
