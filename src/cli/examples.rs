@@ -445,6 +445,14 @@ const EXAMPLES: &[Example] = &[
         "with copies that share nothing with it",
     ),
     (
+        "qanopy machine try web.qcow2",
+        "what its guest writes is thrown away",
+    ),
+    (
+        "qanopy machine try old.qcow2 --like web",
+        "with the memory and devices of web",
+    ),
+    (
         "qanopy machine start web",
         "once its disks are found to be in order",
     ),

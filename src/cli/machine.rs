@@ -10,14 +10,14 @@ use crate::host::{RealHost, printable};
 use crate::machines::{Disk, Machine, Machines, Places};
 use crate::ops::{
     BranchMachine, CloneMachine, DiskBranch, DiskRevert, Power, PowerAction, Redefine,
-    RedefineAction, Request, RevertMachine,
+    RedefineAction, Request, RevertMachine, Talks, TryImage,
 };
 
-use super::context;
 use super::execute::execute;
 use super::json::path;
 use super::options::{ConsentArgs, Globals, ScanArgs};
 use super::output::Out;
+use super::{config, context};
 
 /// Which machine is meant.
 #[derive(Debug, Clone, Args)]
@@ -106,6 +106,21 @@ pub(super) enum MachineChange {
         /// The folder for the new disks [default: those of the disks]
         #[arg(long, value_name = "DIR")]
         folder: Option<PathBuf>,
+        #[command(flatten)]
+        scan: ScanArgs,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+    /// Run a machine on an overlay that is thrown away when it ends; the image is only read
+    Try {
+        /// The image
+        image: PathBuf,
+        /// Run it as this machine of libvirt's is defined, each disk on an overlay [default: the template of the configuration]
+        #[arg(long, value_name = "MACHINE")]
+        like: Option<String>,
+        /// The connection, where several have a machine of that name: qemu:///session
+        #[arg(long, value_name = "URI", requires = "like")]
+        connect: Option<String>,
         #[command(flatten)]
         scan: ScanArgs,
         #[command(flatten)]
@@ -220,6 +235,18 @@ impl MachineChange {
                 folder: folder.clone(),
                 found: None,
             }),
+            Self::Try {
+                image,
+                like,
+                connect,
+                ..
+            } => Request::TryImage(TryImage {
+                image: image.clone(),
+                like: like.clone(),
+                connection: connect.clone(),
+                template: Vec::new(),
+                talks: Talks::Here,
+            }),
             Self::Start { which, .. } => power(which, PowerAction::Start),
             Self::Stop {
                 which, kill: true, ..
@@ -229,15 +256,27 @@ impl MachineChange {
     }
 
     /// Which machine, the images that are named besides, and how it is allowed.
-    fn parts(&self) -> (&WhichArgs, Vec<PathBuf>, &ScanArgs, ConsentArgs) {
+    fn parts(&self) -> (Option<&str>, Vec<PathBuf>, &ScanArgs, ConsentArgs) {
         match self {
+            Self::Try {
+                image,
+                like,
+                scan,
+                consent,
+                ..
+            } => (like.as_deref(), vec![image.clone()], scan, *consent),
             Self::Branch {
                 which,
                 on,
                 scan,
                 consent,
                 ..
-            } => (which, on.iter().cloned().collect(), scan, *consent),
+            } => (
+                Some(&which.machine),
+                on.iter().cloned().collect(),
+                scan,
+                *consent,
+            ),
             Self::Revert {
                 which,
                 to,
@@ -248,7 +287,7 @@ impl MachineChange {
             } => {
                 let others = disk.iter().map(|(_, to)| to.clone());
                 let images = std::iter::once(to.clone()).chain(others);
-                (which, images.collect(), scan, *consent)
+                (Some(&which.machine), images.collect(), scan, *consent)
             }
             Self::Use {
                 which,
@@ -256,7 +295,7 @@ impl MachineChange {
                 scan,
                 consent,
                 ..
-            } => (which, vec![image.clone()], scan, *consent),
+            } => (Some(&which.machine), vec![image.clone()], scan, *consent),
             Self::Start {
                 which,
                 scan,
@@ -273,7 +312,7 @@ impl MachineChange {
                 scan,
                 consent,
                 ..
-            } => (which, Vec::new(), scan, *consent),
+            } => (Some(&which.machine), Vec::new(), scan, *consent),
         }
     }
 }
@@ -283,11 +322,18 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: &MachineCommand) -> 
     let MachineCommand::Change(change) = command else {
         return list(out, globals);
     };
-    let (which, images, scan, consent) = change.parts();
-    let mut files = context::disks_of(&which.machine);
+    let (machine, images, scan, consent) = change.parts();
+    let mut files = machine.map_or_else(Vec::new, context::disks_of);
     files.extend(images);
     let context = context::around_files(&files, &scan.scan)?;
-    execute(out, globals, consent, &context, &change.request()?)
+    let mut request = change.request()?;
+    if let Request::TryImage(it) = &mut request {
+        it.template = config::of_this_run().0.template;
+        if globals.json {
+            it.talks = Talks::Nowhere;
+        }
+    }
+    execute(out, globals, consent, &context, &request)
 }
 
 fn list(out: &mut Out, globals: Globals) -> anyhow::Result<()> {

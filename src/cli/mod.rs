@@ -185,7 +185,7 @@ enum Command {
     /// Print or change the note and the tags of images
     #[command(visible_alias = "tag")]
     Note(note::NoteArgs),
-    /// List machines; start, stop, branch, revert or clone one, have one use another image as its disk
+    /// List machines; start, stop, branch, revert, clone or try one, have one use another image as its disk
     #[command(subcommand)]
     Machine(machine::MachineCommand),
     /// Change what the definition of a machine says of one of its disks, through libvirt

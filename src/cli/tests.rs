@@ -173,6 +173,8 @@ const LINES: &[&str] = &[
     "protect a --mode 644",
     "machine start web",
     "machine branch web",
+    "machine try a",
+    "machine try --connect qemu:///session --like web a",
     "machine clone web b",
     "machine clone --full --folder a web b --connect qemu:///session",
     "machine branch --start web b",

@@ -340,6 +340,26 @@ impl Domain {
         self.say(&format!("destroy {}", self.id)).map(drop)
     }
 
+    /// Has a domain of this text run that is not defined: it is known for as long as it runs.
+    ///
+    /// # Errors
+    /// [`DefineError`] in libvirt's words.
+    pub fn create(&mut self, text: &str) -> Result<(), DefineError> {
+        let file = super::defining::file_with(text)?;
+        let name = quoted(utf8(file.path())?)?;
+        self.say(&format!("create {name}")).map(drop)
+    }
+
+    /// Whether there is such a domain.
+    ///
+    /// # Errors
+    /// [`DefineError::Said`] in libvirt's words, where it cannot be asked.
+    pub fn is_known(&mut self) -> Result<bool, DefineError> {
+        let id = self.id.trim_matches(['\'', '"']).to_owned();
+        let known = self.say("list --uuid --all")?;
+        Ok(known.lines().any(|line| line.trim() == id))
+    }
+
     /// Has it defined no longer; the file with the variables of its firmware stays.
     ///
     /// # Errors

@@ -110,7 +110,8 @@ pub use key_slot::{ChangeKeySlot, KeySlotAction};
 pub use live::offer::plan;
 pub use live::{LiveBranch, LiveFlatten, LiveMove, LiveOverlay};
 pub use machine::{
-    BranchMachine, CloneMachine, ClonedFiles, DiskBranch, DiskRevert, RemoveMachine, RevertMachine,
+    BranchMachine, CloneMachine, ClonedFiles, DISK, DiskBranch, DiskRevert, RemoveMachine,
+    RevertMachine, TEMPLATE, Talks, TryImage,
 };
 pub use move_images::MoveImages;
 pub use permit::{

@@ -285,10 +285,11 @@ fn trim(app: &App) -> Option<String> {
     })
 }
 
+/// Any image can be tried; the other entries are about machines.
 fn machine(app: &App) -> Option<String> {
     let machines = app.forest.machines().list();
-    let is_any = machines.iter().any(is_defined_by_service);
-    (!is_any).then(|| "no machine of libvirt's is known here".to_owned())
+    let is_any = app.target().is_some() || machines.iter().any(is_defined_by_service);
+    (!is_any).then(|| "no image is selected, and no machine of libvirt's is known here".to_owned())
 }
 
 fn discard(app: &App) -> Option<String> {

@@ -82,6 +82,7 @@ impl TuiOptions {
             keymap: config.keymap.clone(),
             commands: config.commands.clone(),
             prune_days: config.prune_days,
+            template: config.template.clone(),
             mouse: config.mouse,
             raw: self.raw,
             utc_offset: local_offset(),

@@ -31,6 +31,8 @@ pub struct Settings {
     pub commands: Vec<OwnCommand>,
     /// Leaves untouched for so many days are ticked when pruning.
     pub prune_days: u64,
+    /// What starts a throw-away machine; none for the usual one.
+    pub template: Vec<String>,
     /// Whether the mouse is listened to from the start.
     pub mouse: bool,
     /// Whether raw images are listed by their names' extensions.

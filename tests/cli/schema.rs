@@ -127,6 +127,7 @@ const LINES: &[&str] = &[
     "machine branch no-machine new.qcow2 -n",
     "machine revert no-machine --to one.qcow2 -n",
     "machine clone no-machine new -n",
+    "machine try one.qcow2 -n",
     "machine start no-machine -n",
     "machine stop no-machine -n",
     "redefine no-machine --unpin -n",

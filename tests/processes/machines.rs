@@ -280,3 +280,52 @@ fn a_clone_that_was_cut_off_is_done_to_the_end_or_taken_back() {
         }
     }
 }
+
+#[test]
+fn what_is_tried_by_a_program_leaves_nothing_and_reads_the_image_only() {
+    let Some(session) = web() else { return };
+    session.configure("[machine]\ntemplate = [\"sh\", \"-c\", \"qemu-io -f qcow2 -c 'read -P 2 64k 64k' -c 'write -P 9 64k 64k' $0\", \"{disk}\"]");
+    let before = session.files();
+    session.q_ok("machine try disk --yes");
+    assert_eq!(session.files(), before);
+    assert!(session.shows("disk", "qcow2", 2, 64));
+    session.configure("[machine]\ntemplate = [\"false\", \"{disk}\"]");
+    assert!(!session.q("machine try disk --yes")["error"].is_null());
+    assert_eq!(session.files(), before);
+}
+
+#[test]
+fn what_is_tried_as_a_machine_is_defined_is_gone_with_it() {
+    let Some(session) = two_disks() else { return };
+    let before = session.files();
+    let ours = session.spawn("machine try base --like web --yes");
+    let name = loop {
+        let running = session.virsh_ok("list --name");
+        if let Some(name) = running.lines().find(|name| name.starts_with("web-try-")) {
+            break name.to_owned();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    };
+    session.running_guest_finds(&name, OF_BASE);
+    assert_eq!(session.files().len(), before.len() + 2);
+    session.virsh_ok(&format!("destroy {name}"));
+    let ended = ours.wait_with_output().unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+    assert_eq!(session.files(), before);
+    session.guest_finds("web", OF_WEB);
+}
+
+#[test]
+fn what_a_kill_leaves_of_a_try_is_found_and_removed() {
+    let Some(session) = web() else { return };
+    session.configure("[machine]\ntemplate = [\"sh\", \"-c\", \"kill -9 $PPID\", \"{disk}\"]");
+    let before = session.files();
+    let ended = session
+        .spawn("machine try disk --yes")
+        .wait_with_output()
+        .unwrap();
+    assert_eq!(ended.status.code(), None, "{ended:?}");
+    assert_eq!(session.files().len(), before.len() + 1);
+    session.q_ok("recover 1 --finish --confirm 1");
+    assert_eq!(session.files(), before);
+}

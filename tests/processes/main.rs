@@ -17,3 +17,4 @@ mod machines;
 mod mount;
 mod other_users;
 mod redefine;
+mod story;

@@ -76,19 +76,19 @@ pub fn session() -> Option<Session> {
             chown(&folder, Some(USER), Some(USER)).unwrap();
         }
     }
-    let daemon = command(dir.path(), lends, Path::new("libvirtd"))
+    let daemon = start_daemon(dir.path(), lends);
+    let session = Session { dir, daemon, lends };
+    session.wait_for_daemon();
+    Some(session)
+}
+
+fn start_daemon(dir: &Path, lends: bool) -> Child {
+    let mut daemon = command(dir, lends, Path::new("libvirtd"));
+    daemon
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let session = Session { dir, daemon, lends };
-    let until = Instant::now() + Duration::from_secs(120);
-    while !session.virsh("list").status.success() {
-        assert!(Instant::now() < until, "libvirtd does not come up");
-        sleep(Duration::from_millis(100));
-    }
-    Some(session)
+        .stderr(Stdio::null());
+    daemon.spawn().unwrap()
 }
 
 fn command(dir: &Path, lends: bool, program: &Path) -> Command {
@@ -173,6 +173,21 @@ impl Session {
         script.build(&self.at(""));
     }
 
+    /// Has this in our configuration.
+    pub fn configure(&self, text: &str) {
+        let folder = self.dir.path().join("home/.config/qanopy");
+        self.ok("mkdir", &["-p", folder.to_str().unwrap()]);
+        fs::write(folder.join("config.toml"), text).unwrap();
+    }
+
+    /// The names of all files among the images.
+    pub fn files(&self) -> Vec<String> {
+        let listed = self.ok("find", &[".", "-type", "f"]);
+        let mut names: Vec<String> = listed.lines().map(str::to_owned).collect();
+        names.sort();
+        names
+    }
+
     /// Writes this pattern over 64 KiB of an image, as a guest would.
     pub fn write(&self, image: &str, pattern: u8, kib: u32) {
         let line = format!("write -P {pattern} {kib}k 64k");
@@ -186,6 +201,18 @@ impl Session {
         !told.contains("verification failed")
     }
 
+    /// Writes this pattern over these MiB of an image.
+    pub fn fill(&self, image: &str, pattern: u8, mib: u32, len: u32) {
+        let line = format!("write -P {pattern} {mib}M {len}M");
+        self.ok("qemu-io", &["-f", "qcow2", "-c", &line, image]);
+    }
+
+    /// Has a machine run that is not defined, by `virsh create`, whatever comes of it.
+    pub fn create(&self, name: &str, disk: &str) -> Output {
+        let path = self.write_definition(name, disk, "");
+        self.virsh(&format!("create {}", path.display()))
+    }
+
     /// Defines a machine of that name with this disk.
     pub fn define(&self, name: &str, disk: &str) {
         self.define_with(name, disk, "");
@@ -193,6 +220,11 @@ impl Session {
 
     /// The same with more in the disk's element.
     pub fn define_with(&self, name: &str, disk: &str, more: &str) {
+        let path = self.write_definition(name, disk, more);
+        self.virsh_ok(&format!("define {}", path.display()));
+    }
+
+    fn write_definition(&self, name: &str, disk: &str, more: &str) -> PathBuf {
         let text = format!(
             "<domain type='qemu'><name>{name}</name><memory unit='MiB'>64</memory><vcpu>1</vcpu>\
              <os><type arch='x86_64' machine='pc'>hvm</type></os><features><acpi/></features><devices>\
@@ -202,7 +234,7 @@ impl Session {
         );
         let path = self.dir.path().join(format!("{name}.xml"));
         fs::write(&path, text).unwrap();
-        self.virsh_ok(&format!("define {}", path.display()));
+        path
     }
 
     /// Changes a machine's definition as `virsh edit` does.
@@ -222,6 +254,12 @@ impl Session {
     /// Starts a machine, asks what its guest finds where each of these patterns is to be, and ends it.
     pub fn guest_finds(&self, name: &str, patterns: &[(u8, u32)]) {
         self.virsh_ok(&format!("start {name}"));
+        self.running_guest_finds(name, patterns);
+        self.virsh_ok(&format!("destroy {name}"));
+    }
+
+    /// Asks what the guest of a machine that runs finds where each of these patterns is to be.
+    pub fn running_guest_finds(&self, name: &str, patterns: &[(u8, u32)]) {
         let live = self.virsh_ok(&format!("dumpxml {name}"));
         let (_, index) = live.split_once("index='").unwrap();
         let index: String = index.chars().take_while(char::is_ascii_digit).collect();
@@ -261,7 +299,59 @@ impl Session {
             "{told}"
         );
         assert!(!told.contains("verification failed"), "{told}");
-        self.virsh_ok(&format!("destroy {name}"));
+    }
+
+    /// Has us begin this, with `--json`.
+    pub fn spawn(&self, words: &str) -> Child {
+        let mut command = self.command("qanopy");
+        command.args(words.split(' ')).arg("--json");
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command.spawn().unwrap()
+    }
+
+    /// Kills the daemon at once.
+    pub fn kill_daemon(&mut self) {
+        self.daemon.kill().unwrap();
+        self.daemon.wait().unwrap();
+    }
+
+    /// Starts it again.
+    pub fn start_daemon(&mut self) {
+        self.daemon = start_daemon(self.dir.path(), self.lends);
+        self.wait_for_daemon();
+    }
+
+    fn wait_for_daemon(&self) {
+        let until = Instant::now() + Duration::from_secs(120);
+        while !self.virsh("list").status.success() {
+            assert!(Instant::now() < until, "libvirtd does not come up");
+            sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Kills the process of a machine, as a crash of it.
+    pub fn kill_machine(&self, name: &str) {
+        let file = self
+            .dir
+            .path()
+            .join(format!("run/libvirt/qemu/run/{name}.pid"));
+        let pid = fs::read_to_string(file).unwrap().trim().parse().unwrap();
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(pid),
+            nix::sys::signal::Signal::SIGKILL,
+        )
+        .unwrap();
+        let until = Instant::now() + Duration::from_secs(60);
+        while self.virsh_ok(&format!("domstate {name}")).trim() != "shut off" {
+            assert!(
+                Instant::now() < until,
+                "libvirt does not see that {name} has ended"
+            );
+            sleep(Duration::from_millis(50));
+        }
     }
 
     /// What we say, with `--json`.
@@ -359,12 +449,13 @@ impl Session {
             .to_owned()
     }
 
-    /// The command lines of the ways out of a refused plan.
+    /// The command lines of the ways out of a refused plan; none of one that is not refused.
     pub fn ways_out(&self, words: &str) -> Vec<String> {
         let told = self.q(&format!("{words} --dry-run"));
-        let refusals = told["result"]["plan"]["refusals"].as_array().unwrap();
+        let refusals = told["result"]["plan"]["refusals"].as_array();
         let ways = refusals
-            .iter()
+            .into_iter()
+            .flatten()
             .flat_map(|one| one["ways-out"].as_array().unwrap());
         let lines = ways.filter_map(|way| way["command"].as_str());
         lines.map(str::to_owned).collect()

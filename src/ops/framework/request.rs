@@ -150,6 +150,8 @@ requests! {
     CloneMachine(CloneMachine),
     /// Undefine a machine that was made here, with the files that were made with it.
     RemoveMachine(RemoveMachine),
+    /// Run a machine on an overlay that is thrown away.
+    TryImage(TryImage),
     /// One of the others with the definitions of machines changed along.
     Redefining(Redefining),
     /// One of the others although it harms machines that are defined.

@@ -297,7 +297,7 @@ fn found_out(plan: &Plan, machine: &Machine, asked: &CloneMachine) -> Result<Clo
 }
 
 /// A random UUID, by the system.
-fn new_id() -> std::io::Result<String> {
+pub(super) fn new_id() -> std::io::Result<String> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/uuid")?;
     Ok(text.trim().to_owned())
 }

@@ -8,6 +8,7 @@
 //! | `branch` | new overlays that its disks are from then on |
 //! | `revert` | the same on a layer that its disks had before |
 //! | `clone` | another machine that has what this one has |
+//! | `try_image` | a machine on overlays that are thrown away |
 //! | `remove` | a machine that was made here is taken back |
 
 mod branch;
@@ -15,8 +16,10 @@ mod clone;
 mod remove;
 mod revert;
 mod target;
+mod try_image;
 
 pub use branch::{BranchMachine, DiskBranch};
 pub use clone::{CloneMachine, ClonedFiles};
 pub use remove::RemoveMachine;
 pub use revert::{DiskRevert, RevertMachine};
+pub use try_image::{DISK, TEMPLATE, Talks, TryImage};

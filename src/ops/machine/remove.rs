@@ -80,6 +80,8 @@ impl Operation for RemoveMachine {
             ));
         }
         plan_discard(plan, &there, &[]);
+        // What the old machine has instead is said by whoever asks.
+        plan.falls_back = false;
         plan.title = format!("Undefine {}", printable(&self.machine));
         if machine {
             let command = format!(

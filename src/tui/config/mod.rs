@@ -45,6 +45,8 @@ pub struct Config {
     pub sort: Sort,
     /// Leaves untouched for so many days are ticked when pruning.
     pub prune_days: u64,
+    /// What starts a throw-away machine: a program and its words; none for the usual one.
+    pub template: Vec<String>,
     /// When the end of a job is told to somebody who looks elsewhere.
     pub notices: Notices,
     /// Whether the terminal is asked about itself at the start.
@@ -77,6 +79,7 @@ impl Default for Config {
             watch: true,
             sort: Sort::default(),
             prune_days: 30,
+            template: Vec::new(),
             notices: Notices::default(),
             ask_terminal: true,
             theme: None,

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::ops::TEMPLATE;
 use crate::tui::bindings::Group;
 use crate::tui::keymap;
 use crate::tui::order::Sort;
@@ -95,6 +96,13 @@ impl Config {
                 "colours: {BY_GROUND} (dark or light as the terminal says, else ansi), {themes}"
             ),
         );
+        out.push_str("\n# What `machine try` starts; {disk} is the image.\n[machine]\n");
+        let words: Vec<String> = match self.template.is_empty() {
+            true => TEMPLATE.iter().map(|word| quoted(word)).collect(),
+            false => self.template.iter().map(|word| quoted(word)).collect(),
+        };
+        let sign = if self.template.is_empty() { "# " } else { "" };
+        let _ = writeln!(out, "{sign}template = [{}]", words.join(", "));
         let roles = Role::ALL.map(|(_, name)| name).join(", ");
         let _ = writeln!(
             out,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::ops::DISK;
 use crate::tui::key::{Code, Key};
 use crate::tui::keymap;
 use crate::tui::order::Sort;
@@ -17,7 +18,7 @@ use super::{BY_GROUND, CommandOutput, Config, NoticeBy, OwnCommand, Warning};
 type Value<'a> = Spanned<DeValue<'a>>;
 
 /// The keys of the file's top level.
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "roots",
     "follow",
     "raw",
@@ -33,6 +34,7 @@ const KEYS: [&str; 16] = [
     "theme",
     "style",
     "keys",
+    "machine",
     "command",
 ];
 
@@ -182,6 +184,7 @@ impl ConfigReader<'_> {
             }
             "style" => self.style(config, value),
             "keys" => self.keys(config, value),
+            "machine" => self.machine(config, value),
             "command" => self.commands(config, value),
             _ => {
                 let near = nearest(key, KEYS);
@@ -224,6 +227,47 @@ impl ConfigReader<'_> {
                 home.join(rest.trim_start_matches('/'))
             }
             _ => PathBuf::from(text),
+        }
+    }
+
+    /// What starts a throw-away machine.
+    fn machine(&mut self, config: &mut Config, value: &Value<'_>) {
+        let Some(table) = value.get_ref().as_table() else {
+            self.warn(
+                value.span(),
+                "machine is a table: [machine], then template = [...]",
+            );
+            return;
+        };
+        for (key, value) in in_order(table) {
+            if key.get_ref().as_ref() != "template" {
+                let text = format!(
+                    "{:?} is not known in [machine]; it is ignored",
+                    key.get_ref()
+                );
+                self.warn(key.span(), text);
+                continue;
+            }
+            let words = value.get_ref().as_array().map(|array| {
+                let words = array
+                    .iter()
+                    .map(|word| word.get_ref().as_str().map(str::to_owned));
+                words.collect::<Option<Vec<String>>>()
+            });
+            match words.flatten() {
+                Some(words)
+                    if words.iter().any(|word| word.contains(DISK))
+                        && words.first().is_some_and(|it| !it.is_empty()) =>
+                {
+                    config.template = words;
+                }
+                _ => {
+                    let text = format!(
+                        "template is a program and its words, each as text, with {DISK} for the image"
+                    );
+                    self.warn(value.span(), text);
+                }
+            }
         }
     }
 

@@ -44,6 +44,7 @@ sort = "size"
 theme = "dark"
 prune_days = 7
 notify = "osc9"
+machine.template = ["qemu", "{disk}"]
 notify_after = 0
 [style]
 error = "magenta bold"
@@ -65,6 +66,7 @@ confirm = true
     assert!(config.read_only);
     assert_eq!(config.sort, Sort::Size);
     assert_eq!(config.prune_days, 7);
+    assert_eq!(config.template, ["qemu", "{disk}"]);
     assert_eq!(config.notices.by, NoticeBy::Osc9);
     assert_eq!(config.notices.after, 0);
     assert_eq!(

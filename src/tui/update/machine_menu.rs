@@ -6,8 +6,8 @@ use std::path::Path;
 use crate::forest::Node;
 use crate::machines::{Disk, Machine, MachineState};
 use crate::ops::{
-    BranchMachine, DiskBranch, Power, PowerAction, Redefine, Request, RevertMachine,
-    is_defined_by_service,
+    BranchMachine, DiskBranch, Power, PowerAction, Redefine, Request, RevertMachine, Talks,
+    TryImage, is_defined_by_service,
 };
 use crate::tui::app::App;
 use crate::tui::dialogs::ListMenu;
@@ -50,9 +50,29 @@ pub(super) fn machines(app: &App) -> ListMenu {
             }
         }
     }
+    own.push(try_it(app, node));
     own.extend(before);
     own.extend(others);
     ListMenu::new(format!("Machines and {}", app.label(node)), own)
+}
+
+/// A machine on an overlay that is thrown away.
+fn try_it(app: &App, node: &Node) -> MenuItem {
+    let request = Request::TryImage(TryImage {
+        image: node.path.clone(),
+        like: None,
+        connection: None,
+        template: app.settings.template.clone(),
+        talks: Talks::Nowhere,
+    });
+    MenuItem {
+        group: "try",
+        ..MenuItem::new(
+            "",
+            "this image: what its guest writes is thrown away",
+            Choice::Ask(request),
+        )
+    }
 }
 
 fn written(machine: &Machine) -> impl Iterator<Item = &Disk> {
@@ -88,6 +108,7 @@ fn entry(
         .then(|| format!("{} is {}", text::safe(&machine.name), machine.state.name()));
     MenuItem {
         group,
+        name: group,
         why_not,
         ..MenuItem::new("", text::safe(&title), Choice::Ask(request))
     }
@@ -188,7 +209,7 @@ fn revert<'m>(machine: &'m Machine, node: &Node) -> impl Iterator<Item = MenuIte
 }
 
 /// The image as a disk of a machine that has another one.
-fn point<'m>(app: &App, machine: &'m Machine, disk: &Disk, node: &Node) -> Vec<MenuItem> {
+fn point(app: &App, machine: &Machine, disk: &Disk, node: &Node) -> Vec<MenuItem> {
     let mut items = Vec::new();
     let uses = Redefine::source(machine, disk, &node.path).filter(|_| app.forest.is_leaf(node));
     if let Some(redefine) = uses {

@@ -95,6 +95,7 @@ fn of_kind(forest: &Forest, request: &Request) -> Vec<Variant> {
         | Request::BranchMachine(_)
         | Request::RevertMachine(_)
         | Request::CloneMachine(_)
+        | Request::TryImage(_)
         | Request::RemoveMachine(_)
         | Request::Redefine(_)
         | Request::Redefining(_)
