@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::forest::{Content, Location, Node};
+use crate::forest::{Content, Location, Node, Reads};
 use crate::guest::cache::{Chunks, PAGE};
 use crate::guest::discardable::{Discardable, FreeOf, discardable};
 use crate::guest::{self, Source};
@@ -16,10 +16,9 @@ use crate::image::{
     self, Amendment, Chain, Discarded, ErrorKind, Format, Keys, Layer, NoProgress, Version,
 };
 use crate::inside::View;
-use crate::machines::Part;
 use crate::units::{count, size};
 
-use super::framework::data_files::{data_file_of, data_file_users};
+use super::framework::dependants::dependants_of;
 use super::framework::eligibility::{
     chain_below, format_of, refuse_corrupt, refuse_foreign_data, refuse_unfit, warn_of_unread,
 };
@@ -189,8 +188,8 @@ fn refuse_dependants(plan: &mut Plan, node: &Node) {
     let context = plan.context().clone();
     let (forest, path) = (context.forest.as_ref(), shown(&node.path));
     let (mut there, mut in_trash) = (Vec::new(), Vec::new());
-    for reader in forest.readers(node.id) {
-        if let Some(image) = forest.get(reader.node).filter(|it| it.id != node.id) {
+    for reader in dependants_of(context.host.as_ref(), forest, node) {
+        if let Some(image) = forest.get(reader.node) {
             let names = if image.is_in_trash() {
                 &mut in_trash
             } else {
@@ -198,12 +197,6 @@ fn refuse_dependants(plan: &mut Plan, node: &Node) {
             };
             names.push(name(&image.path));
         }
-    }
-    let host = context.host.as_ref();
-    let data = data_file_of(host, node).map(|(_, stat)| stat.id);
-    for file in node.file_id().into_iter().chain(data) {
-        let users = data_file_users(host, forest, node, file);
-        there.extend(users.into_iter().map(|owner| name(&owner.path)));
     }
     for (names, how) in [(&mut there, ""), (&mut in_trash, " in the trash")] {
         names.sort();
@@ -226,7 +219,7 @@ fn refuse_dependants(plan: &mut Plan, node: &Node) {
         }
     }
     refuse_snapshots(plan, node);
-    refuse_pinned(plan, node);
+    plan.has_no_dependants = true;
     warn_of_unread(plan, &node.path);
 }
 
@@ -240,22 +233,6 @@ fn refuse_snapshots(plan: &mut Plan, node: &Node) {
             count(u64::from(number), "internal snapshot")
         );
         plan.refuse(RefusalKind::HasDependants, text);
-    }
-}
-
-/// A machine that says itself that one of its layers is this image reads it, whatever headers say.
-fn refuse_pinned(plan: &mut Plan, node: &Node) {
-    let forest = Arc::clone(&plan.context().forest);
-    for used in forest.uses(node) {
-        if let Part::Pinned(..) = used.part {
-            let text = format!(
-                "the definition of the machine {} says that {} is a layer below one of its disks \
-                 (`<backingStore>`), so that disk depends on it",
-                printable(&used.machine.name),
-                shown(&node.path)
-            );
-            plan.refuse(RefusalKind::HasDependants, text);
-        }
     }
 }
 
@@ -273,6 +250,19 @@ fn describe(plan: &mut Plan, node: &Node, found: &Found) {
             listed(&of, 5)
         ),
     );
+    let forest = Arc::clone(&plan.context().forest);
+    let edges = forest.also_reads(node.id).iter();
+    for data in edges.filter(|edge| edge.how == Reads::DataFile) {
+        plan.effect(
+            EffectKind::Writes,
+            &*data.path,
+            None,
+            format!(
+                "holds the data of {}: what is given up becomes holes in it",
+                name(path)
+            ),
+        );
+    }
     plan.frees = found.given.on_disk;
     plan.keeps
         .push(format!("every file inside {}, as it is", name(path)));

@@ -609,6 +609,40 @@ fn what_cannot_or_should_not_be_done_is_refused_with_the_reason() {
     );
 }
 
+#[test]
+fn what_is_built_on_the_data_file_reads_what_is_cut_off() {
+    let Some(qemu) = support::qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let (dir, here) = (home.path(), qemu.within(home.path()));
+    for words in [
+        "create -q -f qcow2 -o data_file=data.raw,data_file_raw=on image.qcow2 4M",
+        "create -q -f qcow2 -F raw -b data.raw long.qcow2",
+        "create -q -f qcow2 -F raw -b data.raw short.qcow2 1M",
+    ] {
+        here.img(&words.split(' ').collect::<Vec<_>>());
+    }
+    let ask = |dependants| {
+        let request = Request::Resize(Resize {
+            image: dir.join("image.qcow2"),
+            size: NewSize::To(2 << 20),
+            shrink: true,
+            preallocation: Preallocation::Off,
+            dependants,
+        });
+        plan(&own_code::real_host(), dir, &request)
+    };
+    let planned = ask(Dependants::Refuse);
+    let refusal = planned.refusals.iter();
+    let mut refusal = refusal.filter(|it| it.kind == RefusalKind::HasDependants);
+    let said = &refusal.next().unwrap().text;
+    assert!(
+        said.contains("long.qcow2") && !said.contains("short.qcow2"),
+        "{said}"
+    );
+    let broken = ask(Dependants::Break);
+    assert_eq!(broken.confirm, Confirm::Count(1), "{}", words(&broken));
+}
+
 /// As a machine that lost power leaves it.
 fn mark_in_use(path: &Path) {
     let file = RealHost.open(path, Access::ReadWrite).unwrap();

@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
@@ -17,9 +18,10 @@ use qanopy::guest::discardable::discardable;
 use qanopy::host::{Access, RealHost};
 use qanopy::image::{BitmapFlags, Chain, Format, ImageFile, Keys, bitmaps, read_header};
 use qanopy::inside::View;
-use qanopy::machines::{Machine, Machines};
+use qanopy::machines::{Home, Machine, Machines, Places};
 use qanopy::ops::{
-    self, Confirm, Error, NoteKind, Progress, RefusalKind, Request, SpaceCache, SpaceQuery, Trim,
+    self, Confirm, EffectKind, Error, NoteKind, Progress, RefusalKind, Request, SpaceCache,
+    SpaceQuery, Trim,
 };
 use support::image_crash_suite::{Case, plan, refused_as, run, warns_of, words};
 use support::script::{Script, Step};
@@ -396,6 +398,35 @@ fn an_overlay_that_comes_between_plan_and_run_stops_it() {
     assert!(fs::read(dir.join("image.qcow2")).unwrap() == before);
 }
 
+/// `over.qcow2`, built on `data.raw`.
+fn on_data_file(qemu: &Qemu, dir: &Path) {
+    let here = qemu.within(dir);
+    let words = "create -q -f qcow2 -F raw -b data.raw over.qcow2";
+    here.img(&words.split(' ').collect::<Vec<_>>());
+}
+
+#[test]
+fn an_overlay_on_the_data_file_that_comes_between_plan_and_run_stops_it() {
+    let Some(qemu) = support::qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    image_of("-o data_file=data.raw,data_file_raw=on", "6M", 2_000_000).build(dir);
+    let host = own_code::real_host();
+    let planned = plan(&host, dir, &trim(&dir.join("image.qcow2")));
+    let written = planned.effects.iter();
+    let written = written.filter(|effect| effect.kind == EffectKind::Writes);
+    let files: Vec<_> = written.map(|effect| effect.path.as_path()).collect();
+    assert_eq!(files, [dir.join("image.qcow2"), dir.join("data.raw")]);
+    assert_eq!(planned.confirm, Confirm::Count(1), "they are one disk");
+    let ready = own_code::agree(planned).unwrap();
+    let before = fs::read(dir.join("data.raw")).unwrap();
+    on_data_file(&qemu, dir);
+    let error = ops::run(ready, &Progress::new()).unwrap_err();
+    assert!(matches!(error, Error::Stale(_)), "{error}");
+    assert!(error.to_string().contains("over.qcow2"), "{error}");
+    assert!(fs::read(dir.join("data.raw")).unwrap() == before);
+}
+
 #[test]
 fn what_cannot_be_trimmed_says_why() {
     let Some(qemu) = support::qemu() else { return };
@@ -466,6 +497,17 @@ fn what_cannot_be_trimmed_says_why() {
     );
     assert!(words(&raw).contains("disk.raw"), "{}", words(&raw));
     assert_eq!(raw.confirm, Confirm::Impossible);
+    // An image that is built on the data file, without a word of the image.
+    let below = build(
+        &image_of("-o data_file=data.raw,data_file_raw=on", "6M", 2_000_000),
+        &[],
+    );
+    on_data_file(&qemu, below.path());
+    refused(
+        below.path(),
+        RefusalKind::HasDependants,
+        "over.qcow2 depends on",
+    );
     // Two images with one data file.
     let data = build(&image_of("-o data_file=data.raw", "6M", 2_000_000), &[]);
     fs::copy(
@@ -505,8 +547,47 @@ fn a_machine_that_pins_it_runs_or_is_saved_keeps_it() {
     }
     let mut pinning = of(&dir.join("elsewhere.qcow2"));
     pinning.disks[0].pinned = vec![planning::named(image.clone())];
-    let said = refused_as(&planned(pinning), RefusalKind::HasDependants);
+    let said = refused_as(&planned(pinning.clone()), RefusalKind::HasDependants);
     assert!(said.contains("web"), "{said}");
+    // Nor by number.
+    let mut context = planning::context(Arc::new(RealHost), dir);
+    context.know_machines(Arc::new(Machines::of(vec![pinning], Vec::new())));
+    let despite = Request::despite_machines(trim(&image));
+    refused_as(&ops::plan(&context, &despite), RefusalKind::HasDependants);
+}
+
+#[test]
+fn a_machine_that_pins_it_meanwhile_makes_the_plan_stale() {
+    let Some(_) = support::qemu() else { return };
+    let (home, system) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (dir, domains) = (home.path(), system.path().join("home/.config/libvirt/qemu"));
+    fs::create_dir_all(system.path().join("proc")).unwrap();
+    fs::create_dir_all(&domains).unwrap();
+    image_of("", "6M", 2_000_000).build(dir);
+    let image = dir.join("image.qcow2");
+    let places = Places {
+        host: Arc::new(RealHost),
+        root: system.path().to_path_buf(),
+        homes: vec![Home::at(system.path().join("home"))],
+        near: Vec::new(),
+        programs: Default::default(),
+        patience: Duration::from_secs(60),
+    };
+    let mut context = planning::context(Arc::new(RealHost), dir);
+    context.know_machines(Arc::new(Machines::ask(places)));
+    let ready = own_code::agree(ops::plan(&context, &trim(&image))).unwrap();
+    let text = format!(
+        "<domain type='qemu'><name>late</name><devices><disk type='file'><source file='/elsewhere.qcow2'/>\
+         <backingStore type='file'><format type='qcow2'/><source file='{}'/><backingStore/></backingStore>\
+         <target dev='vda'/></disk></devices></domain>",
+        image.display()
+    );
+    fs::write(domains.join("late.xml"), text).unwrap();
+    let before = fs::read(&image).unwrap();
+    let error = ops::run(ready, &Progress::new()).unwrap_err();
+    assert!(matches!(error, Error::Stale(_)), "{error}");
+    assert!(error.to_string().contains("late"), "{error}");
+    assert!(fs::read(&image).unwrap() == before);
 }
 
 #[test]

@@ -6,15 +6,40 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use crate::forest::{Index, ScanOptions, ScannedFile, news};
+use crate::forest::{Forest, Index, Node, Reader, Reads, ScanOptions, ScannedFile, news};
 use crate::host::{FileId, Host};
 use crate::machines::Machines;
 
 use super::context::Context;
+use super::data_files::{data_file_of, data_file_users};
 use super::definition_change::Step;
 use super::error::Error;
 use super::format::shown;
 use super::plan::{EffectKind, Plan};
+
+/// Every image other than `node` that reads it or its external data file, and how: what is built on either, and what
+/// keeps its data in either.
+pub(in crate::ops) fn dependants_of(host: &dyn Host, forest: &Forest, node: &Node) -> Vec<Reader> {
+    let mut found = forest.readers(node.id);
+    let data = data_file_of(host, node).map(|(_, stat)| stat.id);
+    for file in node.file_id().into_iter().chain(data) {
+        let users = data_file_users(host, forest, node, file).into_iter();
+        found.extend(users.map(|owner| Reader {
+            node: owner.id,
+            how: Reads::DataFile,
+        }));
+    }
+    if let Some(file) = data {
+        match forest.by_file(file) {
+            Some(data) => found.extend(forest.readers(data.id)),
+            None => found.extend(forest.readers_by_other_ways(file)),
+        }
+    }
+    found.retain(|reader| reader.node != node.id);
+    found.sort_unstable();
+    found.dedup();
+    found
+}
 
 /// What an operation touches, or has a machine touch from then on, and all that is known to depend on it.
 #[derive(Debug, Default)]

@@ -36,6 +36,8 @@ struct Harm {
     path: PathBuf,
     /// A sentence.
     text: String,
+    /// Whether the machine depends on the file where nothing may, whatever was agreed to.
+    depends: bool,
     /// The disk that the file is to it, where libvirt's service defines that.
     disk: Option<DomainDisk>,
     /// What its definition needs, so that it is none.
@@ -90,6 +92,10 @@ pub(in crate::ops) fn judge(plan: &mut Plan) {
     if let Some(now) = machines.not_older_than(age) {
         harms = harms_by(plan, &now);
         machines = Arc::new(now);
+    }
+    let (depending, harms): (Vec<Harm>, Vec<Harm>) = harms.into_iter().partition(|it| it.depends);
+    for harm in depending {
+        plan.refuse(RefusalKind::HasDependants, harm.text);
     }
     let harms = redefine(plan, &machines, harms);
     let files: BTreeSet<&Path> = harms.iter().map(|harm| harm.path.as_path()).collect();
@@ -169,6 +175,7 @@ fn left_behind(plan: &Plan, machines: &Machines, known: &[Harm]) -> Vec<Harm> {
             let cure = cure(machine, disk, || to_successor(successor));
             let harm = Harm {
                 path: successor.from.clone(),
+                depends: false,
                 disk: domain_disk(machine, disk),
                 text: format!(
                     "the definition of {} is only changed while it is off, and nothing of it is saved or marked by \
@@ -321,10 +328,9 @@ pub(in crate::ops) fn look_again(plan: &Plan, now: &Machines) -> Result<(), Erro
         .into_iter()
         .find(|harm| !before.contains(harm))
     {
-        Some(harm) if plan.on_machines != OnMachines::Warn => Err(Error::stale(format!(
-            "{}, which the plan did not know: plan again",
-            harm.text
-        ))),
+        Some(harm) if harm.depends || plan.on_machines != OnMachines::Warn => Err(Error::stale(
+            format!("{}, which the plan did not know: plan again", harm.text),
+        )),
         _ => Ok(()),
     }
 }
@@ -368,12 +374,16 @@ fn harms_by(plan: &Plan, machines: &Machines) -> Vec<Harm> {
     for effect in plan.effects.iter().filter(|effect| is_done_to(effect.kind)) {
         for used in uses(plan, machines, &effect.path) {
             let disk = disk_of(used.part).and_then(|disk| domain_disk(used.machine, disk));
-            let Some((text, cure)) = harm(plan, machines, effect, used) else {
+            let depends = depends(plan, effect, used);
+            let is_harmed = || harm(plan, machines, effect, used);
+            let Some((text, cure)) = depends.clone().map(|text| (text, None)).or_else(is_harmed)
+            else {
                 continue;
             };
             let harm = Harm {
                 path: effect.path.clone(),
                 text,
+                depends: depends.is_some(),
                 disk,
                 cure,
             };
@@ -393,6 +403,20 @@ fn uses<'m>(plan: &Plan, machines: &'m Machines, path: &Path) -> Vec<Use<'m>> {
             machines.uses([path], stat.map(|stat| stat.id))
         }
     }
+}
+
+/// How a machine depends on a file on which nothing may: that one of its layers is this file it says itself, whatever
+/// headers say.
+fn depends(plan: &Plan, effect: &Effect, Use { machine, part }: Use<'_>) -> Option<String> {
+    let is_so = plan.has_no_dependants && matches!(part, Part::Pinned(..));
+    is_so.then(|| {
+        format!(
+            "the definition of the machine {} says that {} is a layer below one of its disks (`<backingStore>`), so \
+             that disk depends on it",
+            printable(&machine.name),
+            shown(&effect.path)
+        )
+    })
 }
 
 /// What happens to a machine by what is done to a file that it uses, if that is no good.

@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::forest::Node;
+use crate::forest::{Node, Reads};
 use crate::host::Host;
 use crate::image;
 use crate::machines::Machines;
@@ -304,6 +304,8 @@ pub struct Plan {
     pub(in crate::ops) roll_back: Option<Request>,
     /// What is made of harm to machines.
     pub(in crate::ops) on_machines: OnMachines,
+    /// Whether nothing may depend on what it changes, not even where a machine says so itself.
+    pub(in crate::ops) has_no_dependants: bool,
     /// How many images that are tagged as golden it changes or takes away.
     pub(in crate::ops) golden: u64,
     /// How many files it harms machines by, where that was agreed to.
@@ -363,6 +365,7 @@ impl Plan {
             unread: None,
             roll_back: None,
             on_machines: OnMachines::default(),
+            has_no_dependants: false,
             golden: 0,
             machines_harmed: 0,
             redefines: Redefines::default(),
@@ -589,7 +592,15 @@ impl Plan {
             EffectKind::Drops => true,
             _ => false,
         });
-        let paths: BTreeSet<&Path> = lost.map(|effect| effect.path.as_path()).collect();
+        let mut paths: BTreeSet<&Path> = lost.map(|effect| effect.path.as_path()).collect();
+        // An image and its data file are one loss.
+        let forest = &self.context.forest;
+        let images: Vec<&Node> = paths.iter().filter_map(|one| forest.by_path(one)).collect();
+        for edge in images.iter().flat_map(|image| forest.also_reads(image.id)) {
+            if edge.how == Reads::DataFile {
+                paths.remove(&*edge.path);
+            }
+        }
         u64::try_from(paths.len()).unwrap_or(u64::MAX)
     }
 

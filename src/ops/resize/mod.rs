@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::forest::{Location, Node};
+use crate::forest::{Location, Node, NodeId, Reader, Reads};
 use crate::guest::{Partition, Partitions};
 use crate::host::{Access, Host, LockSet};
 use crate::image::{
@@ -20,7 +20,7 @@ use crate::qcow2::CryptMethod;
 use crate::units::{count, size};
 
 pub(super) use super::NewSize;
-use super::framework::data_files::{data_file_of, data_file_users};
+use super::framework::dependants::dependants_of;
 use super::framework::eligibility::{refuse_corrupt, refuse_foreign_data, refuse_unfit};
 use super::framework::format::{command, listed, name, shown};
 use super::framework::locked_host::LockedHost;
@@ -484,7 +484,12 @@ fn judge_partitions(plan: &mut Plan, node: &Node, partitions: &Partitions, new: 
 /// Everybody who reads what is cut off.
 fn judge_dependants(plan: &mut Plan, node: &Node, new: u64, request: &Resize) {
     let forest = Arc::clone(&plan.context().forest);
-    let mut open = node.children.to_vec();
+    let host = Arc::clone(&plan.context().host);
+    let (owners, built): (Vec<Reader>, Vec<Reader>) = dependants_of(&*host, &forest, node)
+        .into_iter()
+        .partition(|reader| reader.how == Reads::DataFile);
+    let mut open: Vec<NodeId> = built.into_iter().map(|reader| reader.node).collect();
+    open.dedup();
     let mut names = Vec::new();
     while let Some(child) = open.pop().and_then(|id| forest.get(id)) {
         // What its own internal snapshots read may reach further than it does itself.
@@ -508,18 +513,13 @@ fn judge_dependants(plan: &mut Plan, node: &Node, new: u64, request: &Resize) {
         }
     }
     // Others that keep their data where this image does, or in it.
-    let host = Arc::clone(&plan.context().host);
-    let own = node.file_id();
-    let data = data_file_of(host.as_ref(), node).map(|(_, stat)| stat.id);
-    for file in own.into_iter().chain(data) {
-        for owner in data_file_users(host.as_ref(), &forest, node, file) {
-            let text = format!(
-                "keeps its data where {} does, and loses its end",
-                name(&node.path)
-            );
-            plan.effect(EffectKind::Breaks, &owner.path, None, text);
-            names.push(name(&owner.path));
-        }
+    for owner in owners.iter().filter_map(|owner| forest.get(owner.node)) {
+        let text = format!(
+            "keeps its data where {} does, and loses its end",
+            name(&node.path)
+        );
+        plan.effect(EffectKind::Breaks, &owner.path, None, text);
+        names.push(name(&owner.path));
     }
     names.sort();
     names.dedup();
