@@ -8,6 +8,9 @@ use crate::error::{Error, Result};
 use crate::filesystem::{Filesystem, Use};
 use crate::ranges::Ranges;
 
+/// Runs that a filesystem tells of at the most.
+const MOST_RUNS: usize = 8 << 20;
+
 /// Bytes by what they are used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Explained {
@@ -119,13 +122,26 @@ pub fn free(filesystem: &dyn Filesystem) -> Result<Ranges> {
 
 /// What each byte of a volume is used for, in order and without overlap: what was told last counts.
 fn uses(filesystem: &dyn Filesystem) -> Result<Vec<(Range<u64>, Use)>> {
+    Ok(last_told(&told(filesystem, MOST_RUNS)?))
+}
+
+/// What a filesystem tells of its use, in the order it tells it.
+fn told(filesystem: &dyn Filesystem, most: usize) -> Result<Vec<(Range<u64>, Use)>> {
     let mut told: Vec<(Range<u64>, Use)> = Vec::new();
     filesystem.usage(&mut |range, used| {
-        if !range.is_empty() {
-            told.push((range, used));
+        if range.is_empty() {
+            return Ok(());
         }
+        if told.len() >= most {
+            return Err(Error::TooMuch {
+                what: "runs of free or used space",
+                most: most as u64,
+            });
+        }
+        told.push((range, used));
+        Ok(())
     })?;
-    Ok(last_told(&told))
+    Ok(told)
 }
 
 fn last_told(told: &[(Range<u64>, Use)]) -> Vec<(Range<u64>, Use)> {
@@ -163,6 +179,13 @@ fn last_told(told: &[(Range<u64>, Use)]) -> Vec<(Range<u64>, Use)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::endless::Endless;
+
+    #[test]
+    fn runs_without_end_are_not_taken_in() {
+        let found = told(&Endless::new(), 1000);
+        assert!(matches!(found, Err(Error::TooMuch { most: 1000, .. })));
+    }
 
     #[test]
     fn what_is_told_last_counts() {

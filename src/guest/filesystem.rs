@@ -4,7 +4,7 @@
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -290,8 +290,8 @@ pub trait Filesystem: Send + Sync + fmt::Debug {
     /// A byte that is told of twice is what is told last; a byte that is not told of is file data.
     ///
     /// # Errors
-    /// When these records are damaged or cannot be read.
-    fn usage(&self, each: &mut dyn FnMut(std::ops::Range<u64>, Use)) -> Result<()>;
+    /// When these records are damaged or cannot be read; those of `each`, which end it.
+    fn usage(&self, each: &mut dyn FnMut(Range<u64>, Use) -> Result<()>) -> Result<()>;
 
     /// Why what is free by these records should not be thrown away, although it was unmounted: it marks errors, they
     /// contradict each other, it has a feature that may keep something there. None where all is in order.

@@ -31,6 +31,8 @@ pub mod diff;
 mod digest;
 pub mod discardable;
 pub mod disk;
+#[cfg(test)]
+mod endless;
 pub mod error;
 pub mod explain;
 mod ext4;

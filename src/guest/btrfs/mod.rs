@@ -115,7 +115,7 @@ impl Btrfs {
                     opened.logged = logged;
                     Condition::Replayed
                 }
-                Err(error @ Error::Image(_)) => return Err(error),
+                Err(error @ (Error::Image(_) | Error::Cancelled)) => return Err(error),
                 Err(error) => Condition::NotReplayed(format!("log tree: {error}")),
             };
         }
@@ -189,7 +189,7 @@ impl Filesystem for Btrfs {
         self.find_links(wanted)
     }
 
-    fn usage(&self, each: &mut dyn FnMut(Range<u64>, Use)) -> Result<()> {
+    fn usage(&self, each: &mut dyn FnMut(Range<u64>, Use) -> Result<()>) -> Result<()> {
         self.each_use(each)
     }
 

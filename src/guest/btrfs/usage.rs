@@ -21,7 +21,7 @@ const RESERVED: u64 = 1 << 20;
 /// Runs of the same use that touch, joined before they are told.
 struct Runs<'a> {
     filesystem: &'a Btrfs,
-    each: &'a mut dyn FnMut(Range<u64>, Use),
+    each: &'a mut dyn FnMut(Range<u64>, Use) -> Result<()>,
     /// Logical addresses.
     run: Range<u64>,
     used_for: Use,
@@ -57,7 +57,7 @@ impl Runs<'_> {
             return Err(damaged(name, 0, "no chunk has it"));
         };
         for at in places {
-            (self.each)(at..at.saturating_add(len), self.used_for);
+            (self.each)(at..at.saturating_add(len), self.used_for)?;
         }
         Ok(())
     }
@@ -65,17 +65,20 @@ impl Runs<'_> {
 
 impl Btrfs {
     /// As [`crate::Filesystem::usage`].
-    pub(super) fn each_use(&self, each: &mut dyn FnMut(Range<u64>, Use)) -> Result<()> {
+    pub(super) fn each_use(
+        &self,
+        each: &mut dyn FnMut(Range<u64>, Use) -> Result<()>,
+    ) -> Result<()> {
         let Some(root) = self.find_root(tree_id::EXTENT)? else {
             return Err(unsupported("a root tree without an extent tree"));
         };
         let end = self.blocks.volume.len();
-        each(0..end, Use::Free);
+        each(0..end, Use::Free)?;
         // What is at the start is left to boot loaders, of which some use all of it.
-        each(0..RESERVED.min(end), Use::Metadata);
+        each(0..RESERVED.min(end), Use::Metadata)?;
         for at in superblock::COPIES {
             if at < end {
-                each(at..end.min(at + superblock::SIZE), Use::Metadata);
+                each(at..end.min(at + superblock::SIZE), Use::Metadata)?;
             }
         }
         let mut runs = Runs {

@@ -107,7 +107,7 @@ fn recovered(volume: Volume) -> Result<(Volume, Condition, Ranges)> {
         _ if !with_journal => Err("there is no journal".to_owned()),
         inode => match journal::replay(&volume, inode) {
             Ok(replay) => Ok(replay),
-            Err(error @ Error::Image(_)) => return Err(error),
+            Err(error @ (Error::Image(_) | Error::Cancelled)) => return Err(error),
             Err(error) => Err(error.to_string()),
         },
     };
@@ -238,7 +238,7 @@ impl Filesystem for Ext4 {
         self.replayed.clone()
     }
 
-    fn usage(&self, each: &mut dyn FnMut(Range<u64>, Use)) -> Result<()> {
+    fn usage(&self, each: &mut dyn FnMut(Range<u64>, Use) -> Result<()>) -> Result<()> {
         self.volume.usage(self.index()?, each)
     }
 

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::filesystem::Use;
 
 /// What is told a run of bytes and its use.
-type Each<'a> = &'a mut dyn FnMut(Range<u64>, Use);
+type Each<'a> = &'a mut dyn FnMut(Range<u64>, Use) -> Result<()>;
 
 impl Volume {
     /// Tells what runs of the volume are used for: first what is free, then what metadata and the journal take.
@@ -21,7 +21,7 @@ impl Volume {
         let block = self.superblock.block_bytes();
         let mut tell = |blocks: Range<u64>, what: Use| {
             let bytes = blocks.start.saturating_mul(block)..blocks.end.saturating_mul(block);
-            each(bytes, what);
+            each(bytes, what)
         };
         let mut metadata = Vec::new();
         metadata.push(0..self.superblock.first_data_block + 1);
@@ -41,25 +41,29 @@ impl Volume {
             metadata.push(outside.block..outside.block.saturating_add(1));
         }
         for blocks in metadata.into_iter().filter(|blocks| !blocks.is_empty()) {
-            tell(blocks, Use::Metadata);
+            tell(blocks, Use::Metadata)?;
         }
         if self.superblock.journal_inode != 0 {
             let journal = self.inode(self.superblock.journal_inode)?;
             for run in self.all_runs(&journal)? {
-                tell(run.physical..run.physical + run.len, Use::Journal);
+                tell(run.physical..run.physical + run.len, Use::Journal)?;
             }
         }
         Ok(())
     }
 
     /// The free blocks of a group.
-    fn free(&self, number: u32, group: &Group, each: &mut dyn FnMut(Range<u64>)) -> Result<()> {
+    fn free(
+        &self,
+        number: u32,
+        group: &Group,
+        each: &mut dyn FnMut(Range<u64>) -> Result<()>,
+    ) -> Result<()> {
         let superblock = &self.superblock;
         let start = superblock.group_start(number);
         let blocks = superblock.group_blocks(number);
         let Some(in_use) = self.block_bitmap(number, group)? else {
-            each(start..start + u64::from(blocks));
-            return Ok(());
+            return each(start..start + u64::from(blocks));
         };
         let clusters = blocks.div_ceil(superblock.cluster_blocks);
         let mut from = None;
@@ -72,7 +76,7 @@ impl Volume {
                         let within = u64::from(cluster) * u64::from(superblock.cluster_blocks);
                         start + within.min(u64::from(blocks))
                     };
-                    each(block(first)..block(cluster));
+                    each(block(first)..block(cluster))?;
                     from = None;
                 }
                 _ => {}

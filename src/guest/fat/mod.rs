@@ -323,21 +323,21 @@ impl Filesystem for Fat {
         Ok(found)
     }
 
-    fn usage(&self, each: &mut dyn FnMut(Range<u64>, Use)) -> Result<()> {
+    fn usage(&self, each: &mut dyn FnMut(Range<u64>, Use) -> Result<()>) -> Result<()> {
         let boot = &self.boot;
         let size = u64::from(boot.cluster_size);
         let place = |clusters: Range<u32>| {
             let start = boot.cluster(clusters.start).map_or(0, |place| place.start);
             start..start + u64::from(clusters.end - clusters.start) * size
         };
-        each(0..boot.data, Use::Metadata);
+        each(0..boot.data, Use::Metadata)?;
         self.table.unused(|clusters, is_bad| {
             let used = if is_bad { Use::Metadata } else { Use::Free };
-            each(place(clusters), used);
+            each(place(clusters), used)
         })?;
         // What is left over behind the last cluster belongs to none.
         let end = place(2..boot.clusters + 2).end;
-        each(end..boot.total.max(end), Use::Metadata);
+        each(end..boot.total.max(end), Use::Metadata)?;
         let mut directories = vec![ROOT];
         self.walk(&mut |_, named| {
             if named.record().is_directory() {
@@ -346,7 +346,7 @@ impl Filesystem for Fat {
         })?;
         for id in directories {
             for part in self.places(self.chain(id)?.as_ref()) {
-                each(part, Use::Metadata);
+                each(part, Use::Metadata)?;
             }
         }
         Ok(())

@@ -135,7 +135,10 @@ impl Table {
     ///
     /// # Errors
     /// When the table cannot be read.
-    pub(super) fn unused(&self, mut each: impl FnMut(Range<u32>, bool)) -> Result<()> {
+    pub(super) fn unused(
+        &self,
+        mut each: impl FnMut(Range<u32>, bool) -> Result<()>,
+    ) -> Result<()> {
         let mut window = Window::default();
         let mut run: Option<(Range<u32>, Entry)> = None;
         for cluster in 2..=self.end {
@@ -148,7 +151,7 @@ impl Table {
                     range.end = cluster + 1;
                     continue;
                 }
-                each(range.clone(), *kind == Entry::Bad);
+                each(range.clone(), *kind == Entry::Bad)?;
             }
             run = matches!(entry, Entry::Free | Entry::Bad).then(|| (cluster..cluster + 1, entry));
         }
@@ -165,6 +168,7 @@ impl Table {
             if !is_bad {
                 free += range.end - range.start;
             }
+            Ok(())
         })?;
         Ok((self.end - 2).saturating_sub(free))
     }

@@ -199,7 +199,7 @@ impl Filesystem for Ntfs {
         self.links_to(wanted)
     }
 
-    fn usage(&self, each: &mut dyn FnMut(Range<u64>, Use)) -> Result<()> {
+    fn usage(&self, each: &mut dyn FnMut(Range<u64>, Use) -> Result<()>) -> Result<()> {
         self.used_for(each)
     }
 

@@ -22,19 +22,24 @@ impl Ntfs {
     ///
     /// # Errors
     /// When it is not there or cannot be read.
-    pub(super) fn bitmap(&self, each: &mut dyn FnMut(Range<u64>, bool)) -> Result<()> {
+    pub(super) fn bitmap(
+        &self,
+        each: &mut dyn FnMut(Range<u64>, bool) -> Result<()>,
+    ) -> Result<()> {
         let file = self.file(VOLUME_BITMAP)?;
         let data = file
             .data()
             .ok_or_else(|| file.damaged("the volume's bitmap has no data"))?;
         let mut run: Option<(Range<u64>, bool)> = None;
         let mut tell = |bits: Range<u64>, is_used: bool| match &mut run {
-            Some((range, kind)) if *kind == is_used => range.end = bits.end,
-            _ => {
-                if let Some((range, kind)) = run.replace((bits, is_used)) {
-                    each(range, kind);
-                }
+            Some((range, kind)) if *kind == is_used => {
+                range.end = bits.end;
+                Ok(())
             }
+            _ => match run.replace((bits, is_used)) {
+                Some((range, kind)) => each(range, kind),
+                None => Ok(()),
+            },
         };
         let bytes = self.boot.clusters.div_ceil(8);
         if stream::size(data) < bytes {
@@ -50,33 +55,35 @@ impl Ntfs {
                 let first = index * 8;
                 let end = (first + 8).min(self.boot.clusters);
                 match byte {
-                    0 => tell(first..end, false),
-                    0xff => tell(first..end, true),
+                    0 => tell(first..end, false)?,
+                    0xff => tell(first..end, true)?,
                     byte => {
                         for bit in first..end {
-                            tell(bit..bit + 1, byte >> (bit - first) & 1 == 1);
+                            tell(bit..bit + 1, byte >> (bit - first) & 1 == 1)?;
                         }
                     }
                 }
             }
             at += len as u64;
         }
-        if let Some((range, kind)) = run {
-            each(range, kind);
+        match run {
+            Some((range, kind)) => each(range, kind),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Calls `each` for what is free, for what NTFS stores for itself, and for the log.
     ///
     /// # Errors
     /// When records or the bitmap are damaged or cannot be read.
-    pub(super) fn used_for(&self, each: &mut dyn FnMut(Range<u64>, Use)) -> Result<()> {
+    pub(super) fn used_for(
+        &self,
+        each: &mut dyn FnMut(Range<u64>, Use) -> Result<()>,
+    ) -> Result<()> {
         let size = u64::from(self.boot.cluster_size);
-        self.bitmap(&mut |clusters, is_used| {
-            if !is_used {
-                each(clusters.start * size..clusters.end * size, Use::Free);
-            }
+        self.bitmap(&mut |clusters, is_used| match is_used {
+            true => Ok(()),
+            false => each(clusters.start * size..clusters.end * size, Use::Free),
         })?;
         if self.records() > MOST_RECORDS {
             return Err(Error::TooMuch {
@@ -102,7 +109,7 @@ impl Ntfs {
                     continue;
                 };
                 for extent in extents(attribute).map(places(size)).into_iter().flatten() {
-                    each(extent, used);
+                    each(extent, used)?;
                 }
             }
         }
@@ -122,6 +129,7 @@ impl Ntfs {
             if is_used {
                 used += clusters.end - clusters.start;
             }
+            Ok(())
         })?;
         Ok(Some(used * u64::from(self.boot.cluster_size)))
     }

@@ -270,10 +270,13 @@ fn usage_is_what_the_table_says() {
         let filesystem = case.open();
         let (mut free, mut metadata) = (Ranges::new(), Ranges::new());
         filesystem
-            .usage(&mut |range, used| match used {
-                Use::Free => free.insert(range),
-                Use::Metadata => metadata.insert(range),
-                other => panic!("{other:?}"),
+            .usage(&mut |range, used| {
+                match used {
+                    Use::Free => free.insert(range),
+                    Use::Metadata => metadata.insert(range),
+                    other => panic!("{other:?}"),
+                }
+                Ok(())
             })
             .unwrap();
         // fsck.fat ends with: FILE: 1234 files, 5678/91011 clusters.

@@ -376,6 +376,7 @@ fn usage_is_what_the_bitmap_says() {
             .usage(&mut |range, used| {
                 let place = places.iter_mut().find(|(kind, _)| *kind == used);
                 place.unwrap().1.insert(range);
+                Ok(())
             })
             .unwrap();
         let [free, metadata, journal] = places.map(|(_, place)| place);

@@ -83,7 +83,7 @@ impl Inodes {
         &self,
         volume: &Volume,
         group: u32,
-        each: &mut dyn FnMut(Range<u64>),
+        each: &mut dyn FnMut(Range<u64>) -> Result<()>,
     ) -> Result<()> {
         let size = u64::from(volume.superblock.inode_size);
         for chunk in self.chunks(volume, group)?.iter() {
@@ -92,7 +92,7 @@ impl Inodes {
                 let from = rest.trailing_zeros();
                 let count = (rest >> from).trailing_ones();
                 let start = chunk.offset + u64::from(from) * size;
-                each(start..start + u64::from(count) * size);
+                each(start..start + u64::from(count) * size)?;
                 let taken = u64::MAX.checked_shr(64 - count).unwrap_or(0) << from;
                 rest &= !taken;
             }

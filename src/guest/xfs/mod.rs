@@ -225,7 +225,7 @@ impl Filesystem for Xfs {
         self.replayed.clone()
     }
 
-    fn usage(&self, each: &mut dyn FnMut(Range<u64>, Use)) -> Result<()> {
+    fn usage(&self, each: &mut dyn FnMut(Range<u64>, Use) -> Result<()>) -> Result<()> {
         usage::usage(&self.volume, &self.inodes, each)
     }
 

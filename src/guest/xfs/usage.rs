@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::field;
 use crate::filesystem::{NodeKind, Use};
 
-type Each<'a> = &'a mut dyn FnMut(Range<u64>, Use);
+type Each<'a> = &'a mut dyn FnMut(Range<u64>, Use) -> Result<()>;
 
 /// Tells of all that is not content of files.
 pub(super) fn usage(volume: &Volume, inodes: &Inodes, each: Each<'_>) -> Result<()> {
@@ -23,7 +23,7 @@ pub(super) fn usage(volume: &Volume, inodes: &Inodes, each: Each<'_>) -> Result<
         // The superblock's copy and the headers of the group, a sector each, in blocks of their own.
         let headers = 4 * u64::from(superblock.sector_size);
         let end = start + headers.next_multiple_of(volume.block_size());
-        each(start..end, Use::Metadata);
+        each(start..end, Use::Metadata)?;
         free(volume, group, each)?;
         trees(volume, group, each)?;
         inodes.each_chunk(volume, group, &mut |range| each(range, Use::Metadata))?;
@@ -33,7 +33,7 @@ pub(super) fn usage(volume: &Volume, inodes: &Inodes, each: Each<'_>) -> Result<
         && let Some(offset) = superblock.offset_of(first, count.into())
     {
         let len = u64::from(count) * volume.block_size();
-        each(offset..offset + len, Use::Journal);
+        each(offset..offset + len, Use::Journal)?;
     }
     Ok(())
 }
@@ -119,10 +119,10 @@ fn free(volume: &Volume, group: u32, each: Each<'_>) -> Result<()> {
     let superblock = &volume.superblock;
     let agf = Agf::read(volume, group)?;
     free_tree(volume, group, &agf, &mut |block| {
-        each(block.range(volume), Use::Metadata);
+        each(block.range(volume), Use::Metadata)?;
         for (first, count) in free_records(block) {
             match run(superblock, group, first, count.into()) {
-                Some(range) => each(range, Use::Free),
+                Some(range) => each(range, Use::Free)?,
                 None => {
                     let name = format!("bnobt of group {group}");
                     return Err(damaged(name, block.offset, "a record runs over"));
@@ -133,7 +133,7 @@ fn free(volume: &Volume, group: u32, each: Each<'_>) -> Result<()> {
     })?;
     for block in agf.free_list(volume, group)? {
         if let Some(range) = run(superblock, group, block, 1) {
-            each(range, Use::Free);
+            each(range, Use::Free)?;
         }
     }
     Ok(())
@@ -172,8 +172,7 @@ fn trees(volume: &Volume, group: u32, each: Each<'_>) -> Result<()> {
         };
         if is_there {
             tree.walk_whole(volume, root.get(), levels.get(), &mut |block| {
-                each(block.range(volume), Use::Metadata);
-                Ok(())
+                each(block.range(volume), Use::Metadata)
             })?;
         }
     }
@@ -191,14 +190,13 @@ fn map(volume: &Volume, inode: &Inode, each: Each<'_>) -> Result<()> {
         inode.each_record(volume, fork, &mut |extent| {
             if !is_content {
                 let len = extent.blocks * volume.block_size();
-                each(extent.offset..extent.offset + len, Use::Metadata);
+                each(extent.offset..extent.offset + len, Use::Metadata)?;
             }
             Ok(())
         })?;
         if fork.format == Format::Btree {
             inode.walk_map(volume, fork, &|_, _| true, &mut |block| {
-                each(block.range(volume), Use::Metadata);
-                Ok(())
+                each(block.range(volume), Use::Metadata)
             })?;
         }
     }

@@ -172,7 +172,7 @@ fn ask_all(filesystem: &dyn Filesystem, other: &dyn Filesystem) {
     let _ = filesystem.candidates(&Ranges::all());
     let _ = filesystem.candidates_between(other, &Ranges::new());
     let _ = other.candidates_between(filesystem, &Ranges::all());
-    let _ = filesystem.usage(&mut |_, _| {});
+    let _ = filesystem.usage(&mut |_, _| Ok(()));
     let _ = filesystem.default_root();
 }
 

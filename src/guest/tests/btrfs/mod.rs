@@ -227,6 +227,7 @@ fn what_is_free_can_be_overwritten() {
             for at in range.start / 4096..range.end / 4096 {
                 uses[usize::try_from(at).unwrap()] = used_for;
             }
+            Ok(())
         };
         images.open("before").usage(&mut tell).unwrap();
         let count = |wanted| uses.iter().filter(|used_for| **used_for == wanted).count();

@@ -18,6 +18,7 @@ fn metadata(image: &Image) -> Vec<Range<usize>> {
             let at = |offset: u64| usize::try_from(offset).unwrap();
             found.push(at(bytes.start)..at(bytes.end));
         }
+        Ok(())
     })
     .unwrap();
     found

@@ -36,6 +36,7 @@ fn free_blocks_are_those_that_e2fsprogs_names() {
             for at in bytes.start / block..bytes.end / block {
                 used[usize::try_from(at).unwrap()] = what;
             }
+            Ok(())
         })
         .unwrap();
 

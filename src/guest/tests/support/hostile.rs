@@ -124,6 +124,6 @@ pub fn ask_everything(filesystem: &dyn Filesystem) {
     }
     let _ = filesystem.links(&met);
     let _ = filesystem.candidates(&Ranges::all());
-    let _ = filesystem.usage(&mut |_, _| {});
+    let _ = filesystem.usage(&mut |_, _| Ok(()));
     let _ = filesystem.doubt();
 }

@@ -102,6 +102,7 @@ fn told(filesystem: &dyn Filesystem) -> BTreeMap<&'static str, Ranges> {
                 Use::Free => "free",
             };
             uses.entry(name).or_default().insert(range);
+            Ok(())
         })
         .unwrap();
     uses
@@ -238,7 +239,7 @@ fn files_on_a_real_time_device_are_not_taken_for_empty() {
             "{failed:?}"
         );
     }
-    filesystem.usage(&mut |_, _| {}).unwrap();
+    filesystem.usage(&mut |_, _| Ok(())).unwrap();
 }
 
 #[test]

@@ -132,6 +132,6 @@ pub(super) fn of_filesystem(filesystem: &dyn Filesystem) {
     let _ = system::system(filesystem);
     let _ = filesystem.links(&met);
     let _ = filesystem.candidates(&Ranges::all());
-    let _ = filesystem.usage(&mut |_, _| {});
+    let _ = filesystem.usage(&mut |_, _| Ok(()));
     let _ = explain::free(filesystem);
 }

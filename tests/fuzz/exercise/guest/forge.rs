@@ -129,6 +129,7 @@ fn content(disk: &Disk) -> Ranges {
                 if used != Use::FileData {
                     others.insert(range);
                 }
+                Ok(())
             })
             .unwrap();
         let mut at = 0;

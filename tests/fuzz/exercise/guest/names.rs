@@ -130,7 +130,7 @@ impl Filesystem for TwoFiles {
         Ok(Links::new())
     }
 
-    fn usage(&self, _each: &mut dyn FnMut(Range<u64>, Use)) -> Result<()> {
+    fn usage(&self, _each: &mut dyn FnMut(Range<u64>, Use) -> Result<()>) -> Result<()> {
         Ok(())
     }
 
