@@ -18,6 +18,9 @@ use crate::volume::{Content, Encryption, Volume, VolumeName};
 /// Volumes on volumes on the disk; installers make two.
 const MOST_DEPTH: u64 = 4;
 
+/// Volumes of a disk at the most, all together.
+const MOST_VOLUMES: usize = 2048;
+
 /// A volume that is not looked at yet.
 #[derive(Debug)]
 pub(crate) struct Found {
@@ -196,6 +199,14 @@ fn on(physical: &mut [Physical], volumes: &mut Vec<Volume>) -> Vec<Found> {
             true => lvm::logical(group, &members.ranges),
             false => Err(lvm::same_name(&group.name)),
         };
+        let known = volumes.len() + found.len();
+        let logical = logical.and_then(|all| match known + all.len() > MOST_VOLUMES {
+            true => Err(Error::TooMuch {
+                what: "volumes of a disk",
+                most: MOST_VOLUMES as u64,
+            }),
+            false => Ok(all),
+        });
         match logical {
             Ok(all) => {
                 let all = all.into_iter();
@@ -278,5 +289,54 @@ impl Members {
         let (content, place) = content;
         volumes.push(volume(name, place, one.len, content));
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A volume that is a physical volume of its own group, of a thousand logical volumes that are read.
+    fn physical(index: usize) -> Physical {
+        let segment =
+            "segment1 { start_extent=0 extent_count=1 type=\"striped\" stripes=[\"pv0\",0] }";
+        let volumes: String = (0..1000)
+            .map(|number| format!("v{number} {{ status=[\"READ\",\"VISIBLE\"] {segment} }}\n"))
+            .collect();
+        let text = format!(
+            "vg{index} {{ id=\"g{index}\" seqno=1 extent_size=8 physical_volumes {{ pv0 {{ id=\"p{index}\" pe_start=0 \
+             pe_count=1 }} }} logical_volumes {{ {volumes} }} }}"
+        );
+        Physical {
+            index,
+            is: PhysicalVolume {
+                id: format!("p{index}"),
+                group: Some(Group::parse(text.as_bytes(), 0).unwrap()),
+            },
+            source: Arc::new(vec![0; 4096]),
+        }
+    }
+
+    #[test]
+    fn all_volumes_of_a_disk_together_have_a_bound() {
+        let number = |index: usize| VolumeName::Partition(u32::try_from(index).unwrap());
+        let partition = |index| {
+            let content = Content::Named("LVM2 physical volume of no group");
+            volume(number(index), Place::range(0..4096), 4096, content)
+        };
+        let mut volumes: Vec<Volume> = (0..5).map(partition).collect();
+        let mut all: Vec<Physical> = (0..5).map(physical).collect();
+        let found = on(&mut all, &mut volumes);
+        assert_eq!((found.len(), volumes.len()), (2000, 5));
+        let failed = |one: &&Volume| {
+            matches!(
+                one.content,
+                Content::Failed(Error::TooMuch {
+                    what: "volumes of a disk",
+                    ..
+                })
+            )
+        };
+        assert_eq!(volumes.iter().filter(failed).count(), 3);
     }
 }

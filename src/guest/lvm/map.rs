@@ -67,13 +67,6 @@ pub(crate) type Physical = HashMap<String, Range<u64>>;
 /// # Errors
 /// When there are too many.
 pub(crate) fn logical(group: &Group, physical: &Physical) -> Result<Vec<Logical>> {
-    let map = Map {
-        group,
-        physical,
-        by_name: (group.logical.iter())
-            .map(|volume| (volume.name.as_str(), volume))
-            .collect(),
-    };
     let is_told = |volume: &&Volume| volume.is_visible && !is_of_kind(volume, "snapshot");
     let mut told: Vec<_> = group.logical.iter().filter(is_told).collect();
     if told.len() > MOST_VOLUMES {
@@ -82,14 +75,45 @@ pub(crate) fn logical(group: &Group, physical: &Physical) -> Result<Vec<Logical>
             most: MOST_VOLUMES as u64,
         });
     }
+    let map = Map {
+        group,
+        physical,
+        by_name: (group.logical.iter())
+            .map(|volume| (volume.name.as_str(), volume))
+            .collect(),
+        snapshots: snapshots(group),
+    };
     told.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(told.into_iter().map(|volume| map.volume(volume)).collect())
+}
+
+/// The records of snapshots by what they name and how: `("cow_store", "snap")`.
+type Snapshots<'a> = HashMap<(&'a str, &'a str), Vec<&'a Volume>>;
+
+fn snapshots(group: &Group) -> Snapshots<'_> {
+    let mut found = Snapshots::new();
+    for volume in &group.logical {
+        let of_snapshots = |segment: &&Segment| segment.kind == "snapshot";
+        let segments = volume.segments.iter().filter(of_snapshots);
+        for (key, name) in segments.flat_map(|segment| &segment.names) {
+            let records = found.entry((key, name)).or_default();
+            // Once, whatever many of its segments say so.
+            if records
+                .last()
+                .is_none_or(|last| !std::ptr::eq(*last, volume))
+            {
+                records.push(volume);
+            }
+        }
+    }
+    found
 }
 
 struct Map<'a> {
     group: &'a Group,
     physical: &'a Physical,
     by_name: HashMap<&'a str, &'a Volume>,
+    snapshots: Snapshots<'a>,
 }
 
 impl<'a> Map<'a> {
@@ -115,8 +139,8 @@ impl<'a> Map<'a> {
     }
 
     /// What a volume is, if it is not linear on physical volumes that are there.
-    fn kind(&self, volume: &Volume) -> Option<&'static str> {
-        if self.snapshots(volume, "cow_store").next().is_some() {
+    fn kind(&self, volume: &'a Volume) -> Option<&'static str> {
+        if !self.snapshots(volume, "cow_store").is_empty() {
             return Some(SNAPSHOT);
         }
         if self.merging(volume).next().is_some() {
@@ -138,22 +162,17 @@ impl<'a> Map<'a> {
     }
 
     /// The records of snapshots that name a volume by this key.
-    fn snapshots(&self, named: &'a Volume, key: &'a str) -> impl Iterator<Item = &'a Volume> {
-        let names = move |segment: &Segment| {
-            let mut all = segment.names.iter();
-            segment.kind == "snapshot"
-                && all.any(|(known, name)| known == key && *name == named.name)
-        };
-        let all = self.group.logical.iter();
-        all.filter(move |volume| volume.segments.iter().any(names))
+    fn snapshots<'m>(&'m self, named: &'a Volume, key: &'a str) -> &'m [&'a Volume] {
+        let records = self.snapshots.get(&(key, named.name.as_str()));
+        records.map_or(&[], Vec::as_slice)
     }
 
     /// The records of snapshots that are being merged into a volume.
     fn merging(&self, origin: &'a Volume) -> impl Iterator<Item = &'a Volume> {
         let is_merging =
             |segment: &Segment| segment.names.iter().any(|(key, _)| key == "merging_store");
-        self.snapshots(origin, "origin")
-            .filter(move |volume| volume.segments.iter().any(is_merging))
+        let records = self.snapshots(origin, "origin").iter().copied();
+        records.filter(move |volume| volume.segments.iter().any(is_merging))
     }
 
     /// The place of a linear volume.
@@ -405,6 +424,26 @@ mod tests {
         // It changes with its origin.
         assert_eq!(found[1].place.len(), 3 * 4096);
         assert_eq!(not_read(&told(&with("merging_store"))[0]), MERGING);
+    }
+
+    /// Where each were compared with all others, this would take minutes.
+    #[test]
+    fn a_great_many_records_of_snapshots_are_looked_through_once() {
+        let of = |number: usize, rest: &str| {
+            format!("{rest}{number} {{ {} }}", {
+                let name = format!("type=\"snapshot\" origin=\"v{number}\" cow_store=\"none\"");
+                segment(1, 0, 1, &name)
+            })
+        };
+        let mut text: Vec<String> = (0..25_000).map(|number| of(number, "s")).collect();
+        let one = linear(1, 0, 1, "pv0", 0);
+        text.extend((0..MOST_VOLUMES).map(|number| format!("v{number} {{ {SHOWN} {one} }}")));
+        let group = group(&text.join("\n"));
+        let began = std::time::Instant::now();
+        let found = logical(&group, &Physical::new()).unwrap();
+        assert_eq!(found.len(), MOST_VOLUMES);
+        let took = began.elapsed();
+        assert!(took.as_secs_f64() < 0.5, "{took:?}");
     }
 
     #[test]
