@@ -2,24 +2,18 @@
 //! those that are whole, that were left in order, and that are understood completely. Everything else is left alone,
 //! and told with the reason.
 
-use std::collections::HashSet;
 use std::ops::{ControlFlow, Range};
 
 use crate::block::{Mapped, Source};
 use crate::disk::{Content, Disk, MOST_VOLUMES, Volume, VolumeName};
 use crate::error::{Error, Result};
 use crate::explain;
-use crate::filesystem::{Condition, Filesystem, Node, NodeId, NodeKind};
-use crate::named::{self, SUSPENDED};
+use crate::filesystem::{Condition, Filesystem, Node, NodeKind};
+use crate::named;
 use crate::ranges::Ranges;
 use crate::readers;
-
-/// Folders of a filesystem that are looked into.
-const MOST_FOLDERS: usize = 1 << 20;
-/// Entries of folders that are looked at.
-const MOST_ENTRIES: u64 = 16 << 20;
-/// A file that a suspended system fits into is not smaller.
-const LEAST_SUSPENDED: u64 = 16 << 20;
+use crate::suspended;
+use crate::walk;
 
 /// Bytes of a disk that may be thrown away.
 #[derive(Debug, Default)]
@@ -43,6 +37,27 @@ pub struct FreeOf {
     pub bytes: u64,
 }
 
+impl Discardable {
+    /// Nothing of a disk, for one reason.
+    fn nothing(disk: &Disk, why: &str) -> Self {
+        let volumes = disk.volumes.iter();
+        Self {
+            left: volumes
+                .map(|volume| (volume.name.clone(), why.to_owned()))
+                .collect(),
+            ..Self::default()
+        }
+    }
+}
+
+/// Why nothing may be thrown away.
+enum Left {
+    /// Of this volume.
+    Volume(String),
+    /// Of none on the disk.
+    All(String),
+}
+
 /// Looks through the filesystems of a disk for what may be thrown away; what the guest encrypted stays locked. `go_on`
 /// is asked often.
 ///
@@ -50,14 +65,12 @@ pub struct FreeOf {
 /// When the image cannot be read, or `go_on` says to stop. What is wrong with a volume is no error: it is left alone.
 pub fn discardable(source: &Source, go_on: &dyn Fn() -> bool) -> Result<Discardable> {
     let disk = &Disk::open(source)?;
-    let mut found = Discardable::default();
-    let of_all = doubt_about_all(disk);
+    if let Some(why) = doubt_about_all(disk)? {
+        return Ok(Discardable::nothing(disk, &why));
+    }
+    let (mut found, mut left) = (Discardable::default(), Vec::new());
     for volume in &disk.volumes {
-        let free = match &of_all {
-            Some(why) => Err(why.clone()),
-            None => free_of(source, disk, volume, go_on)?,
-        };
-        match free {
+        match free_of(source, disk, volume, go_on)? {
             Ok((kind, free)) => {
                 found.free.extend(&free);
                 found.volumes.push(FreeOf {
@@ -66,25 +79,42 @@ pub fn discardable(source: &Source, go_on: &dyn Fn() -> bool) -> Result<Discarda
                     bytes: free.bytes(),
                 });
             }
-            Err(why) => found.left.push((volume.name.clone(), why)),
+            Err(Left::Volume(why)) => {
+                left.push(volume);
+                found.left.push((volume.name.clone(), why));
+            }
+            Err(Left::All(why)) => return Ok(Discardable::nothing(disk, &why)),
+        }
+    }
+    if found.free.is_empty() {
+        return Ok(found);
+    }
+    // The files of the others were looked through.
+    for volume in left {
+        if let Content::Filesystem(filesystem) = &volume.content
+            && let Some(why) = suspended::to_file_on(volume, &**filesystem, go_on)?
+        {
+            return Ok(Discardable::nothing(disk, &why));
         }
     }
     Ok(found)
 }
 
-/// What speaks against the disk as a whole.
-fn doubt_about_all(disk: &Disk) -> Option<String> {
-    let is_suspended =
-        |volume: &Volume| matches!(volume.content, Content::Named(name) if name == SUSPENDED);
-    if disk.volumes.iter().any(is_suspended) {
-        return Some("the guest is suspended to disk: start it and shut it down first".to_owned());
+/// What speaks against the disk as a whole, as far as that is seen without looking through files.
+fn doubt_about_all(disk: &Disk) -> Result<Option<String>> {
+    for volume in &disk.volumes {
+        if let Some(why) = suspended::at_once(volume)? {
+            return Ok(Some(why));
+        }
     }
-    (disk.volumes.len() >= MOST_VOLUMES)
-        .then(|| "there are more partitions than are looked at".to_owned())
+    let is_partition = |volume: &&Volume| matches!(volume.name, VolumeName::Partition(_));
+    let partitions = disk.volumes.iter().filter(is_partition).count();
+    Ok((partitions >= MOST_VOLUMES)
+        .then(|| "there are more partitions than are looked at".to_owned()))
 }
 
-/// What may be thrown away of a volume, in bytes of the disk, or why nothing of it may.
-type Free = std::result::Result<(&'static str, Ranges), String>;
+/// What may be thrown away of a volume, in bytes of the disk, or why nothing may.
+type Free = std::result::Result<(&'static str, Ranges), Left>;
 
 fn free_of(
     source: &Source,
@@ -92,30 +122,31 @@ fn free_of(
     volume: &Volume,
     go_on: &dyn Fn() -> bool,
 ) -> Result<Free> {
+    let left = |why: String| Ok(Err(Left::Volume(why)));
     let filesystem = match &volume.content {
         Content::Filesystem(filesystem) => filesystem,
-        Content::Locked { kind, .. } => return Ok(Err(format!("{kind}, encrypted"))),
-        Content::Physical(_) => return Ok(Err("a physical volume of LVM2".to_owned())),
-        Content::Named(name) => return Ok(Err((*name).to_owned())),
-        Content::Failed(error) => return Ok(Err(error.to_string())),
-        Content::Unknown { .. } => return Ok(Err("what is on it is not known".to_owned())),
+        Content::Locked { kind, .. } => return left(format!("{kind}, encrypted")),
+        Content::Physical(_) => return left("a physical volume of LVM2".to_owned()),
+        Content::Named(name) => return left((*name).to_owned()),
+        Content::Failed(error) => return left(error.to_string()),
+        Content::Unknown { .. } => return left("what is on it is not known".to_owned()),
     };
     let found = stands_alone(source, disk, volume).and_then(|alone| {
         alone.map_or_else(
             || free_if_sound(&**filesystem, volume, go_on),
-            |why| Ok(Err(why)),
+            |why| Ok(Err(Left::Volume(why))),
         )
     });
     match found {
         Ok(found) => Ok(found.map(|free| (filesystem.summary().kind, volume.place.to_disk(&free)))),
         Err(error @ (Error::Image(_) | Error::Cancelled)) => Err(error),
-        Err(error) => Ok(Err(error.to_string())),
+        Err(error) => left(error.to_string()),
     }
 }
 
 /// Why the volume's bytes may be somebody else's as well; none where they are not.
 fn stands_alone(source: &Source, disk: &Disk, volume: &Volume) -> Result<Option<String>> {
-    if matches!(volume.name, VolumeName::Logical { .. }) || volume.encryption.is_some() {
+    if matches!(volume.name, VolumeName::Logical { .. }) {
         let text = "a logical volume, of which snapshots may need what is free";
         return Ok(Some(text.to_owned()));
     }
@@ -147,104 +178,84 @@ fn free_if_sound(
     filesystem: &dyn Filesystem,
     volume: &Volume,
     go_on: &dyn Fn() -> bool,
-) -> Result<std::result::Result<Ranges, String>> {
+) -> Result<std::result::Result<Ranges, Left>> {
+    let left = |why: String| Ok(Err(Left::Volume(why)));
     let summary = filesystem.summary();
     match &summary.condition {
         Condition::Clean => {}
         Condition::Replayed => {
-            return Ok(Err(
+            return left(
                 "it was not unmounted, and its journal has to be replayed: start the guest and shut it down"
                     .to_owned(),
-            ));
+            );
         }
-        Condition::NotReplayed(why) => return Ok(Err(format!("it was not unmounted: {why}"))),
+        Condition::NotReplayed(why) => return left(format!("it was not unmounted: {why}")),
     }
     if let Some(why) = filesystem.doubt()? {
-        return Ok(Err(why));
+        return left(why);
     }
     let told = explain::free(filesystem)?;
     let within = 0..summary.total.min(volume.len);
     let free: Ranges = told.within(within).collect();
-    let doubt = Files {
-        filesystem,
-        free: &free,
-        go_on,
-    }
-    .doubt()?;
+    // All files, looked at once more.
+    let doubt = walk::each_node(filesystem, go_on, &mut |node| {
+        if suspended::is_to(filesystem, node)? {
+            return Ok(ControlFlow::Break(Left::All(suspended::to_file(volume))));
+        }
+        Ok(match content_in(filesystem, node, &free)? {
+            Some(why) => ControlFlow::Break(Left::Volume(why)),
+            None => ControlFlow::Continue(()),
+        })
+    })?;
     Ok(doubt.map_or(Ok(free), Err))
 }
 
-/// All files of a filesystem, looked at once more: none may have anything where it is said to be free.
-struct Files<'a> {
-    filesystem: &'a dyn Filesystem,
-    free: &'a Ranges,
-    go_on: &'a dyn Fn() -> bool,
+/// What a file has where it is said to be free, where none may have anything.
+fn content_in(filesystem: &dyn Filesystem, node: &Node, free: &Ranges) -> Result<Option<String>> {
+    if node.kind == NodeKind::Special {
+        return Ok(None);
+    }
+    for extent in filesystem.extents(node.id)? {
+        let end = extent.volume.saturating_add(extent.stored);
+        if free.intersects(&(extent.volume..end)) {
+            return Ok(Some(format!(
+                "its records are damaged: file {} has content at byte {} of the volume, which is said to be free",
+                node.id.number, extent.volume
+            )));
+        }
+    }
+    Ok(None)
 }
 
-impl Files<'_> {
-    fn doubt(&self) -> Result<Option<String>> {
-        let root = self.filesystem.root();
-        let mut known = HashSet::from([root]);
-        let mut open = vec![root];
-        let mut entries = 0;
-        while let Some(folder) = open.pop() {
-            let mut inside = Vec::new();
-            self.filesystem.entries(folder, &mut |entry| {
-                inside.push(entry.id);
-                ControlFlow::Continue(())
-            })?;
-            entries += inside.len() as u64;
-            if known.len() > MOST_FOLDERS || entries > MOST_ENTRIES {
-                return Ok(Some("it has more files than are looked at".to_owned()));
-            }
-            if let Some(why) = self.doubt_about(folder)? {
-                return Ok(Some(why));
-            }
-            for id in inside {
-                let node = self.filesystem.node(id)?;
-                if node.is_directory() {
-                    if known.insert(id) {
-                        open.push(id);
-                    }
-                } else if let Some(why) = self.doubt_about_file(&node)? {
-                    return Ok(Some(why));
-                }
-            }
-        }
-        Ok(None)
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::Place;
+    use crate::disk::Scheme;
 
-    fn doubt_about_file(&self, node: &Node) -> Result<Option<String>> {
-        if node.kind == NodeKind::File && node.size >= LEAST_SUSPENDED && self.is_suspended(node.id)
-        {
-            return Ok(Some("the guest is suspended to a file on it".to_owned()));
-        }
-        match node.kind {
-            NodeKind::Special => Ok(None),
-            _ => self.doubt_about(node.id),
-        }
-    }
-
-    fn doubt_about(&self, id: NodeId) -> Result<Option<String>> {
-        if !(self.go_on)() {
-            return Err(Error::Cancelled);
-        }
-        for extent in self.filesystem.extents(id)? {
-            let end = extent.volume.saturating_add(extent.stored);
-            if self.free.intersects(&(extent.volume..end)) {
-                return Ok(Some(format!(
-                    "its records are damaged: file {} has content at byte {} of the volume, which is said to be free",
-                    id.number, extent.volume
-                )));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Whether it is a swap file that holds a suspended system. What cannot be read is none.
-    fn is_suspended(&self, file: NodeId) -> bool {
-        let mut magic = [0; named::SUSPENDED_MAGIC.len()];
-        let read = self.filesystem.read(file, named::SUSPENDED_AT, &mut magic);
-        read.is_ok() && magic == *named::SUSPENDED_MAGIC
+    #[test]
+    fn only_partitions_that_are_not_looked_at_are_too_many() {
+        let with = |count: u32, name: &dyn Fn(u32) -> VolumeName| {
+            let volume = |number| Volume {
+                name: name(number),
+                encryption: None,
+                place: Place::default(),
+                len: 0,
+                content: Content::Unknown { is_empty: true },
+            };
+            let disk = Disk {
+                scheme: Scheme::Gpt,
+                volumes: (1..=count).map(volume).collect(),
+                len: 0,
+            };
+            doubt_about_all(&disk).unwrap()
+        };
+        let logical = |number: u32| VolumeName::Logical {
+            group: "group".to_owned(),
+            name: number.to_string(),
+        };
+        assert_eq!(with(500, &logical), None);
+        assert_eq!(with(127, &VolumeName::Partition), None);
+        assert!(with(128, &VolumeName::Partition).is_some());
     }
 }

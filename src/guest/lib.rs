@@ -49,9 +49,11 @@ pub mod ranges;
 pub mod readers;
 mod signatures;
 mod stack;
+mod suspended;
 pub mod system;
 mod utf16;
 mod volume;
+mod walk;
 mod xfs;
 
 pub use block::{BlockSource, Source};

@@ -36,7 +36,7 @@ pub(crate) fn claims(volume: &Source) -> Result<usize> {
     for reader in READERS {
         match (reader.open)(volume) {
             Ok(None) => {}
-            Err(error @ Error::Image(_)) => return Err(error),
+            Err(error @ (Error::Image(_) | Error::Cancelled)) => return Err(error),
             Ok(Some(_)) | Err(_) => claims += 1,
         }
     }

@@ -3,7 +3,7 @@
 use super::record::kind;
 use super::{LOG_FILE, Ntfs, VOLUME, log_file, stream};
 use crate::error::Result;
-use crate::filesystem::{Condition, Filesystem};
+use crate::filesystem::Condition;
 use crate::{field, utf16};
 
 /// Flags of the volume that tell of nothing unfinished: it was looked through by `chkdsk`.
@@ -14,9 +14,6 @@ const SHADOWS: [u8; 16] = [
     0x6b, 0x87, 0x08, 0x38, 0x76, 0xc1, 0x48, 0x4e, 0xb7, 0xae, 0x04, 0x04, 0x6e, 0x6c, 0xc7, 0x52,
 ];
 const CATALOG_AT: usize = 48;
-/// The file that Windows suspends itself to, and bytes at its start that are zeros where it is not suspended.
-const HIBERFIL: &[u8] = b"hiberfil.sys";
-const HIBERFIL_HEAD: usize = 4096;
 
 impl Ntfs {
     /// As [`crate::Filesystem::doubt`].
@@ -33,15 +30,6 @@ impl Ntfs {
             return Ok(Some(
                 "it has volume shadow copies, which may need what is free".to_owned(),
             ));
-        }
-        if let Some(id) = self.lookup(self.root(), HIBERFIL)? {
-            let mut head = vec![0; HIBERFIL_HEAD];
-            let len = self.read(id, 0, &mut head)?;
-            if head.iter().take(len).any(|byte| *byte != 0) {
-                let text = "Windows may be suspended to it (hiberfil.sys, also by a fast startup): shut it down by \
-                            `shutdown /s /f /t 0`, or switch that off by `powercfg /h off`";
-                return Ok(Some(text.to_owned()));
-            }
         }
         Ok(None)
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use qanopy_guest::discardable::{Discardable, discardable};
 use qanopy_guest::disk::VolumeName;
 use qanopy_guest::filesystem::{Filesystem, NodeKind};
-use qanopy_guest::{Error, Source, readers};
+use qanopy_guest::{BlockSource, Error, Source, readers};
 
 use crate::support::files::{Abilities, bytes, populate};
 use crate::support::mount::Mount;
@@ -423,6 +423,115 @@ fn only_what_is_understood_is_thrown_away_and_never_beside_a_suspended_system() 
     disk.is_left_alone("suspended to disk");
 }
 
+/// With a file that a system was suspended to.
+fn asleep(image: &Image) {
+    let mount = Mount::new(&image.path, "noatime");
+    let mut swap = bytes(6, 17 << 20);
+    swap[4086..4095].copy_from_slice(b"S1SUSPEND");
+    fs::write(mount.path().join("swapfile"), swap).unwrap();
+}
+
+/// Two disks in one: the second one has something to throw away.
+fn beside(first: &Image) -> Image {
+    let disk = partitioned(160, &[(1, 64), (80, 64)]);
+    disk.put(1 << 20, &fs::read(&first.path).unwrap());
+    disk.put(80 << 20, &fs::read(&fat("-F 16").path).unwrap());
+    disk
+}
+
+#[test]
+fn a_file_that_the_guest_is_suspended_to_keeps_the_other_volumes_as_well() {
+    if !has(&[
+        "mkfs.ext4",
+        "debugfs",
+        "mkfs.fat",
+        "mcopy",
+        "mdel",
+        "mkntfs",
+        "mount.ntfs-3g",
+    ]) || !is_root()
+    {
+        return;
+    }
+    let ext = Image::new(64, "mkfs.ext4 -q -F");
+    let awake = beside(&ext).found();
+    assert_eq!((awake.volumes.len(), awake.left.len()), (2, 0));
+    asleep(&ext);
+    let check = |first: &Image, word: &str| {
+        let disk = beside(first);
+        disk.is_left_alone(word);
+        let left = disk.found().left;
+        assert!(left.len() == 2 && left[0].1 == left[1].1, "{left:?}");
+    };
+    check(&ext, "suspended to a file on p1");
+    // Nor does it matter that nothing of its own volume would be thrown away.
+    let name = ext.path.to_str().unwrap();
+    run(&["debugfs", "-w", "-R", "ssv state 0", name]);
+    check(&ext, "suspended to a file on p1");
+    let ntfs = Image::new(64, "mkntfs -Q -F -q");
+    assert_eq!(beside(&ntfs).found().volumes.len(), 2);
+    let mount = Mount::new(&ntfs.path, "");
+    let head = [b"hibr".to_vec(), vec![0; 8192]].concat();
+    fs::write(mount.path().join("hiberfil.sys"), head).unwrap();
+    drop(mount);
+    check(&ntfs, "p1: Windows may be suspended to it");
+}
+
+/// A disk of which one byte cannot be read.
+#[derive(Debug)]
+struct Unread {
+    disk: Source,
+    byte: u64,
+    error: fn() -> Error,
+}
+
+impl BlockSource for Unread {
+    fn len(&self) -> u64 {
+        self.disk.len()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> qanopy_guest::Result<()> {
+        match (offset..offset + buf.len() as u64).contains(&self.byte) {
+            true => Err((self.error)()),
+            false => self.disk.read_at(offset, buf),
+        }
+    }
+}
+
+#[test]
+fn a_file_that_may_be_what_the_guest_is_suspended_to_is_read_or_all_is_left_alone() {
+    if !has(&["mkfs.ext4"]) || !is_root() {
+        return;
+    }
+    let image = Image::new(64, "mkfs.ext4 -q -F");
+    let mount = Mount::new(&image.path, "noatime");
+    fs::write(mount.path().join("swapfile"), bytes(6, 17 << 20)).unwrap();
+    drop(mount);
+    assert!(!image.found().free.is_empty());
+    let filesystem = image.filesystem();
+    let swapfile = nodes::find(&*filesystem, "swapfile");
+    let byte = filesystem.extents(swapfile).unwrap()[0].volume + 4086;
+    let found = |error| {
+        let disk = source::raw(&image.path);
+        let source: Source = Arc::new(Unread { disk, byte, error });
+        discardable(&source, &|| true)
+    };
+    let unread = found(|| Error::TooMuch {
+        what: "anything",
+        most: 1,
+    })
+    .unwrap();
+    assert!(unread.free.is_empty(), "{unread:?}");
+    assert!(unread.left[0].1.contains("anything"), "{unread:?}");
+    assert!(matches!(found(|| Error::Cancelled), Err(Error::Cancelled)));
+    // A swap file is stored as it is.
+    let packed = found(|| Error::Unsupported {
+        filesystem: "ext4",
+        feature: "anything".to_owned(),
+    });
+    assert!(!packed.unwrap().free.is_empty());
+}
+
 #[test]
 fn marks_of_something_else_speak_against_a_filesystem() {
     if !has(&["mkfs.ext4", "debugfs"]) || !is_root() {
@@ -440,13 +549,9 @@ fn marks_of_something_else_speak_against_a_filesystem() {
     btrfs.put(0x1_0040, b"_BHRfS_M");
     assert!(btrfs.found().free.is_empty());
     // A file that a system was suspended to.
-    let asleep = Image::new(64, "mkfs.ext4 -q -F");
-    let mount = Mount::new(&asleep.path, "noatime");
-    let mut swap = bytes(6, 17 << 20);
-    swap[4086..4095].copy_from_slice(b"S1SUSPEND");
-    fs::write(mount.path().join("swapfile"), swap).unwrap();
-    drop(mount);
-    asleep.is_left_alone("suspended to a file");
+    let suspended = Image::new(64, "mkfs.ext4 -q -F");
+    asleep(&suspended);
+    suspended.is_left_alone("suspended to a file");
 }
 
 #[test]
