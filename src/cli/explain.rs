@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::guest::{self, explain};
 use crate::host::printable;
-use crate::inside;
+use crate::inside::{self, Until};
 use crate::ops::{self, Phase, Progress, Saving, SavingKind, SpaceCache, SpaceQuery};
 use crate::units;
 
@@ -79,7 +79,10 @@ fn savings(args: &ExplainArgs) -> anyhow::Result<Option<Vec<Saving>>> {
         older_than: std::time::Duration::MAX,
         reads: true,
         known: &SpaceCache::default(),
-        go_on: &|| !progress.is_cancelled(),
+        until: Until::as_long_as({
+            let progress = progress.clone();
+            move || !progress.is_cancelled()
+        }),
         advances: &|bytes| {
             // Whether to go on is asked by itself.
             let _ = progress.advance(bytes);

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::forest::Forest;
 use crate::host::printable;
+use crate::inside::Until;
 use crate::ops::{
     self, LayerSpace, Phase, Progress, ReadSpace, Saving, SpaceCache, SpaceQuery, SpaceReport,
 };
@@ -89,7 +90,10 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &SpaceArgs) -> anyhow::
         older_than: args.older_than,
         reads: args.read,
         known: &SpaceCache::default(),
-        go_on: &|| !progress.is_cancelled(),
+        until: Until::as_long_as({
+            let progress = progress.clone();
+            move || !progress.is_cancelled()
+        }),
         advances: &|bytes| {
             // Whether to go on is asked by itself.
             let _ = progress.advance(bytes);

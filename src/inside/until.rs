@@ -20,10 +20,26 @@ impl Until {
     /// For so long.
     #[must_use]
     pub fn within(time: Duration) -> Self {
+        Self::as_long_as(|| true).at_most(time)
+    }
+
+    /// As long as that is so, however long it takes.
+    #[must_use]
+    pub fn as_long_as(is_wanted: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self {
-            // A time that cannot be counted is none.
-            deadline: Instant::now().checked_add(time),
-            is_wanted: Arc::new(|| true),
+            deadline: None,
+            is_wanted: Arc::new(is_wanted),
+        }
+    }
+
+    /// The same, for no longer than that from now on.
+    #[must_use]
+    pub fn at_most(&self, time: Duration) -> Self {
+        // A time that cannot be counted is none.
+        let deadline = Instant::now().checked_add(time);
+        Self {
+            deadline: deadline.into_iter().chain(self.deadline).min(),
+            is_wanted: Arc::clone(&self.is_wanted),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::forest::{
     Location, Node, NodeId, is_settled,
 };
 use crate::guest;
-use crate::image::{Format, Keys, NoProgress};
+use crate::image::{Format, Keys};
 use crate::inside::{self, Contents, Until, View};
 
 use super::Context;
@@ -55,11 +55,12 @@ pub fn kept_insides(state_dir: Option<&Path>) -> KnownInsides {
 }
 
 /// Looks into every image that is not known, and keeps what it finds for later runs. `hears` is told of each, and how far
-/// it is; `known` are those of earlier runs, and gets what is new. Stops where that is not wanted any more.
+/// it is; `known` are those of earlier runs, and gets what is new. Stops where that is not wanted any more; what is
+/// looked into then is told to nobody.
 pub fn insides(
     context: &Context,
     known: &mut KnownInsides,
-    is_wanted: &(dyn Fn() -> bool + Sync),
+    until: &Until,
     hears: &mut dyn FnMut(&Path, &Arc<Inside>, InsideProgress),
 ) {
     let forest = &context.forest;
@@ -84,11 +85,14 @@ pub fn insides(
     }
     let mut new = KnownInsides::new();
     for (id, identity) in unknown {
-        if !is_wanted() {
+        if until.is_over() {
             break;
         }
         let Some(node) = forest.get(id) else { continue };
-        let looked = look(context, node);
+        let looked = look(context, node, &until.at_most(LOOK));
+        if until.is_over() {
+            break;
+        }
         let is_read = looked.is_ok();
         let inside = Arc::new(looked.unwrap_or_default());
         progress.looked += 1;
@@ -120,7 +124,7 @@ fn keep(context: &Context, new: KnownInsides) {
 }
 
 /// Looks into one image; nobody is asked for a passphrase.
-fn look(context: &Context, node: &Node) -> Result<Inside, guest::Error> {
+fn look(context: &Context, node: &Node, until: &Until) -> Result<Inside, guest::Error> {
     let forest = &context.forest;
     let chain = forest.chain(node.id).into_iter();
     let folders = chain.filter_map(|id| forest.get(id)?.path.parent().map(Path::to_path_buf));
@@ -130,12 +134,11 @@ fn look(context: &Context, node: &Node) -> Result<Inside, guest::Error> {
         follow: false,
         snapshot: None,
     };
-    let until = Until::within(LOOK);
     // Why it cannot be opened is told of the image elsewhere.
     let reading = open_to_read(&*context.host, &node.path, &options);
     let chain = reading.map_err(|_| guest::Error::Cancelled)?.whole()?;
     let keys = Keys::none();
-    chain.unlock(&keys, &NoProgress)?;
+    chain.unlock(&keys, until)?;
     let view = View::stoppable(chain, &keys, View::KEPT, until.stop())?;
     let contents = inside::contents(&view)?;
     match until.is_over() {

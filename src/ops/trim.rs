@@ -8,14 +8,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::forest::{Content, Location, Node, Reads};
+use crate::guest::block::Stoppable;
 use crate::guest::cache::{Chunks, PAGE};
 use crate::guest::discardable::{Discardable, FreeOf, discardable};
 use crate::guest::{self, Source};
 use crate::host::{Host, printable};
-use crate::image::{
-    self, Amendment, Chain, Discarded, ErrorKind, Format, Keys, Layer, NoProgress, Version,
-};
-use crate::inside::View;
+use crate::image::{self, Amendment, Chain, Discarded, ErrorKind, Format, Keys, Layer, Version};
+use crate::inside::{Until, View};
+use crate::machines::Part;
 use crate::units::{count, size};
 
 use super::framework::dependants::dependants_of;
@@ -33,7 +33,7 @@ use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::{resolve, unlock};
 use super::{
-    AmendImage, CommandLine, EffectKind, Error, NoteKind, Outcome, Phase, Plan, Progress,
+    AmendImage, CommandLine, Context, EffectKind, Error, NoteKind, Outcome, Phase, Plan, Progress,
     RefusalKind, Undo, WayOut,
 };
 
@@ -108,6 +108,7 @@ fn plan_trim(plan: &mut Plan, image: &Path) {
         plan.refuse_for(resolve::dependants_unknown(&node.path));
     }
     refuse_dependants(plan, node);
+    warn_of_unread(plan, &node.path);
     let Some(below) = chain_below(plan, &context.forest, node) else {
         return;
     };
@@ -122,7 +123,9 @@ fn plan_trim(plan: &mut Plan, image: &Path) {
     if !plan.refusals.is_empty() {
         return;
     }
-    let found = match Found::of(&context.keys, context.host.as_ref(), &node.path, &|| true) {
+    // Nobody can stop a plan.
+    let until = Until::as_long_as(|| true);
+    let found = match Found::of(&context.keys, context.host.as_ref(), &node.path, &until) {
         Ok(found) => found,
         Err(Failure::Image(error)) => return plan.refuse_unsaid(&error, "this"),
         Err(Failure::Guest(why)) => return plan.refuse(RefusalKind::Unreadable, why),
@@ -220,7 +223,6 @@ fn refuse_dependants(plan: &mut Plan, node: &Node) {
     }
     refuse_snapshots(plan, node);
     plan.has_no_dependants = true;
-    warn_of_unread(plan, &node.path);
 }
 
 /// An internal snapshot keeps the clusters it shares: nothing would come free, and its own view is not asked.
@@ -303,12 +305,27 @@ fn free_words(free: &FreeOf) -> String {
     format!("{} {} free on {}", free.kind, size(free.bytes), free.volume)
 }
 
+/// Whether an image is of a kind that can be trimmed, and nothing is known to depend on it.
+pub(super) fn can_be_trimmed(context: &Context, node: &Node) -> bool {
+    let request = Trim {
+        image: node.path.clone(),
+    };
+    let mut plan = Plan::empty(request.into(), context);
+    refuse_kind(&mut plan, node);
+    refuse_dependants(&mut plan, node);
+    let uses = context.forest.uses(node);
+    let is_pinned = uses
+        .iter()
+        .any(|used| matches!(used.part, Part::Pinned(..)));
+    node.info().is_some() && plan.refusals.is_empty() && !is_pinned
+}
+
 /// Bytes on disk of an image, unlocked, that the filesystems on its disk call free: 0 where none is in order.
 ///
 /// # Errors
-/// When the image cannot be read, or `go_on` says to stop.
-pub(super) fn deleted(chain: &Chain, go_on: &dyn Fn() -> bool) -> image::Result<u64> {
-    match Found::on(chain.clone(), go_on) {
+/// When the image cannot be read, or it was stopped.
+pub(super) fn deleted(chain: &Chain, until: &Until) -> image::Result<u64> {
+    match Found::on(chain.clone(), until) {
         Ok(found) => Ok(found.given.on_disk),
         Err(Failure::Image(error)) => Err(error),
         Err(Failure::Guest(_)) => Ok(0),
@@ -331,16 +348,6 @@ enum Failure {
     Guest(String),
 }
 
-impl Failure {
-    fn of(path: &Path, error: guest::Error) -> Self {
-        match error {
-            guest::Error::Image(error) => Self::Image(error),
-            guest::Error::Cancelled => Self::Image(image::Error::new(path, ErrorKind::Cancelled)),
-            other => Self::Guest(format!("{}: {}", shown(path), printable(other.to_string()))),
-        }
-    }
-}
-
 impl From<image::Error> for Failure {
     fn from(error: image::Error) -> Self {
         Self::Image(error)
@@ -349,26 +356,33 @@ impl From<image::Error> for Failure {
 
 impl Found {
     /// Reads the filesystems of the image, and its tables. What it is built on was judged before.
-    fn of(
-        keys: &Keys,
-        host: &dyn Host,
-        image: &Path,
-        go_on: &dyn Fn() -> bool,
-    ) -> Result<Self, Failure> {
+    fn of(keys: &Keys, host: &dyn Host, image: &Path, until: &Until) -> Result<Self, Failure> {
         let chain = Chain::open(host, image, Some(&Format::Qcow2), &|_| true)?;
-        chain.unlock(keys, &NoProgress)?;
-        Self::on(chain, go_on)
+        chain.unlock(keys, until)?;
+        Self::on(chain, until)
     }
 
-    fn on(chain: Chain, go_on: &dyn Fn() -> bool) -> Result<Self, Failure> {
-        let top = chain.layers().first().map(|top| top.path().to_path_buf());
-        let image = &*top.unwrap_or_default();
-        let disk: Source = Arc::new(Chunks::new(Arc::new(chain.clone()), PAGE, View::KEPT));
-        let free = discardable(&disk, go_on).map_err(|error| Failure::of(image, error))?;
-        let given = match chain.layers().first().map(|top| &**top) {
-            Some(Layer::Qcow2(top)) => image::discarded(top, free.free.as_slice())?,
-            _ => Discarded::default(),
+    fn on(chain: Chain, until: &Until) -> Result<Self, Failure> {
+        let Some(Layer::Qcow2(top)) = chain.layers().first().map(|top| &**top) else {
+            let (free, given) = Default::default();
+            return Ok(Self { chain, free, given });
         };
+        let cancelled = || Failure::Image(image::Error::new(top.path(), ErrorKind::Cancelled));
+        let disk = Stoppable::new(Arc::new(chain.clone()), until.stop());
+        let disk: Source = Arc::new(Chunks::new(Arc::new(disk), PAGE, View::KEPT));
+        let free = discardable(&disk, &|| !until.is_over()).map_err(|error| match error {
+            guest::Error::Image(error) => Failure::Image(error),
+            guest::Error::Cancelled => cancelled(),
+            other => {
+                let why = printable(other.to_string());
+                Failure::Guest(format!("{}: {why}", shown(top.path())))
+            }
+        })?;
+        // What a volume holds may have been cut off, which is told of the volume.
+        if until.is_over() {
+            return Err(cancelled());
+        }
+        let given = image::discarded(top, free.free.as_slice(), until)?;
         Ok(Self { chain, free, given })
     }
 
@@ -434,8 +448,9 @@ impl TrimJob {
 
     /// Under the locks all is looked at anew: only what is free now is given up.
     fn give_up(&self, host: &dyn Host, progress: &Progress) -> Result<u64, Failure> {
-        let go_on = || !progress.is_cancelled();
-        let found = Found::of(&self.keys, host, &self.image, &go_on)?;
+        let asked = progress.clone();
+        let until = Until::as_long_as(move || !asked.is_cancelled());
+        let found = Found::of(&self.keys, host, &self.image, &until)?;
         progress.enter(Phase::Copy, found.given.guest());
         let ranges = &found.given.ranges;
         Ok(image::discard(

@@ -260,7 +260,7 @@ fn what_was_found_inside_is_told_until_it_is_forgotten() {
     qanopy::ops::insides(
         &context,
         &mut Default::default(),
-        &|| true,
+        &qanopy::inside::Until::as_long_as(|| true),
         &mut |_, _, _| {},
     );
     let images = told("tree --json");

@@ -7,11 +7,13 @@ use crate::support::planning;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use planning::context;
 use qanopy::forest::Insides;
 use qanopy::host::RealHost;
+use qanopy::inside::Until;
 use qanopy::ops::{self, Context, InsideProgress, InsidesByPath};
 use support::{guest_disks, qemu};
 
@@ -43,7 +45,7 @@ fn found(context: &Context) -> (InsidesByPath, InsideProgress) {
     ops::insides(
         context,
         &mut known,
-        &|| true,
+        &Until::as_long_as(|| true),
         &mut |path, inside, progress| {
             found.insert(path.to_path_buf(), Arc::clone(inside));
             last = progress;
@@ -148,8 +150,13 @@ fn three_hundred_images_on_a_warm_cache_open_none() {
 fn looking_stops_where_nobody_waits() {
     let Some(dir) = disks() else { return };
     let context = real(dir.path());
-    let mut heard = 0;
-    let mut known = ops::kept_insides(context.state_dir.as_deref());
-    ops::insides(&context, &mut known, &|| false, &mut |_, _, _| heard += 1);
-    assert_eq!((heard, known.len()), (0, 0));
+    // At once, and in the midst of the first image.
+    for most in [0, 1, 2, 5] {
+        let mut heard = 0;
+        let mut known = ops::kept_insides(context.state_dir.as_deref());
+        let asked = AtomicUsize::new(0);
+        let until = Until::as_long_as(move || asked.fetch_add(1, Ordering::SeqCst) < most);
+        ops::insides(&context, &mut known, &until, &mut |_, _, _| heard += 1);
+        assert_eq!((heard, known.len()), (0, 0), "{most}");
+    }
 }

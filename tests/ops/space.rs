@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 use qanopy::host::{Host, RealHost};
+use qanopy::inside::Until;
 use qanopy::machines::Machines;
 use qanopy::ops::{
     self, Context, LayerSpace, Saving, SavingKind, SpaceCache, SpaceQuery, SpaceReport,
@@ -28,7 +29,7 @@ pub(crate) fn query(known: &SpaceCache) -> SpaceQuery<'_> {
         older_than: ANY_AGE,
         reads: false,
         known,
-        go_on: &|| true,
+        until: Until::as_long_as(|| true),
         advances: &|_| {},
         hears: &|_, _| {},
     }
@@ -365,7 +366,7 @@ fn it_ends_soon_when_nobody_waits_any_more() {
     let asked = AtomicUsize::new(0);
     let known = SpaceCache::default();
     let query = SpaceQuery {
-        go_on: &|| asked.fetch_add(1, Ordering::SeqCst) < 1,
+        until: Until::as_long_as(move || asked.fetch_add(1, Ordering::SeqCst) < 1),
         advances: &|_| {},
         ..query(&known)
     };

@@ -8,7 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
@@ -16,8 +17,10 @@ use sha2::{Digest, Sha256};
 use qanopy::guest::Source;
 use qanopy::guest::discardable::discardable;
 use qanopy::host::{Access, RealHost};
-use qanopy::image::{BitmapFlags, Chain, Format, ImageFile, Keys, bitmaps, read_header};
-use qanopy::inside::View;
+use qanopy::image::{
+    BitmapFlags, Chain, ErrorKind, Format, ImageFile, Keys, Layer, bitmaps, discarded, read_header,
+};
+use qanopy::inside::{Until, View};
 use qanopy::machines::{Home, Machine, Machines, Places};
 use qanopy::ops::{
     self, Confirm, EffectKind, Error, NoteKind, Progress, RefusalKind, Request, SpaceCache,
@@ -682,12 +685,8 @@ fn space_proposes_it_with_the_bytes_that_it_gives_back() {
     let frees = plan(&host, dir, &trim(&image)).frees;
     let context = own_code::context(&host, dir);
     let query = |reads| SpaceQuery {
-        older_than: std::time::Duration::MAX,
         reads,
-        known: Box::leak(Box::new(SpaceCache::default())),
-        go_on: &|| true,
-        advances: &|_| {},
-        hears: &|_, _| {},
+        ..read_query(Box::leak(Box::new(SpaceCache::default())))
     };
     let trims = |savings: &[ops::Saving]| -> Vec<u64> {
         let trims = savings
@@ -704,4 +703,89 @@ fn space_proposes_it_with_the_bytes_that_it_gives_back() {
     run(&host, dir, &trim(&image)).unwrap();
     let context = own_code::context(&host, dir);
     assert!(trims(&ops::space(&context, &query(true)).unwrap().savings).is_empty());
+}
+
+/// Goes on for so many questions, and how many were asked.
+fn times(most: usize) -> (Until, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counts = Arc::clone(&asked);
+    let until = Until::as_long_as(move || counts.fetch_add(1, Ordering::SeqCst) < most);
+    (until, asked)
+}
+
+#[test]
+fn looking_for_what_to_give_up_can_be_stopped_anywhere() {
+    let Some(_) = support::qemu() else { return };
+    for options in ["", "-o data_file=data.raw,data_file_raw=on"] {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path();
+        image_of(options, "6M", 2_000_000).build(dir);
+        let image = dir.join("image.qcow2");
+        let chain = chain(&image);
+        let Layer::Qcow2(top) = &*chain.layers()[0] else {
+            panic!("{options}")
+        };
+        let disk = 0..6 << 20;
+        let all = |until: &Until| discarded(top, std::slice::from_ref(&disk), until);
+        let (until, asked) = times(usize::MAX);
+        assert!(!all(&until).unwrap().ranges.is_empty());
+        // Of a data file bytes are read as well as tables.
+        let questions = asked.load(Ordering::SeqCst);
+        assert!(questions > usize::from(!options.is_empty()), "{questions}");
+        for most in 0..questions {
+            let stopped = all(&times(most).0).unwrap_err();
+            assert!(matches!(stopped.kind, ErrorKind::Cancelled), "{stopped}");
+        }
+        let context = own_code::context(&own_code::real_host(), dir);
+        for most in [0, 1, 2, 3, 5, 8, 13, 21] {
+            let known = SpaceCache::default();
+            let query = SpaceQuery {
+                until: times(most).0,
+                ..read_query(&known)
+            };
+            assert!(ops::space(&context, &query).is_none(), "{most}");
+        }
+    }
+}
+
+fn read_query(known: &SpaceCache) -> SpaceQuery<'_> {
+    SpaceQuery {
+        older_than: Duration::MAX,
+        reads: true,
+        known,
+        until: Until::as_long_as(|| true),
+        advances: &|_| {},
+        hears: &|_, _| {},
+    }
+}
+
+#[test]
+fn what_cannot_be_trimmed_is_not_looked_through_for_it() {
+    let Some(qemu) = support::qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    image_of("", "6M", 2_000_000).build(dir);
+    let (image, over) = (dir.join("image.qcow2"), dir.join("over.qcow2"));
+    let words = "create -q -f qcow2 -F qcow2 -b image.qcow2 over.qcow2";
+    qemu.within(dir).img(&words.split(' ').collect::<Vec<_>>());
+    for path in [&image, &over] {
+        // What is kept of it is of a file that a change would show of.
+        let file = fs::File::options().write(true).open(path).unwrap();
+        let then = SystemTime::now() - Duration::from_secs(60);
+        file.set_modified(then).unwrap();
+    }
+    let known = SpaceCache::default();
+    let deleted = || {
+        let context = own_code::context(&own_code::real_host(), dir);
+        let (space, savings) = ops::space_of(&context, &image, &read_query(&known)).unwrap();
+        let trims = savings
+            .iter()
+            .filter(|one| one.kind == ops::SavingKind::Trim);
+        (space.space.read.unwrap().unwrap().deleted, trims.count())
+    };
+    assert_eq!(deleted(), (0, 0));
+    // What was kept is of an image that something was built on.
+    fs::remove_file(&over).unwrap();
+    let (bytes, trims) = deleted();
+    assert!(bytes > 1 << 20 && trims == 1, "{bytes} {trims}");
 }

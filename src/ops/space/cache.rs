@@ -23,8 +23,8 @@ pub struct SpaceCache(Mutex<Known>);
 #[derive(Debug, Default)]
 struct Known {
     tables: HashMap<FileId, (Stat, Arc<Measured>)>,
-    /// By the image, the files of its chain as they were.
-    data: HashMap<FileId, (Vec<Stat>, ReadSpace)>,
+    /// By the image, the files of its chain as they were, and whether it could be trimmed.
+    data: HashMap<FileId, (Vec<Stat>, bool, ReadSpace)>,
     /// Ranges in `tables`.
     ranges: usize,
 }
@@ -57,11 +57,19 @@ impl SpaceCache {
         }
     }
 
-    /// What reading an image's data has told, if all files of its chain are what they were.
-    pub(super) fn data(&self, forest: &Forest, node: &Node) -> Option<ReadSpace> {
+    /// What reading an image's data has told, if all files of its chain are what they were, and it can be trimmed as
+    /// it could then.
+    pub(super) fn data(
+        &self,
+        forest: &Forest,
+        node: &Node,
+        can_be_trimmed: bool,
+    ) -> Option<ReadSpace> {
         let known = self.known();
-        let (was, found) = known.data.get(&node.file_id()?)?;
-        (Some(was) == files(forest, node, None).as_ref()).then_some(*found)
+        let (was, could_be, found) = known.data.get(&node.file_id()?)?;
+        let is_same =
+            *could_be == can_be_trimmed && Some(was) == files(forest, node, None).as_ref();
+        is_same.then_some(*found)
     }
 
     /// Keeps that.
@@ -70,10 +78,11 @@ impl SpaceCache {
         forest: &Forest,
         node: &Node,
         now: SystemTime,
+        can_be_trimmed: bool,
         found: ReadSpace,
     ) {
         if let (Some(id), Some(files)) = (node.file_id(), files(forest, node, Some(now))) {
-            self.known().data.insert(id, (files, found));
+            self.known().data.insert(id, (files, can_be_trimmed, found));
         }
     }
 

@@ -38,12 +38,12 @@ pub(super) fn measure_all(
     // From behind: what is built on an image comes before it.
     for members in members.rchunks(AT_ONCE) {
         let measured = on_all_processors(members, |member| {
-            let node = forest.get(member.node).filter(|_| (query.go_on)())?;
+            let node = forest.get(member.node).filter(|_| !query.until.is_over())?;
             let measured = measure(context, node, query);
             let is_read = query.reads && measured.space.unread.is_none() && is_here(node);
             let read = is_read.then(|| read_data(context, node, query));
             // What was stopped tells nothing of the image.
-            (query.go_on)().then_some((measured, read))
+            (!query.until.is_over()).then_some((measured, read))
         })?;
         let first = found.len();
         for (member, (measured, read)) in members.iter().zip(measured).rev() {

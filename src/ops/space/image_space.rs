@@ -40,7 +40,8 @@ pub struct ReadSpace {
     pub equal: EqualBelow,
     /// What compressing its data would give back, by an estimate.
     pub compressible: Compressible,
-    /// Bytes on disk that the filesystems inside call free, where these are in order: data that was deleted.
+    /// Bytes on disk that the filesystems inside call free, where these are in order: data that was deleted. Only of
+    /// an image that can be trimmed: nothing depends on it.
     pub deleted: u64,
 }
 

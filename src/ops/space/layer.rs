@@ -7,7 +7,7 @@ use crate::forest::{Forest, Node, Reads};
 use crate::host::{FileKind, Host};
 use crate::image::{
     self, Chain, Compressible, EqualBelow, Format, ImageFile, Layer, MapState, NoProgress,
-    ProgressSink, compressible, equal_below, on_disk, snapshot_view,
+    compressible, equal_below, on_disk, snapshot_view,
 };
 
 use super::super::{Context, trim};
@@ -132,16 +132,25 @@ pub(super) fn read_data(
     query: &SpaceQuery<'_>,
 ) -> Result<ReadSpace, String> {
     let forest = context.forest.as_ref();
-    if let Some(known) = query.known.data(forest, node) {
+    // Of others what is deleted inside is not looked for: nothing could be done about it.
+    let can_be_trimmed = trim::can_be_trimmed(context, node);
+    if let Some(known) = query.known.data(forest, node, can_be_trimmed) {
         ImageReading::of(query, node.size_on_disk().unwrap_or_default()).end();
         return Ok(known);
     }
     let reading = ImageReading::of(query, node.size_on_disk().unwrap_or_default());
-    let found = read_anew(context, node, &reading);
+    let found = read_anew(context, node, &reading).and_then(|(chain, mut found)| {
+        if can_be_trimmed {
+            found.deleted = trim::deleted(&chain, &query.until)?;
+        }
+        Ok(found)
+    });
     reading.end();
     let found = found.map_err(|error| error.to_string())?;
     let now = context.host.now();
-    query.known.keep_data(forest, node, now, found);
+    query
+        .known
+        .keep_data(forest, node, now, can_be_trimmed, found);
     Ok(found)
 }
 
@@ -149,7 +158,7 @@ fn read_anew(
     context: &Context,
     node: &Node,
     reading: &ImageReading<'_>,
-) -> image::Result<ReadSpace> {
+) -> image::Result<(Chain, ReadSpace)> {
     let forest = context.forest.as_ref();
     // What the scan met; a header that changed meanwhile leads nowhere else.
     let chain = forest.chain(node.id);
@@ -172,9 +181,10 @@ fn read_anew(
         true => Compressible::default(),
         false => compressible(&chain, reading)?,
     };
-    Ok(ReadSpace {
+    let found = ReadSpace {
         equal,
         compressible,
-        deleted: trim::deleted(&chain, &|| reading.advance(0))?,
-    })
+        deleted: 0,
+    };
+    Ok((chain, found))
 }

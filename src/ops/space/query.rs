@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::image::ProgressSink;
+use crate::inside::Until;
 
 use super::cache::SpaceCache;
 use super::image_space::ImageSpace;
@@ -17,8 +18,8 @@ pub struct SpaceQuery<'a> {
     pub reads: bool,
     /// What is known from before, and of which files.
     pub known: &'a SpaceCache,
-    /// Asked between images, and while data is read: false stops it.
-    pub go_on: &'a (dyn Fn() -> bool + Sync),
+    /// Asked between images, and while data is read.
+    pub until: Until,
     /// Told how many more bytes of images' files are looked through, of those that [`bytes_to_read`] tells: only where
     /// data is read.
     ///
@@ -66,6 +67,6 @@ impl ProgressSink for ImageReading<'_> {
             .left
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         (self.query.advances)(left.unwrap_or_default().min(bytes));
-        (self.query.go_on)()
+        !self.query.until.is_over()
     }
 }

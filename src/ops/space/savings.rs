@@ -11,6 +11,7 @@ use crate::units::{count, size};
 use super::super::framework::format::name;
 use super::super::framework::reflinks::shared_bytes;
 use super::super::trash::Entry;
+use super::super::trim::can_be_trimmed;
 use super::super::{Context, Direction, EmptyTrash, Request, Squash, Trim, candidates};
 use super::image_space::ImageSpace;
 
@@ -224,11 +225,7 @@ fn trimming(context: &Context, image: &ImageSpace) -> Option<Saving> {
     let node = context.forest.get(image.node)?;
     let deleted = image.space.read.as_ref()?.as_ref().ok()?.deleted;
     let frees = deleted.min(image.space.exclusive());
-    let info = node.info()?;
-    let can = context.forest.readers(node.id).is_empty()
-        && info.snapshots == 0
-        && (info.version > 2 || node.backing.is_none());
-    (can && frees > 0).then(|| Saving {
+    (frees > 0 && can_be_trimmed(context, node)).then(|| Saving {
         kind: SavingKind::Trim,
         images: vec![image.path.clone()],
         frees,

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::forest::Forest;
+use crate::inside::Until;
 use crate::ops::{self, ImageSpace, LookedIn, Saving, SpaceQuery, SpaceReport};
 use crate::tui::msg::Msg;
 use crate::tui::query::QueryId;
@@ -55,11 +56,12 @@ impl Workers {
     ) {
         let context = self.context(forest, LookedIn::within(self.scan.roots.clone()));
         let so_far = Mutex::new(SoFar::default());
+        let newest = Arc::clone(&self.newest);
         let query = SpaceQuery {
             older_than,
             reads,
             known: &self.measured,
-            go_on: &|| self.newest.space.load(Ordering::SeqCst) == query_id,
+            until: Until::as_long_as(move || newest.space.load(Ordering::SeqCst) == query_id),
             advances: &|_| {},
             hears: &|images, savings| {
                 let mut so_far = so_far.lock().unwrap_or_else(PoisonError::into_inner);

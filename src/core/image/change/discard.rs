@@ -11,11 +11,8 @@ use crate::image::read::table_reader::read_active_l1;
 use crate::image::read::table_walk::TableWalk;
 use crate::image::write::freed::on_disk;
 use crate::image::write::shadow_refcounts::ShadowRefcounts;
-use crate::image::write::writer::{has_place, whole_clusters};
-use crate::image::{
-    Chain, Error, ErrorKind, Format, ImageFile, Layer, NoProgress, ProgressSink, Qcow2, Root,
-    Target,
-};
+use crate::image::write::writer::{add, has_place, whole_clusters};
+use crate::image::{Chain, Error, ErrorKind, Format, ImageFile, ProgressSink, Qcow2, Root, Target};
 use crate::qcow2::{Autoclear, L2Buf, L2Context};
 
 /// Clusters that are given up between two questions whether to go on.
@@ -43,11 +40,16 @@ impl Discarded {
 }
 
 /// What [`discard`] would give back for these bytes of the guest's disk, which are in order and do not overlap. From
-/// the tables alone; what internal snapshots hold as well stays.
+/// the tables alone, but where a data file is promised to be the guest's disk; what internal snapshots hold as well
+/// stays.
 ///
 /// # Errors
-/// When the tables cannot be read.
-pub fn discarded(image: &Qcow2, ranges: &[Range<u64>]) -> Result<Discarded> {
+/// When the tables or the data file cannot be read, or it was stopped.
+pub fn discarded(
+    image: &Qcow2,
+    ranges: &[Range<u64>],
+    progress: &dyn ProgressSink,
+) -> Result<Discarded> {
     let (file, header) = (image.file(), image.header());
     let (context, geometry) = (L2Context::of(header), header.geometry);
     let size = geometry.cluster_size();
@@ -57,7 +59,7 @@ pub fn discarded(image: &Qcow2, ranges: &[Range<u64>]) -> Result<Discarded> {
     let whole: Vec<Range<u64>> = whole.filter(|range| !range.is_empty()).collect();
     let mut counts = ShadowRefcounts::open(file, header)?;
     let mut found = Vec::new();
-    let trees = TableWalk::new(file, context, &NoProgress);
+    let trees = TableWalk::new(file, context, progress);
     trees.each(&read_active_l1(file, header)?, |named, table| {
         let start = (named.index as u64).saturating_mul(geometry.l2_coverage());
         let end = start.saturating_add(geometry.l2_coverage());
@@ -86,7 +88,7 @@ pub fn discarded(image: &Qcow2, ranges: &[Range<u64>]) -> Result<Discarded> {
         // Their entries stay: what is given up already is told by its bytes.
         let mut with_content = Vec::new();
         for range in found {
-            if has_content(image.stored_in(), &range)? {
+            if has_content(image.stored_in(), &range, progress)? {
                 with_content.push(range);
             }
         }
@@ -103,11 +105,14 @@ pub fn discarded(image: &Qcow2, ranges: &[Range<u64>]) -> Result<Discarded> {
 }
 
 /// Whether any of these bytes of a file is not zero.
-fn has_content(file: &ImageFile, range: &Range<u64>) -> Result<bool> {
+fn has_content(file: &ImageFile, range: &Range<u64>, progress: &dyn ProgressSink) -> Result<bool> {
     let end = range.end.min(file.len()?);
     let mut bytes = Vec::new();
     let mut at = range.start;
     while at < end {
+        if !progress.advance(0) {
+            return Err(Error::new(file, ErrorKind::Cancelled));
+        }
         let stop = match file.segment_at(at) {
             Ok(Segment::Hole(hole)) => {
                 at = hole.max(at + 1);
@@ -127,16 +132,8 @@ fn has_content(file: &ImageFile, range: &Range<u64>) -> Result<bool> {
     Ok(false)
 }
 
-/// Adds a range, to the one before it where it follows on that.
-fn add(ranges: &mut Vec<Range<u64>>, range: Range<u64>) {
-    match ranges.last_mut() {
-        Some(last) if last.end == range.start => last.end = range.end,
-        _ => ranges.push(range),
-    }
-}
-
-/// Gives up what the image on top of `view` stores for these bytes of its guest's disk, whole clusters of them: they
-/// read as zero then. Dirty bitmaps that record writes are marked as stale first. Cut off anywhere, each cluster is as
+/// Gives up what the image on top of `view` stores for these bytes of its guest's disk, which [`discarded`] has told:
+/// they read as zero then. Dirty bitmaps that record writes are marked as stale first. Cut off anywhere, each cluster is as
 /// it was or given up, and at worst leaked; the same call again does the rest. Returns bytes of the guest's disk.
 ///
 /// # Errors
@@ -148,21 +145,17 @@ pub fn discard(
     ranges: &[Range<u64>],
     progress: &dyn ProgressSink,
 ) -> Result<u64> {
-    let Some(Layer::Qcow2(image)) = view.layers().first().map(|top| &**top) else {
-        return Err(Error::new(path, ErrorKind::UnsupportedFormat(Format::Raw)));
-    };
-    let stored = discarded(image, ranges)?.ranges;
     let opened = Target::open(host, path, &Format::Qcow2, view, Root::Active, progress)?;
     let Target::Qcow2(mut writer) = opened else {
         return Err(Error::new(path, ErrorKind::UnsupportedFormat(Format::Raw)));
     };
-    if stored.is_empty() {
+    if ranges.is_empty() {
         return Ok(0);
     }
     writer.begin()?;
     let step = AT_ONCE * writer.header().geometry.cluster_size();
     let mut given_up = 0;
-    for range in stored {
+    for range in ranges {
         let mut at = range.start;
         while at < range.end {
             // In pieces that do not cut clusters in two.

@@ -33,10 +33,7 @@ impl Writer {
             if !has_place(self.entry(at)?) {
                 continue;
             }
-            match stored.last_mut() {
-                Some(run) if run.end == at => run.end += size,
-                _ => stored.push(at..at + size),
-            }
+            add(&mut stored, at..at + size);
         }
         let mut given_up = 0;
         for run in stored {
@@ -54,6 +51,14 @@ impl Writer {
         }
         self.keep_budget()?;
         Ok(given_up)
+    }
+}
+
+/// Adds a range, to the one before it where it follows on that.
+pub(crate) fn add(ranges: &mut Vec<Range<u64>>, range: Range<u64>) {
+    match ranges.last_mut() {
+        Some(last) if last.end == range.start => last.end = range.end,
+        _ => ranges.push(range),
     }
 }
 

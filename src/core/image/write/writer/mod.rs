@@ -29,7 +29,7 @@ mod state;
 mod unallocate;
 mod zeros;
 
-pub(crate) use discard::{has_place, whole_clusters};
+pub(crate) use discard::{add, has_place, whole_clusters};
 pub use packing::may_compress;
 pub use size::may_grow;
 pub(crate) use size::provide_zeros;
