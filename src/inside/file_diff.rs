@@ -15,7 +15,7 @@ use super::words::{is_text, mode_text};
 use super::{Place, PlaceError, View};
 
 /// Bytes of a file that is compared line by line; a larger one is compared byte by byte.
-const MOST_TEXT: u64 = 1 << 20;
+const MOST_TEXT: usize = 1 << 20;
 /// Bytes of a file that are compared at the most.
 const MOST_COMPARED: u64 = 1 << 30;
 /// Bytes compared at a time.
@@ -384,7 +384,7 @@ fn content(
         return Ok(ContentDiff::Same);
     }
     let sizes = [was, is].map(|file| file.map_or(0, |(_, node)| node.size));
-    if sizes.iter().all(|size| *size <= MOST_TEXT) {
+    if sizes.iter().all(|size| *size <= MOST_TEXT as u64) {
         let [was, is] = [read(was, go_on)?, read(is, go_on)?];
         if was == is {
             return Ok(ContentDiff::Same);
@@ -410,23 +410,11 @@ type File<'a> = Option<(&'a dyn Filesystem, &'a Node)>;
 
 /// A short file wholly.
 fn read(file: File<'_>, go_on: &mut dyn FnMut() -> bool) -> guest::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let Some((filesystem, node)) = file else {
-        return Ok(bytes);
-    };
-    let mut piece = vec![0; PIECE];
-    while (bytes.len() as u64) < node.size {
-        if !go_on() {
-            return Err(Error::Cancelled);
-        }
-        let read = filesystem.read(node.id, bytes.len() as u64, &mut piece)?;
-        let read = piece.get(..read).unwrap_or_default();
-        if read.is_empty() {
-            break;
-        }
-        bytes.extend_from_slice(read);
+    if !go_on() {
+        return Err(Error::Cancelled);
     }
-    Ok(bytes)
+    let read = file.map(|(filesystem, node)| path::content(filesystem, node, MOST_TEXT));
+    Ok(read.transpose()?.map_or_else(Vec::new, |(bytes, _)| bytes))
 }
 
 /// Compares byte by byte, up to a bound.

@@ -7,7 +7,7 @@ use crate::guest::diff::{self, Change, ChangeKind, Options, VolumeDiff, VolumeSt
 use crate::guest::disk::{Content, VolumeName};
 use crate::guest::filesystem::{Node, NodeId, NodeKind};
 use crate::guest::{self, Error, Filesystem};
-use crate::image::{Chain, Keys, ProgressSink};
+use crate::image::{Chain, Keys};
 use crate::units;
 
 use super::search::walk;
@@ -75,7 +75,11 @@ pub struct SummaryFile {
 /// When one of them cannot be read, or the time was over. What is damaged inside is remarked.
 pub fn summary(sides: &Sides, now: SystemTime, until: &Until) -> guest::Result<Summary> {
     let changed = guest::changed_while(&sides.before, &sides.after, until);
-    let changed = changed.map_err(|error| stopped(error, until))?;
+    // An error of what was stopped says only that.
+    let changed = changed.map_err(|error| match until.is_over() {
+        true => Error::Cancelled,
+        false => error,
+    })?;
     let before = opened(sides.before.clone(), until)?;
     let after = opened(sides.after.clone(), until)?;
     let mut watch = until.clone();
@@ -113,14 +117,6 @@ pub fn summary_of_all(chain: Chain, now: SystemTime, until: &Until) -> guest::Re
 fn opened(chain: Chain, until: &Until) -> guest::Result<View> {
     // A plan asks for no passphrase of what is inside: that it is not known is said.
     View::stoppable(chain, &Keys::none(), View::KEPT, until.stop())
-}
-
-/// An error of what was stopped says only that.
-fn stopped(error: Error, until: &Until) -> Error {
-    match until.advance(0) {
-        true => error,
-        false => Error::Cancelled,
-    }
 }
 
 /// A summary that is being made.

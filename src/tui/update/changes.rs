@@ -1,5 +1,8 @@
 //! The files that differ, in the detail pane: moving among them, folding their folders, comparing one.
 
+use std::os::unix::ffi::OsStrExt;
+
+use crate::ops::SnapshotName;
 use crate::tui::actions::Motion;
 use crate::tui::app::App;
 use crate::tui::browse::{ComparedWith, Comparison, Shown, Spot};
@@ -113,10 +116,12 @@ fn comparison(app: &App) -> Option<Comparison> {
             format: None,
             snapshot: None,
         }),
-        Before::Snapshot(_) => ComparedWith::Other(Shown {
-            snapshot: app.snapshot().map(|snapshot| snapshot.id.clone()),
+        // The one that the rows are of: the cursor may be on another one by now.
+        Before::Snapshot(SnapshotName::Id(id)) => ComparedWith::Other(Shown {
+            snapshot: Some(id.as_bytes().to_vec()),
             ..newer.clone()
         }),
+        Before::Snapshot(SnapshotName::Name(_)) => return None,
     };
     Some(Comparison {
         newer,
@@ -128,4 +133,57 @@ fn comparison(app: &App) -> Option<Comparison> {
         },
         from: change.from.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::guest::diff::{Change, ChangeKind, VolumeDiff, VolumeState};
+    use crate::guest::disk::VolumeName;
+    use crate::tui::change_tree::ChangeRow;
+    use crate::tui::file_changes::{Changes, FilesAnswer};
+    use crate::tui::settings::Settings;
+
+    #[test]
+    fn a_file_is_compared_with_the_snapshot_that_the_rows_are_of() {
+        let change = Change {
+            kind: ChangeKind::Modified,
+            path: b"etc/hostname".to_vec(),
+            from: None,
+            content: true,
+            before: None,
+            after: None,
+            bytes: 1,
+        };
+        let volume = VolumeDiff {
+            name: VolumeName::Disk,
+            kind: "ext4".to_owned(),
+            state: VolumeState::Compared,
+            changed_bytes: 1,
+            changes: vec![change],
+        };
+        // No snapshot is under the cursor any more.
+        let mut app = App::new(Settings::default(), (80, 24));
+        let files = &mut app.detail.files;
+        files.asked = Some(FilesQuery::Changes {
+            after: "/vm/image.qcow2".into(),
+            format: None,
+            before: Before::Snapshot(SnapshotName::Id("7".into())),
+        });
+        files.answer = Some(FilesAnswer::Changes(Arc::new(Changes::new(
+            1,
+            vec![volume],
+        ))));
+        files.rows = vec![ChangeRow {
+            volume: 0,
+            depth: 0,
+            kind: RowKind::File(0),
+        }];
+        let Some(ComparedWith::Other(older)) = comparison(&app).map(|found| found.older) else {
+            panic!("it is compared with a snapshot")
+        };
+        assert_eq!(older.snapshot.as_deref(), Some(&b"7"[..]));
+    }
 }
