@@ -31,13 +31,13 @@ use crate::ops::live::running::{
 };
 use crate::ops::trash::{Batch, TrashItem};
 use crate::ops::{
-    CommandLine, EffectKind, Error, LiveCommit, Note, NoteKind, Outcome, Phase, Plan, Progress,
-    RefusalKind, Siblings, Undo, WayOut,
+    CommandLine, EffectKind, Error, Note, NoteKind, Outcome, Phase, Plan, Progress, RefusalKind,
+    Siblings, Undo,
 };
 use crate::units::size;
 
-use super::live::refuse_unfit;
 use super::run::{CommitRange, find_run};
+use super::unfit_live::refuse_unfit;
 
 /// Merge `overlay`, which a machine writes now, and all that is between, down into an image below, in which its guest
 /// goes on.
@@ -162,11 +162,11 @@ fn planned(plan: &mut Plan, request: &ActiveCommit) -> Result<Option<ActiveCommi
     let running = Running::with(plan, top)?;
     if !running.writes(plan, top) {
         let text = format!(
-            "{} only reads {}: it is merged as a frozen layer",
+            "{} only reads {}: commit it as the frozen layer that it is",
             running.name,
             shown(&top.path)
         );
-        return Err(Reason::new(RefusalKind::Invalid, text).but(vec![as_frozen(request)]));
+        return Err(Reason::new(RefusalKind::Invalid, text));
     }
     plan.through = Some(running.through(Some(&top.path)));
     refuse_unfit(plan, &run, Siblings::Refuse);
@@ -240,21 +240,6 @@ fn planned(plan: &mut Plan, request: &ActiveCommit) -> Result<Option<ActiveCommi
         takes_up: request.takes_up,
         speed: request.speed,
     }))
-}
-
-/// The way out where the overlay is not the one that is written.
-fn as_frozen(request: &ActiveCommit) -> WayOut {
-    WayOut {
-        label: "merge it as a frozen layer".to_owned(),
-        request: LiveCommit {
-            overlay: request.overlay.clone(),
-            into: request.into.clone(),
-            siblings: Siblings::Refuse,
-            speed: request.speed,
-            takes_up: false,
-        }
-        .into(),
-    }
 }
 
 /// A guest does not expect its disk to be another size from one instant to the next.

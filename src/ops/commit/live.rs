@@ -14,7 +14,6 @@ use crate::image::{self, Chain, Format, State};
 use crate::live::{self, BlockNode, ExportError, Graph, Nbd, commit};
 use crate::machines::Domain;
 use crate::ops::framework::backing_name::{leading_from_all, recorded_style};
-use crate::ops::framework::eligibility::refuse_foreign_data;
 use crate::ops::framework::files_to_lock::FilesToLock;
 use crate::ops::framework::format::{name, shown};
 use crate::ops::framework::locked_host::LockedHost;
@@ -32,17 +31,17 @@ use crate::ops::live::following::{
 };
 use crate::ops::live::running::{By, Running, domain_disk, holders_of, is_open};
 use crate::ops::{
-    BackingStyle, CommandLine, Commit, CommittedLayer, EffectKind, Error, LiveBranch, LiveOverlay,
-    Note, NoteKind, Outcome, Phase, Plan, Progress, RefusalKind, Request, Siblings, Undo, WayOut,
-    trash,
+    ActiveCommit, BackingStyle, CommandLine, Commit, CommittedLayer, EffectKind, Error, LiveBranch,
+    LiveOverlay, Note, NoteKind, Outcome, Phase, Plan, Progress, RefusalKind, Request, Siblings,
+    Undo, WayOut, trash,
 };
 use crate::units::size;
 
-use super::active::ActiveCommit;
 use super::analysis::Analysis;
 use super::merge::{CommitJob, MergedFile};
 use super::others::{judge_dependants, plan_children};
 use super::run::{CommitRange, find_run};
+use super::unfit_live::refuse_unfit;
 
 /// Bytes compared at a time.
 const PIECE: u64 = 4 << 20;
@@ -414,34 +413,6 @@ fn all_of_it(request: &LiveCommit) -> WayOut {
             takes_up: false,
         }
         .into(),
-    }
-}
-
-/// What is not merged while a machine runs.
-pub(super) fn refuse_unfit(plan: &mut Plan, run: &CommitRange<'_>, siblings: Siblings) {
-    if siblings == Siblings::Break {
-        let text = "while a machine runs, what is built on the base is kept intact or the commit is refused";
-        plan.refuse(RefusalKind::Invalid, text);
-    }
-    let concerned = run.layers.iter().chain([&run.base]);
-    refuse_foreign_data(plan, concerned.clone().map(|node| node.id));
-    for node in concerned {
-        let Some(info) = node.info() else { continue };
-        if info.bitmaps > 0 {
-            let text = format!(
-                "{} has dirty bitmaps, which would no longer fit what they record: this commit would break the \
-                 backups that go by them",
-                shown(&node.path)
-            );
-            plan.refuse(RefusalKind::WouldLose, text);
-        }
-        if info.encryption.is_some() || info.external_data {
-            let text = format!(
-                "{} is encrypted or keeps its data in another file: shut the machine down, and commit it then",
-                shown(&node.path)
-            );
-            plan.refuse(RefusalKind::Unsupported, text);
-        }
     }
 }
 
