@@ -236,8 +236,10 @@ fn print(out: &mut Out, volume: &VolumeDiff, by_folder: bool) -> anyhow::Result<
         } else {
             ""
         };
+        let of = change.snapshot_of.as_ref();
+        let of = of.map_or_else(String::new, |of| format!(" (snapshot of {})", shown(of)));
         out.line(format_args!(
-            "{} {bytes:>9} {from}{}{slash}",
+            "{} {bytes:>9} {from}{}{slash}{of}",
             change.kind.letter(),
             shown(&change.path)
         ))?;
@@ -300,6 +302,9 @@ fn change(change: &Change) -> Value {
     fields.insert("path".to_owned(), json_path(&change.path));
     if let Some(from) = &change.from {
         fields.insert("from".to_owned(), json_path(from));
+    }
+    if let Some(of) = &change.snapshot_of {
+        fields.insert("snapshot-of".to_owned(), json_path(of));
     }
     fields.insert("type".to_owned(), json!(change.node_kind().map(kind_name)));
     fields.insert("content".to_owned(), json!(change.content));

@@ -26,7 +26,7 @@ pub struct Explained {
     pub swap: u64,
     /// In no partition or logical volume, or behind the filesystem's end.
     pub outside: u64,
-    /// In volumes that are not read.
+    /// In volumes that are not read, or in folders that are damaged.
     pub unread: u64,
 }
 
@@ -94,6 +94,7 @@ fn add_volume(volume: &Volume, own: &Ranges, sums: &mut Explained) -> Result<()>
                         Use::Metadata => &mut sums.metadata,
                         Use::Journal => &mut sums.journal,
                         Use::Free => &mut sums.free,
+                        Use::Unread => &mut sums.unread,
                     } += found;
                 }
                 sums.file_data += own_inside.bytes().saturating_sub(known);

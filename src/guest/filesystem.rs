@@ -129,6 +129,8 @@ pub enum Use {
     Journal,
     /// Free: what is stored there belongs to no file any more.
     Free,
+    /// In use, and what would say for what is damaged.
+    Unread,
 }
 
 /// Which nodes may differ where these bytes of the volume do.
@@ -138,6 +140,27 @@ pub enum Candidates {
     Nodes(Vec<NodeId>),
     /// This filesystem cannot tell: all of them.
     All,
+}
+
+/// Copies of whole parts of a filesystem, that share all that was not written since, and that only one of two states has.
+#[derive(Debug)]
+pub struct Snapshots<'a> {
+    /// The older state, with every new snapshot as what it is a snapshot of: what differs from it in the newer state is
+    /// what was written to the one or the other since.
+    pub before: Box<dyn Filesystem + 'a>,
+    /// Each of them, in no order.
+    pub told: Vec<Snapshot>,
+}
+
+/// A snapshot that only one of two states has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its root directory.
+    pub root: NodeId,
+    /// The root directory of what it is a snapshot of, in the older state or, where that has it not, in the newer one.
+    pub of: NodeId,
+    /// Whether the older state has it, and not the newer one. Nodes of it that are no candidates are told by it alone.
+    pub is_gone: bool,
 }
 
 /// How much can be relied on what a filesystem shows.
@@ -164,7 +187,7 @@ pub struct Summary {
     pub block_size: u32,
     /// Bytes it covers.
     pub total: u64,
-    /// Bytes in use, where that is recorded.
+    /// Bytes in use, where that is recorded; see [`Filesystem::used`].
     pub used: Option<u64>,
     /// When it was written last, where that is recorded.
     pub written: Option<SystemTime>,
@@ -182,6 +205,14 @@ pub type OpenFilesystem = Arc<dyn Filesystem>;
 pub trait Filesystem: Send + Sync + fmt::Debug {
     /// What the superblock says.
     fn summary(&self) -> &Summary;
+
+    /// Bytes in use: as the summary says, or counted now where that takes reading.
+    ///
+    /// # Errors
+    /// When what tells them is damaged or cannot be read.
+    fn used(&self) -> Result<Option<u64>> {
+        Ok(self.summary().used)
+    }
 
     /// The root directory.
     fn root(&self) -> NodeId;
@@ -266,6 +297,14 @@ pub trait Filesystem: Send + Sync + fmt::Debug {
         _after: &dyn Filesystem,
         _changed: &Ranges,
     ) -> Result<Option<Vec<NodeId>>> {
+        Ok(None)
+    }
+
+    /// The snapshots that only this state or a later one of the same filesystem has; none where there are none.
+    ///
+    /// # Errors
+    /// When metadata is damaged or cannot be read.
+    fn snapshots<'a>(&'a self, _after: &'a dyn Filesystem) -> Result<Option<Snapshots<'a>>> {
         Ok(None)
     }
 

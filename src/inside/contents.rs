@@ -102,7 +102,7 @@ fn of_volume(volume: &Volume) -> guest::Result<VolumeContents> {
         found.label = Printable(summary.label.clone()).to_string();
         found.uuid.clone_from(&summary.uuid);
         found.total = Some(summary.total);
-        found.used = summary.used;
+        found.used = filesystem.used()?;
         found.written = summary.written;
         found.caution = match &summary.condition {
             Condition::Clean => None,

@@ -47,7 +47,11 @@ pub fn uses(sums: &Explained) -> [(&'static str, &'static str, u64); 7] {
         ("free", "deleted, not given back by the guest", sums.free),
         ("swap", "swap space", sums.swap),
         ("outside", "in no partition or filesystem", sums.outside),
-        ("unread", "on volumes that are not read", sums.unread),
+        (
+            "unread",
+            "on volumes and in folders that are not read",
+            sums.unread,
+        ),
     ]
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-use crate::guest::filesystem::{Node, NodeId, NodeKind, Summary};
+use crate::guest::filesystem::{Node, NodeId, NodeKind};
 use crate::guest::readers::OpenFilesystem;
 use crate::guest::{self, Ranges};
 use crate::host::{effective_user, printable};
@@ -345,7 +345,13 @@ impl Contents {
         match place {
             Place::Node(id, volume, _) => {
                 let filesystem = self.filesystem(id, volume)?;
-                Ok(fill(filesystem.summary()))
+                let summary = filesystem.summary();
+                let used = filesystem.used().map_err(failure)?;
+                Ok(Fill {
+                    total: summary.total,
+                    free: summary.total.saturating_sub(used.unwrap_or(0)),
+                    block: summary.block_size,
+                })
             }
             _ => Ok(Fill::default()),
         }
@@ -358,15 +364,6 @@ impl Contents {
             Some(image) => format!("{}: {failure}", printable(&image.path)),
             None => failure.to_string(),
         }
-    }
-}
-
-/// How full a filesystem is.
-fn fill(summary: &Summary) -> Fill {
-    Fill {
-        total: summary.total,
-        free: summary.total.saturating_sub(summary.used.unwrap_or(0)),
-        block: summary.block_size,
     }
 }
 

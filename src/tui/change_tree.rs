@@ -377,6 +377,7 @@ mod tests {
             kind: ChangeKind::Added,
             path: path.as_bytes().to_vec(),
             from: None,
+            snapshot_of: None,
             content: true,
             before: None,
             after: Some(node),

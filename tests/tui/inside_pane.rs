@@ -144,6 +144,7 @@ fn change(kind: ChangeKind, path: &str, bytes: u64) -> Change {
         kind,
         path: path.as_bytes().to_vec(),
         from: None,
+        snapshot_of: None,
         content: kind != ChangeKind::Metadata,
         before: Some(node.clone()).filter(|_| kind != ChangeKind::Added),
         after: Some(node).filter(|_| !is_gone),

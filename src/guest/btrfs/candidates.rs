@@ -2,13 +2,14 @@
 //! volume differs; what it lost is seen by looking at the other one as well. All blocks above the leaves are looked at,
 //! which are few.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::block::{Block, Pointer};
 use super::format::{FIRST_FREE, ItemHeader, Key, LAST_FREE, kind};
 use super::inode;
+use super::snapshots::Origin;
 use super::tree::{Item, Tree, child};
 use super::volume::Btrfs;
 use crate::error::{Error, Result};
@@ -132,8 +133,16 @@ impl Unchanged {
     }
 }
 
+/// Snapshots that only the newer state has, with what they are snapshots of; and those that only the older one has.
+pub(super) type Snapshots<'a> = (&'a HashMap<u64, Origin<'a>>, &'a HashMap<u64, u64>);
+
 /// The inodes of which two states do not have the same items.
-pub(super) fn between(before: &Btrfs, after: &Btrfs, changed: &Ranges) -> Result<Vec<NodeId>> {
+pub(super) fn between(
+    before: &Btrfs,
+    after: &Btrfs,
+    changed: &Ranges,
+    (new, gone): Snapshots<'_>,
+) -> Result<Vec<NodeId>> {
     let (mut found, mut unchanged) = (Found::default(), Unchanged::default());
     let (was, is): (BTreeSet<u64>, BTreeSet<u64>) = (
         before.subvolumes()?.into_iter().collect(),
@@ -143,12 +152,21 @@ pub(super) fn between(before: &Btrfs, after: &Btrfs, changed: &Ranges) -> Result
         let subvolume = *subvolume;
         let states = [(before, &was), (after, &is)];
         let mut sides = Vec::new();
-        for (filesystem, all) in states {
-            if all.contains(&subvolume) {
-                let tree = filesystem.tree(subvolume)?;
-                found.take_logged(subvolume, &tree)?;
-                sides.push((filesystem, tree.root));
-            }
+        let own = states
+            .into_iter()
+            .filter(|(_, all)| all.contains(&subvolume));
+        let own = own.map(|(filesystem, _)| (filesystem, subvolume));
+        let origin = new.get(&subvolume);
+        let origin = origin.map(|origin| (origin.filesystem, origin.subvolume));
+        let origin = origin.or_else(|| Some((before, *gone.get(&subvolume)?)));
+        for (filesystem, own) in origin.into_iter().chain(own) {
+            let tree = filesystem.tree(own)?;
+            found.take_logged(subvolume, &tree)?;
+            sides.push((filesystem, tree.root));
+        }
+        if origin.is_some() {
+            // Its own directory is told, though it may be as that of its origin.
+            found.take(subvolume, FIRST_FREE)?;
         }
         match sides[..] {
             [(before, was), (after, is)] => {

@@ -10,6 +10,7 @@
 //! | `subvolumes`, `inode`, `directory`, `data` | what the items mean |
 //! | `log` | what was written since the last transaction |
 //! | `compression`, `lzo` | data that is stored compressed |
+//! | `snapshots` | what only one of two states has a copy of |
 //! | `candidates`, `links`, `usage` | what may differ, what it is called, and what bytes are used for |
 //!
 //! The root is the top-level subvolume's, where all others are met as directories. Of a filesystem of several devices,
@@ -27,6 +28,7 @@ mod inode;
 mod links;
 mod log;
 mod lzo;
+mod snapshots;
 mod subvolumes;
 mod superblock;
 mod tree;
@@ -43,7 +45,7 @@ use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::filesystem::{
     Candidates, Condition, Entry, FileExtent, Filesystem, Links, Node, NodeId, OpenFilesystem,
-    Summary, Use,
+    Snapshots, Summary, Use,
 };
 use crate::ranges::Ranges;
 
@@ -177,8 +179,18 @@ impl Filesystem for Btrfs {
     ) -> Result<Option<Vec<NodeId>>> {
         let after = after.as_any().and_then(|any| any.downcast_ref::<Self>());
         after
-            .map(|after| candidates::between(self, after, changed))
+            .map(|after| {
+                let none = (&HashMap::new(), &HashMap::new());
+                candidates::between(self, after, changed, none)
+            })
             .transpose()
+    }
+
+    fn snapshots<'a>(&'a self, after: &'a dyn Filesystem) -> Result<Option<Snapshots<'a>>> {
+        match after.as_any().and_then(|any| any.downcast_ref::<Self>()) {
+            Some(after) => snapshots::between(self, after),
+            None => Ok(None),
+        }
     }
 
     fn as_any(&self) -> Option<&dyn Any> {

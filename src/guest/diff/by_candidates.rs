@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use crate::error::{Error, Result};
-use crate::filesystem::{Filesystem, Link, Node, NodeId, NodeKind};
+use crate::filesystem::{Filesystem, Link, Links, Node, NodeId, NodeKind};
 
 use super::change::{Change, ChangeKind};
 use super::content::{self, Content};
@@ -45,6 +45,7 @@ impl States {
             kind,
             path,
             from: None,
+            snapshot_of: None,
             content: content.differs,
             before: self.before.clone(),
             after: self.after.clone(),
@@ -202,7 +203,7 @@ fn names(
     loop {
         let unknown: Vec<NodeId> = found
             .keys()
-            .filter(|id| !states.contains_key(id))
+            .filter(|id| !states.contains_key(id) && !pair.is_shared(**id))
             .copied()
             .collect();
         if unknown.is_empty() {
@@ -263,7 +264,8 @@ fn paths(
 ) -> Result<[Paths; 2]> {
     let (mut was, mut is) = (HashSet::new(), HashSet::new());
     for (id, states) in states {
-        if states.before.is_some() {
+        // Of what stays, no old name is told but those that went.
+        if states.before.is_some() && !states.is_one() {
             was.insert(*id);
         }
         if states.after.is_some() {
@@ -274,19 +276,31 @@ fn paths(
         was.extend(names.went.iter().map(|link| link.parent));
         is.extend(names.came.iter().map(|link| link.parent));
     }
-    // Names of what stays where it was are asked for once.
-    was.retain(|id| {
-        states
-            .get(id)
-            .is_none_or(|states| !states.is_one() || states.is_directory())
-    });
+    let new = pair.snapshots.iter().filter(|snapshot| !snapshot.is_gone);
+    let new: Vec<NodeId> = new.map(|snapshot| snapshot.root).collect();
+    is.extend(&new);
     let (before, after) = (pair.before, pair.after);
-    let (was, is) = at_once(|| before.links(&was), || after.links(&is));
+    let (was, is) = at_once(|| links(before, &was), || links(after, &is));
     let (was, is) = (
         pair.noted(was)?.unwrap_or_default(),
         pair.noted(is)?.unwrap_or_default(),
     );
-    Ok([Paths::new(pair.before, was), Paths::new(pair.after, is)])
+    let (mut was, mut is) = (Paths::new(pair.before, was), Paths::new(pair.after, is));
+    // What a new snapshot lost since it was taken is told where it is now.
+    for root in new {
+        if let Some(path) = is.directory(root) {
+            was.put(root, path);
+        }
+    }
+    Ok([was, is])
+}
+
+/// The links to these nodes. Where there are none, no directory is read.
+fn links(filesystem: &dyn Filesystem, wanted: &HashSet<NodeId>) -> Result<Links> {
+    match wanted.is_empty() {
+        true => Ok(Links::new()),
+        false => filesystem.links(wanted),
+    }
 }
 
 /// A path that came or went, and whose.

@@ -95,6 +95,7 @@ fn change(
         kind,
         path: path.to_vec(),
         from: None,
+        snapshot_of: None,
         content: content.differs,
         before: before.cloned(),
         after: after.cloned(),

@@ -56,6 +56,9 @@ pub struct Change {
     pub path: Vec<u8>,
     /// Where it was before, if it was renamed.
     pub from: Option<Vec<u8>>,
+    /// What it is a snapshot of, if it is a snapshot that came or went: the path of that. What both have is not told
+    /// below it, only where they differ.
+    pub snapshot_of: Option<Vec<u8>>,
     /// Whether the content of a renamed file differs as well.
     pub content: bool,
     /// What it was.

@@ -4,7 +4,7 @@ use std::panic::resume_unwind;
 use std::thread;
 
 use crate::error::{Error, Result};
-use crate::filesystem::{Candidates, Filesystem, NodeId};
+use crate::filesystem::{Candidates, Filesystem, NodeId, Snapshot};
 use crate::ranges::Ranges;
 
 /// Changes told of one filesystem at the most.
@@ -55,6 +55,8 @@ const MOST_PROBLEMS: usize = 100;
 pub(super) struct Pair<'a> {
     pub(super) before: &'a dyn Filesystem,
     pub(super) after: &'a dyn Filesystem,
+    /// What only one of them has, and shares with something that it is a snapshot of.
+    pub(super) snapshots: &'a [Snapshot],
     pub(super) changed: &'a Ranges,
     pub(super) options: Options,
     pub(super) watch: &'a mut dyn Watch,
@@ -91,6 +93,12 @@ impl Pair<'_> {
                 Ok(None)
             }
         }
+    }
+
+    /// Whether a node is of a snapshot that is gone, of which only what nothing else had is told.
+    pub(super) fn is_shared(&self, id: NodeId) -> bool {
+        let mut gone = self.snapshots.iter().filter(|snapshot| snapshot.is_gone);
+        gone.any(|snapshot| snapshot.root.tree == id.tree)
     }
 
     /// Notes what is damaged inside the guest; everything else ends the comparison.

@@ -25,6 +25,11 @@ impl Paths {
         }
     }
 
+    /// Has a directory that is linked nowhere be at a path.
+    pub(super) fn put(&mut self, directory: NodeId, path: Vec<u8>) {
+        self.directories.insert(directory, Some(path));
+    }
+
     /// All links to a node that are known.
     pub(super) fn links(&self, id: NodeId) -> &[Link] {
         self.links.get(&id).map_or(&[], Vec::as_slice)
@@ -37,7 +42,7 @@ impl Paths {
     }
 
     /// The path of a directory, which has one link.
-    fn directory(&mut self, id: NodeId) -> Option<Vec<u8>> {
+    pub(super) fn directory(&mut self, id: NodeId) -> Option<Vec<u8>> {
         let mut way: Vec<(NodeId, Vec<u8>)> = Vec::new();
         let mut met = HashSet::new();
         let mut at = id;

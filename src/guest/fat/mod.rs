@@ -299,7 +299,7 @@ impl Filesystem for Fat {
     fn links(&self, wanted: &HashSet<NodeId>) -> Result<Links> {
         let mut directories: HashMap<NodeId, Link> = HashMap::new();
         let mut found = Links::new();
-        self.walk(&mut |parent, named| {
+        let problem = self.walk(&mut |parent, named| {
             let id = NodeId::new(named.at);
             let is_directory = named.record().is_directory();
             if is_directory || wanted.contains(&id) {
@@ -313,6 +313,11 @@ impl Filesystem for Fat {
                 }
             }
         })?;
+        // A damaged directory is no matter where all that was asked for is elsewhere.
+        let is_missing = |id: &NodeId| *id != ROOT && !found.contains_key(id);
+        if let Some(problem) = problem.filter(|_| wanted.iter().any(is_missing)) {
+            return Err(problem);
+        }
         let mut above: Vec<NodeId> = found.values().flatten().map(|link| link.parent).collect();
         while let Some(id) = above.pop() {
             if let Some(link) = directories.remove(&id) {
@@ -330,23 +335,31 @@ impl Filesystem for Fat {
             let start = boot.cluster(clusters.start).map_or(0, |place| place.start);
             start..start + u64::from(clusters.end - clusters.start) * size
         };
+        let (mut directories, mut files) = (vec![ROOT], Vec::new());
+        let problem = self.walk(&mut |_, named| {
+            let all = match named.record().is_directory() {
+                true => &mut directories,
+                false => &mut files,
+            };
+            all.push(NodeId::new(named.at));
+        })?;
+        let end = place(2..boot.clusters + 2).end;
+        if problem.is_some() {
+            each(boot.data..end, Use::Unread)?;
+        }
         each(0..boot.data, Use::Metadata)?;
         self.table.unused(|clusters, is_bad| {
             let used = if is_bad { Use::Metadata } else { Use::Free };
             each(place(clusters), used)
         })?;
         // What is left over behind the last cluster belongs to none.
-        let end = place(2..boot.clusters + 2).end;
         each(end..boot.total.max(end), Use::Metadata)?;
-        let mut directories = vec![ROOT];
-        self.walk(&mut |_, named| {
-            if named.record().is_directory() {
-                directories.push(NodeId::new(named.at));
-            }
-        })?;
-        for id in directories {
-            for part in self.places(self.chain(id)?.as_ref()) {
-                each(part, Use::Metadata)?;
+        files.truncate(if problem.is_some() { files.len() } else { 0 });
+        for (ids, used) in [(files, Use::FileData), (directories, Use::Metadata)] {
+            for id in ids {
+                for part in self.places(self.chain(id)?.as_ref()) {
+                    each(part, used)?;
+                }
             }
         }
         Ok(())
@@ -357,6 +370,9 @@ impl Filesystem for Fat {
             return Ok(Some(
                 "it was not unmounted, or had errors: have the guest check it".to_owned(),
             ));
+        }
+        if let Some(problem) = self.walk(&mut |_, _| {})? {
+            return Ok(Some(problem.to_string()));
         }
         let differ = "its file allocation tables differ from each other";
         Ok((!self.table.has_equal_copies(&self.boot.copies)?).then(|| differ.to_owned()))

@@ -135,8 +135,10 @@ impl Fat {
         })
     }
 
-    /// Calls `each` for every directory, and what it names, once.
-    pub(super) fn walk(&self, each: &mut dyn FnMut(NodeId, &Named)) -> Result<()> {
+    /// Calls `each` for every directory, and what it names, once. Gives what is wrong with the first that is damaged,
+    /// whose names after that are missing; the others are walked.
+    pub(super) fn walk(&self, each: &mut dyn FnMut(NodeId, &Named)) -> Result<Option<Error>> {
+        let mut problem = None;
         let mut slots = 0_u64;
         let mut met = HashSet::new();
         let mut waiting = vec![ROOT];
@@ -146,7 +148,7 @@ impl Fat {
         }
         while let Some(directory) = waiting.pop() {
             let mut names = Names::default();
-            self.slots(directory, &mut |at, bytes| {
+            let walked = self.slots(directory, &mut |at, bytes| {
                 slots += 1;
                 if let Some(named) = names.take(at, bytes) {
                     each(directory, &named);
@@ -161,7 +163,11 @@ impl Fat {
                     true => ControlFlow::Break(()),
                     false => ControlFlow::Continue(()),
                 }
-            })?;
+            });
+            match walked {
+                Err(damaged @ Error::Damaged { .. }) => _ = problem.get_or_insert(damaged),
+                walked => walked?,
+            }
             if slots > MOST_SLOTS {
                 return Err(Error::TooMuch {
                     what: "entries of directories",
@@ -169,6 +175,6 @@ impl Fat {
                 });
             }
         }
-        Ok(())
+        Ok(problem)
     }
 }

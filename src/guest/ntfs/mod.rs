@@ -77,6 +77,8 @@ struct Ntfs {
     units: Cache<(u64, u64), Arc<[u8]>>,
     /// Upper-case forms, read when they are needed first.
     upcase: OnceLock<Option<Vec<u16>>>,
+    /// Bytes in use, counted when they are asked for first.
+    used: OnceLock<Option<u64>>,
     summary: Summary,
 }
 
@@ -99,6 +101,7 @@ pub(crate) fn open(volume: &Source) -> Result<Option<OpenFilesystem>> {
         files: Cache::new(HELD_FILES),
         units: Cache::new(HELD_UNITS),
         upcase: OnceLock::new(),
+        used: OnceLock::new(),
         summary: Summary {
             kind: "NTFS",
             label: Vec::new(),
@@ -113,7 +116,6 @@ pub(crate) fn open(volume: &Source) -> Result<Option<OpenFilesystem>> {
     filesystem.find_mft()?;
     filesystem.summary.condition = filesystem.condition()?;
     filesystem.summary.label = filesystem.label()?;
-    filesystem.summary.used = filesystem.used()?;
     if !filesystem.file(ROOT)?.is_directory {
         return Err(not_a_directory(ROOT));
     }
@@ -123,6 +125,14 @@ pub(crate) fn open(volume: &Source) -> Result<Option<OpenFilesystem>> {
 impl Filesystem for Ntfs {
     fn summary(&self) -> &Summary {
         &self.summary
+    }
+
+    fn used(&self) -> Result<Option<u64>> {
+        if let Some(used) = self.used.get() {
+            return Ok(*used);
+        }
+        let used = self.count_used()?;
+        Ok(*self.used.get_or_init(|| used))
     }
 
     fn root(&self) -> NodeId {

@@ -14,7 +14,7 @@ const PIECE: usize = 1 << 20;
 /// Records that are read to tell what is metadata.
 const MOST_RECORDS: u64 = 16 << 20;
 
-/// Clusters of a volume that are counted when it is opened: a bitmap of 64 MiB, 2 TiB in clusters of 4 KiB.
+/// Clusters of a volume that are counted: a bitmap of 64 MiB, 2 TiB in clusters of 4 KiB.
 const MOST_COUNTED: u64 = 512 << 20;
 
 impl Ntfs {
@@ -120,7 +120,7 @@ impl Ntfs {
     ///
     /// # Errors
     /// As [`Ntfs::bitmap`].
-    pub(super) fn used(&self) -> Result<Option<u64>> {
+    pub(super) fn count_used(&self) -> Result<Option<u64>> {
         if self.boot.clusters > MOST_COUNTED {
             return Ok(None);
         }

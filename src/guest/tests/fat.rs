@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use qanopy_guest::block::{Mapped, Place};
 use qanopy_guest::filesystem::{Candidates, NodeId, Use};
-use qanopy_guest::{Filesystem, Ranges, Source, diff, readers};
+use qanopy_guest::{Disk, Filesystem, Ranges, Source, diff, explain, readers};
 
 use super::support::nodes;
 use super::support::source;
@@ -371,6 +371,64 @@ fn a_folder_that_qemu_shows_as_fat_is_read() {
         &without_times(tree::of_filesystem(&*filesystem)),
         &without_times(tree::of_folder(&files)),
     );
+}
+
+#[test]
+fn a_damaged_folder_does_not_spoil_the_rest() {
+    if !has(&TOOLS) {
+        return;
+    }
+    let files = tempfile::tempdir().unwrap();
+    files_for_fat(files.path());
+    let case = Case::new(30 << 20, &["-F", "16", "-s", "1"]);
+    case.fill(files.path());
+    let sound = case.open();
+    let sound_free = explain::free(&*sound).unwrap();
+    assert_eq!(sound.doubt().unwrap(), None);
+    let folder = nodes::find(&*sound, "usr");
+    let inside = nodes::find(&*sound, "usr/share/doc/file-0007.conf");
+    let large = nodes::find(&*sound, "large");
+    let places = |id| -> Ranges {
+        let extents = sound.extents(id).unwrap();
+        extents
+            .iter()
+            .map(|one| one.volume..one.volume + one.len)
+            .collect()
+    };
+
+    // The entry of its first cluster, in the first table, says what no entry may.
+    let mut image = fs::read(&case.image).unwrap();
+    let field = |at: usize| usize::from(u16::from_le_bytes([image[at], image[at + 1]]));
+    let (reserved, tables, len) = (field(14), usize::from(image[16]), field(22));
+    let root = field(17) * 32;
+    let data = (reserved + tables * len) * 512 + root;
+    let first = usize::try_from(places(folder).as_slice()[0].start).unwrap();
+    let entry = reserved * 512 + ((first - data) / 512 + 2) * 2;
+    image[entry..entry + 2].copy_from_slice(&1_u16.to_le_bytes());
+    let damaged: Source = Arc::new(image);
+    let filesystem = readers::open(&damaged).unwrap().unwrap();
+    assert!(
+        filesystem
+            .entries(folder, &mut |_| std::ops::ControlFlow::Continue(()))
+            .is_err()
+    );
+
+    // What the table calls free is free still; what is not known is not called content of files.
+    assert_eq!(explain::free(&*filesystem).unwrap(), sound_free);
+    let disk = Disk::open(&damaged).unwrap();
+    let sums = explain::explain(&disk, &source::until(disk.len)).unwrap();
+    assert_eq!(sums.total(), disk.len);
+    let of = |id| explain::explain(&disk, &places(id)).unwrap();
+    assert_eq!(of(inside).unread, places(inside).bytes());
+    assert_eq!(of(large).file_data, places(large).bytes());
+    assert_eq!(of(folder).metadata, places(folder).bytes());
+    // Names elsewhere are found, and those in there are not said to be nowhere.
+    let links = filesystem.links(&HashSet::from([large])).unwrap();
+    assert_eq!(links[&large][0].name, b"large");
+    assert!(filesystem.links(&HashSet::from([large, inside])).is_err());
+    // Nothing is thrown away of such a volume.
+    let doubt = filesystem.doubt().unwrap().unwrap();
+    assert!(doubt.contains("cluster chain"), "{doubt}");
 }
 
 #[test]

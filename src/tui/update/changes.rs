@@ -152,6 +152,7 @@ mod tests {
             kind: ChangeKind::Modified,
             path: b"etc/hostname".to_vec(),
             from: None,
+            snapshot_of: None,
             content: true,
             before: None,
             after: None,

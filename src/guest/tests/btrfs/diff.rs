@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use qanopy_guest::diff::{self, NoWatch, Options};
 use qanopy_guest::filesystem::{Candidates, NodeId};
@@ -186,7 +187,7 @@ fn siblings_that_wrote_to_the_same_places_are_told_apart() {
 }
 
 #[test]
-fn subvolumes_that_move_come_and_go_are_told_with_all_that_is_in_them() {
+fn subvolumes_that_move_and_go_are_told_with_all_that_is_in_them() {
     if !is_possible() {
         return;
     }
@@ -217,8 +218,7 @@ fn subvolumes_that_move_come_and_go_are_told_with_all_that_is_in_them() {
     };
     let expected = [
         one("added", "copy", None),
-        one("added", "copy/folder", None),
-        one("added", "copy/folder/file", None),
+        one("modified", "copy/folder/file", None),
         one("deleted", "old", None),
         one("deleted", "old/folder", None),
         one("deleted", "old/folder/file", None),
@@ -226,4 +226,126 @@ fn subvolumes_that_move_come_and_go_are_told_with_all_that_is_in_them() {
         one("renamed", "etc/moved", Some("volume")),
     ];
     changes::assert_same(&told, &expected.into_iter().collect());
+}
+
+/// Takes a snapshot.
+fn snapshot(root: &Path, of: &str, to: &str) {
+    let of = root.join(of);
+    let words = ["subvolume", "snapshot", of.to_str().unwrap()];
+    btrfs(&words, &root.join(to));
+}
+
+/// What was told, and what a snapshot is one of.
+fn with_origins(found: &diff::Diff) -> Vec<String> {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let line = |change: &diff::Change| {
+        let of = change.snapshot_of.as_ref();
+        let of = of.map_or_else(String::new, |of| format!(" of {}", text(of)));
+        format!("{} {}{of}", change.kind.name(), text(&change.path))
+    };
+    found.changes.iter().map(line).collect()
+}
+
+#[test]
+fn of_a_snapshot_only_what_differs_is_told() {
+    if !is_possible() {
+        return;
+    }
+    let images = Images::new(256 * MIB, &["-n", "4k"]);
+    images.mounted("before", "noatime", |root| {
+        btrfs(&["subvolume", "create"], &root.join("@"));
+        files::populate(&root.join("@"), UNIX);
+        btrfs(&["subvolume", "create"], &root.join("@/nested"));
+        fs::write(root.join("@/nested/file"), b"in no snapshot").unwrap();
+        snapshot(root, "@", "old");
+        fs::write(root.join("old/only here"), b"lost with it").unwrap();
+        fs::write(root.join("old/text"), b"another").unwrap();
+    });
+    images.copy("before", "after");
+    images.mounted("after", "noatime", |root| {
+        snapshot(root, "@", "same");
+        snapshot(root, "@", "new");
+        fs::write(root.join("new/etc/added"), b"new").unwrap();
+        fs::write(root.join("new/etc/file-0005.conf"), b"changed").unwrap();
+        fs::remove_file(root.join("new/etc/file-0007.conf")).unwrap();
+        fs::rename(root.join("new/text"), root.join("new/renamed")).unwrap();
+        // What it is a snapshot of changes after that.
+        fs::write(root.join("@/etc/file-0009.conf"), b"later").unwrap();
+        snapshot(root, "new", "of-new");
+        fs::remove_file(root.join("of-new/etc/added")).unwrap();
+        btrfs(&["subvolume", "delete", "-c"], &root.join("old"));
+    });
+    let found = States::of(&images, ["before", "after"]).diff();
+    assert!(found.problems.is_empty(), "{:?}", found.problems);
+    assert_eq!(
+        with_origins(&found),
+        [
+            "modified @/etc/file-0009.conf",
+            "added new of @",
+            "added new/etc/added",
+            "modified new/etc/file-0005.conf",
+            "deleted new/etc/file-0007.conf",
+            "renamed new/renamed",
+            "added of-new of new",
+            "modified of-new/etc/file-0005.conf",
+            "deleted of-new/etc/file-0007.conf",
+            "renamed of-new/renamed",
+            "deleted old of @",
+            "deleted old/only here",
+            "deleted old/text",
+            "added same of @",
+        ]
+    );
+    // Seen from the end, what came goes, and what went comes: "old" is a snapshot of what is there.
+    let found = States::of(&images, ["after", "before"]).diff();
+    assert!(found.problems.is_empty(), "{:?}", found.problems);
+    let told = with_origins(&found);
+    for line in [
+        "added old of @",
+        "added old/only here",
+        "modified old/text",
+        "deleted same of @",
+        "deleted new of @",
+        "deleted new/etc/added",
+        "deleted new/etc/file-0005.conf",
+        "deleted of-new of new",
+    ] {
+        assert!(told.contains(&line.to_owned()), "{line}: {told:#?}");
+    }
+    assert!(told.len() < 20, "{told:#?}");
+}
+
+#[test]
+fn a_snapshot_of_what_is_new_or_gone_is_told_whole_once() {
+    if !is_possible() {
+        return;
+    }
+    let images = Images::new(256 * MIB, &["-n", "4k"]);
+    images.mounted("before", "noatime", |root| {
+        btrfs(&["subvolume", "create"], &root.join("first"));
+        fs::write(root.join("first/file"), b"first").unwrap();
+        snapshot(root, "first", "second");
+        btrfs(&["subvolume", "delete", "-c"], &root.join("first"));
+    });
+    images.copy("before", "after");
+    images.mounted("after", "noatime", |root| {
+        btrfs(&["subvolume", "create"], &root.join("made"));
+        fs::write(root.join("made/file"), b"made").unwrap();
+        snapshot(root, "made", "copy");
+        fs::write(root.join("copy/more"), b"more").unwrap();
+        btrfs(&["subvolume", "delete", "-c"], &root.join("second"));
+    });
+    let found = States::of(&images, ["before", "after"]).diff();
+    assert!(found.problems.is_empty(), "{:?}", found.problems);
+    assert_eq!(
+        with_origins(&found),
+        [
+            "added copy of made",
+            "added copy/more",
+            "added made",
+            "added made/file",
+            "deleted second",
+            "deleted second/file",
+        ]
+    );
 }

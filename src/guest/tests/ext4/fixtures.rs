@@ -3,14 +3,13 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use qanopy_guest::Source;
 use qanopy_guest::readers::{self, OpenFilesystem};
-use qanopy_guest::{BlockSource, Source};
 
 use crate::support::files::{self, Abilities};
 use crate::support::mount::Mount;
-use crate::support::source;
+use crate::support::source::{self, Counted};
 use crate::support::tools::run;
 
 /// What an ext filesystem can hold.
@@ -159,8 +158,8 @@ impl Image {
     }
 
     /// Opened by the reader, with what counts the bytes it reads.
-    pub fn open(&self) -> (OpenFilesystem, Arc<Disk>) {
-        let disk = Arc::new(Disk::new(&self.path()));
+    pub fn open(&self) -> (OpenFilesystem, Arc<Counted>) {
+        let disk = Arc::new(Counted::new(source::raw(&self.path())));
         let source: Source = disk.clone();
         (readers::open(&source).unwrap().unwrap(), disk)
     }
@@ -169,37 +168,5 @@ impl Image {
     pub fn debugfs(&self, request: &str) -> String {
         let path = self.path();
         run(&["debugfs", "-w", "-R", request, path.to_str().unwrap()])
-    }
-}
-
-/// A source that counts.
-#[derive(Debug)]
-pub struct Disk {
-    below: Source,
-    read: AtomicU64,
-}
-
-impl Disk {
-    pub fn new(image: &Path) -> Self {
-        Self {
-            below: source::raw(image),
-            read: AtomicU64::new(0),
-        }
-    }
-
-    /// Bytes read so far.
-    pub fn read(&self) -> u64 {
-        self.read.load(Ordering::Relaxed)
-    }
-}
-
-impl BlockSource for Disk {
-    fn len(&self) -> u64 {
-        self.below.len()
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> qanopy_guest::Result<()> {
-        self.read.fetch_add(buf.len() as u64, Ordering::Relaxed);
-        self.below.read_at(offset, buf)
     }
 }

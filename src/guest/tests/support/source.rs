@@ -1,9 +1,10 @@
-//! Raw images as sources, and where two of them differ.
+//! Raw images as sources, where two of them differ, and how much is read of them.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use qanopy_guest::{BlockSource, Ranges, Result, Source};
 
@@ -58,4 +59,36 @@ pub fn until(end: u64) -> Ranges {
     let mut all = Ranges::new();
     all.insert(0..end);
     all
+}
+
+/// A source that counts what is read of it.
+#[derive(Debug)]
+pub struct Counted {
+    below: Source,
+    read: AtomicU64,
+}
+
+impl Counted {
+    pub fn new(below: Source) -> Self {
+        Self {
+            below,
+            read: AtomicU64::new(0),
+        }
+    }
+
+    /// Bytes read so far.
+    pub fn read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+}
+
+impl BlockSource for Counted {
+    fn len(&self) -> u64 {
+        self.below.len()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.read.fetch_add(buf.len() as u64, Ordering::Relaxed);
+        self.below.read_at(offset, buf)
+    }
 }

@@ -28,19 +28,40 @@ pub fn is_root() -> bool {
     root || skip("not root")
 }
 
+/// Whether this process has a right that also root may not have, in a container for one; otherwise a loud line on
+/// stderr. No tool brings it, so that it is missing is no failure.
+pub fn has_capability(number: u32, name: &str) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let held = line.and_then(|line| u64::from_str_radix(line.trim(), 16).ok());
+    let has = held.is_some_and(|held| held >> number & 1 == 1);
+    if !has {
+        say_skipped(&format!("{name} missing"));
+    }
+    has
+}
+
 /// Says that the running test is skipped, or fails where that is not allowed. Always false.
 pub fn skip(why: &str) -> bool {
-    let thread = thread::current();
-    let test = thread.name().unwrap_or("(unnamed test)");
     let required = std::env::var_os("QANOPY_REQUIRE_QEMU").is_some_and(|value| value == "1");
     assert!(
         !required,
-        "{test}: {why}; QANOPY_REQUIRE_QEMU=1 allows no skipping"
+        "{}: {why}; QANOPY_REQUIRE_QEMU=1 allows no skipping",
+        running_test()
     );
-    // Not `eprintln!`, whose output the test harness swallows when the test passes.
-    let line = format!("SKIPPED ({why}): {test}\n");
-    let _ = std::io::stderr().write_all(line.as_bytes());
+    say_skipped(why);
     false
+}
+
+fn running_test() -> String {
+    let thread = thread::current();
+    thread.name().unwrap_or("(unnamed test)").to_owned()
+}
+
+fn say_skipped(why: &str) {
+    // Not `eprintln!`, whose output the test harness swallows when the test passes.
+    let line = format!("SKIPPED ({why}): {}\n", running_test());
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 /// Runs a tool with these words, which must succeed; its standard output.

@@ -100,6 +100,7 @@ fn told(filesystem: &dyn Filesystem) -> BTreeMap<&'static str, Ranges> {
                 Use::Metadata => "metadata",
                 Use::Journal => "journal",
                 Use::Free => "free",
+                Use::Unread => "unread",
             };
             uses.entry(name).or_default().insert(range);
             Ok(())

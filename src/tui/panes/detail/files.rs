@@ -248,7 +248,8 @@ impl Content<'_> {
                     1 if own.is_some() => String::new(),
                     count => format!(" ({})", units::grouped(count)),
                 };
-                let words = format!("{sign} {name}/{count}");
+                let of = own.map_or_else(String::new, origin);
+                let words = format!("{sign} {name}/{count}{of}");
                 let letter = own.map_or(' ', |own| own.kind.letter());
                 let role = own.map_or(Role::Plain, |own| role(own.kind));
                 (letter, units::size(folder.bytes), words, role)
@@ -313,10 +314,19 @@ fn file_name(change: &Change, ascii: bool) -> String {
         _ => "",
     };
     format!(
-        "{}{slash}{}",
+        "{}{slash}{}{}",
         printable_bytes(name.unwrap_or_default()),
-        from.unwrap_or_default()
+        from.unwrap_or_default(),
+        origin(change)
     )
+}
+
+/// What it is a snapshot of, if it is one.
+fn origin(change: &Change) -> String {
+    let of = change.snapshot_of.as_ref();
+    of.map_or_else(String::new, |of| {
+        format!(" (snapshot of /{})", printable_bytes(of))
+    })
 }
 
 /// `3 added, 1 modified`; how many of each kind.
