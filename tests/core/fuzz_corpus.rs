@@ -102,6 +102,16 @@ fn forged_partition_tables_do_no_harm() {
 }
 
 #[test]
+fn forged_volume_groups_do_no_harm() {
+    replay_guest("lvm");
+}
+
+#[test]
+fn forged_headers_of_encrypted_volumes_do_no_harm() {
+    replay_guest("luks");
+}
+
+#[test]
 fn names_of_systems_reach_nobody_with_control_characters() {
     replay("system", exercise::guest::system);
 }

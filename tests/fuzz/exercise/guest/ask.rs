@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use qanopy_guest::diff::{self, NoWatch, Options};
-use qanopy_guest::disk::Disk;
 use qanopy_guest::filesystem::{NodeId, NodeKind};
 use qanopy_guest::path::{self, LastLink};
 use qanopy_guest::{BlockSource, Filesystem, Ranges, Result, Source, explain, system};
 
 use super::forge::{Forged, Seed};
+use super::locks;
 
 /// Bytes that all questions of one disk may read together. A disk of these has at the most 128 MiB, of which a few are
 /// in use; a pointer that leads in a circle reads on until it meets this.
@@ -50,7 +50,7 @@ pub(super) fn everything(seed: &Seed, forged: Forged) -> u64 {
         below: forged.source,
         read: Arc::clone(&read),
     });
-    let Ok(disk) = Disk::open(&source) else {
+    let Ok(disk) = locks::open(&source) else {
         return read.load(Ordering::Relaxed);
     };
     for (_, filesystem) in disk.filesystems() {

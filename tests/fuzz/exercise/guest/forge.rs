@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use qanopy_core::image::{Chain, ImageFile, Layer, Qcow2};
 use qanopy_guest::block::{Mapped, Place, Replayed};
-use qanopy_guest::disk::Disk;
+use qanopy_guest::disk::{Content, Disk, Volume};
 use qanopy_guest::filesystem::Use;
 use qanopy_guest::{Ranges, Source};
 
@@ -92,7 +92,16 @@ impl Seed {
             !content.intersects(&(at..at + 1))
         };
         let metadata = all.iter().copied().filter(is_metadata).collect();
-        assert!(disk.filesystems().count() > 0, "a seed has a filesystem");
+        let is_known = |volume: &Volume| {
+            matches!(
+                volume.content,
+                Content::Filesystem(_) | Content::Locked { .. }
+            )
+        };
+        assert!(
+            disk.volumes.iter().any(is_known),
+            "a seed has a filesystem, or is encrypted"
+        );
         Self {
             source,
             disk,

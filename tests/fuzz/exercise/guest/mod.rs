@@ -5,6 +5,7 @@
 
 mod ask;
 mod forge;
+mod locks;
 mod names;
 mod seals;
 
@@ -42,6 +43,9 @@ seed!(FAT16, "fat16");
 seed!(FAT32, "fat32");
 seed!(GPT, "gpt");
 seed!(MBR, "mbr");
+seed!(LVM, "lvm");
+seed!(LUKS1, "luks1");
+seed!(LUKS2, "luks2");
 
 /// All of them.
 pub(crate) static TARGETS: &[Target] = &[
@@ -68,6 +72,14 @@ pub(crate) static TARGETS: &[Target] = &[
     Target {
         name: "disk",
         seeds: &[&GPT, &MBR],
+    },
+    Target {
+        name: "lvm",
+        seeds: &[&LVM],
+    },
+    Target {
+        name: "luks",
+        seeds: &[&LUKS1, &LUKS2],
     },
 ];
 
