@@ -78,6 +78,7 @@ fn savings(args: &ExplainArgs) -> anyhow::Result<Option<Vec<Saving>>> {
     let query = SpaceQuery {
         older_than: std::time::Duration::MAX,
         reads: true,
+        estimates_compressing: false,
         known: &SpaceCache::default(),
         until: Until::as_long_as({
             let progress = progress.clone();

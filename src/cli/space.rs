@@ -89,6 +89,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &SpaceArgs) -> anyhow::
     let query = SpaceQuery {
         older_than: args.older_than,
         reads: args.read,
+        estimates_compressing: args.read,
         known: &SpaceCache::default(),
         until: Until::as_long_as({
             let progress = progress.clone();

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use crate::host::{FileKind, Stat, printable};
 
 use super::state_file::{Name, StateFile, write_line};
-use super::{Forest, Location, Node};
+use super::{Forest, Location, Node, NodeId};
 
 /// So much of so many images is remembered at most; what was found longest ago is forgotten first.
 const MAX_ENTRIES: usize = 20_000;
@@ -103,34 +103,56 @@ impl Inside {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ChainIdentity(String);
 
-impl ChainIdentity {
+/// Those of the images of a forest, each worked out once.
+#[derive(Debug, Default)]
+pub struct ChainIdentities(HashMap<NodeId, Option<ChainIdentity>>);
+
+impl ChainIdentities {
     /// That of an image; none where something of it is no regular file that the scan has met.
-    #[must_use]
-    pub fn of(forest: &Forest, node: &Node) -> Option<Self> {
-        let chain = forest.chain(node.id);
-        let last = forest.get(*chain.last()?)?;
-        if last.backing.is_some() {
+    pub fn of(&mut self, forest: &Forest, node: &Node) -> Option<ChainIdentity> {
+        // Down to the first that is known.
+        let mut unknown = Vec::new();
+        let mut next = Some(node.id);
+        while let Some(layer) = next.and_then(|id| forest.get(id)) {
+            if self.0.contains_key(&layer.id) {
+                break;
+            }
+            unknown.push(layer);
+            next = layer.parent.filter(|_| !layer.in_loop);
+        }
+        for layer in unknown.into_iter().rev() {
+            let own = self.of_layer(layer);
+            self.0.insert(layer.id, own);
+        }
+        self.0.get(&node.id)?.clone()
+    }
+
+    /// That of an image whose base is known: made of its file and of the base's.
+    fn of_layer(&self, layer: &Node) -> Option<ChainIdentity> {
+        let base = match layer.parent {
+            _ if layer.in_loop => return None,
+            Some(parent) => Some(self.0.get(&parent)?.as_ref()?),
+            None if layer.backing.is_some() => return None,
+            None => None,
+        };
+        let stat = layer.stat.as_ref()?;
+        let has_own = layer.info().is_none_or(|info| !info.external_data);
+        if layer.location != Location::Scanned || stat.kind != FileKind::Regular || !has_own {
             return None;
         }
         let mut digest = Sha256::new();
-        for id in &chain {
-            let layer = forest.get(*id)?;
-            let stat = layer.stat.as_ref()?;
-            let has_own = layer.info().is_none_or(|info| !info.external_data);
-            if layer.location != Location::Scanned || stat.kind != FileKind::Regular || !has_own {
-                return None;
-            }
-            for number in numbers(stat) {
-                digest.update(number.to_le_bytes());
-            }
-            // The same bytes are another disk as another format.
-            let format = layer.format()?;
-            digest.update(format.name().as_bytes());
-            digest.update([0]);
+        for number in numbers(stat) {
+            digest.update(number.to_le_bytes());
+        }
+        // The same bytes are another disk as another format.
+        digest.update(layer.format()?.name().as_bytes());
+        digest.update([0]);
+        if let Some(ChainIdentity(base)) = base {
+            digest.update(base.as_bytes());
         }
         let digest = digest.finalize();
         let text = digest.iter().take(16).map(|byte| format!("{byte:02x}"));
-        Some(Self(text.collect()))
+        Some(ChainIdentity(text.collect()))
     }
 }
 

@@ -45,7 +45,8 @@ pub use graph::Forest;
 pub use index::{Index, Remembered};
 pub use insert::Namesakes;
 pub use insides::{
-    ChainIdentity, Found, Inside, InsideFilesystem, InsideSystem, Insides, KnownInsides, is_settled,
+    ChainIdentities, ChainIdentity, Found, Inside, InsideFilesystem, InsideSystem, Insides,
+    KnownInsides, is_settled,
 };
 pub use machines::machine_words;
 pub use node::{Backing, BackingState, Content, Flags, Location, Node, Recorded, ScannedFile};

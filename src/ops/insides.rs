@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::forest::{
-    ChainIdentity, Forest, Found, Inside, InsideFilesystem, InsideSystem, Insides, KnownInsides,
-    Location, Node, NodeId, is_settled,
+    ChainIdentities, ChainIdentity, Forest, Found, Inside, InsideFilesystem, InsideSystem, Insides,
+    KnownInsides, Location, Node, NodeId, is_settled,
 };
 use crate::guest;
 use crate::image::{Format, Keys};
@@ -40,8 +40,9 @@ pub fn known_insides(forest: &Forest, known: &KnownInsides) -> InsidesByPath {
     if known.is_empty() {
         return HashMap::new();
     }
+    let mut identities = ChainIdentities::default();
     let images = forest.nodes().filter_map(|node| {
-        let found = known.get(&ChainIdentity::of(forest, node)?)?;
+        let found = known.get(&identities.of(forest, node)?)?;
         Some((node.path.clone(), Arc::clone(&found.inside)))
     });
     images.collect()
@@ -73,8 +74,9 @@ pub fn insides(
         all: forest.nodes().filter(can_be).count(),
     };
     let mut unknown: Vec<(NodeId, Option<ChainIdentity>)> = Vec::new();
+    let mut identities = ChainIdentities::default();
     for node in forest.nodes().filter(can_be) {
-        let identity = ChainIdentity::of(forest, node);
+        let identity = identities.of(forest, node);
         match identity.as_ref().and_then(|identity| known.get(identity)) {
             Some(found) => {
                 progress.looked += 1;

@@ -28,6 +28,7 @@ pub(crate) fn query(known: &SpaceCache) -> SpaceQuery<'_> {
     SpaceQuery {
         older_than: ANY_AGE,
         reads: false,
+        estimates_compressing: false,
         known,
         until: Until::as_long_as(|| true),
         advances: &|_| {},

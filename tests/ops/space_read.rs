@@ -17,6 +17,7 @@ fn read(context: &Context) -> SpaceReport {
     let known = SpaceCache::default();
     let query = SpaceQuery {
         reads: true,
+        estimates_compressing: true,
         ..query(&known)
     };
     ops::space(context, &query).unwrap()

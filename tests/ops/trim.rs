@@ -752,6 +752,7 @@ fn read_query(known: &SpaceCache) -> SpaceQuery<'_> {
     SpaceQuery {
         older_than: Duration::MAX,
         reads: true,
+        estimates_compressing: true,
         known,
         until: Until::as_long_as(|| true),
         advances: &|_| {},

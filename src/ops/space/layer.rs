@@ -148,9 +148,12 @@ pub(super) fn read_data(
     reading.end();
     let found = found.map_err(|error| error.to_string())?;
     let now = context.host.now();
-    query
-        .known
-        .keep_data(forest, node, now, can_be_trimmed, found);
+    // Without that estimate it is not all that may be asked for later.
+    if query.estimates_compressing {
+        query
+            .known
+            .keep_data(forest, node, now, can_be_trimmed, found);
+    }
     Ok(found)
 }
 
@@ -177,9 +180,10 @@ fn read_anew(
         None => EqualBelow::default(),
     };
     // What is encrypted is noise, and is not stored compressed.
-    let compressible = match node.is_encrypted() {
-        true => Compressible::default(),
-        false => compressible(&chain, reading)?,
+    let is_estimated = reading.query().estimates_compressing && !node.is_encrypted();
+    let compressible = match is_estimated {
+        false => Compressible::default(),
+        true => compressible(&chain, reading)?,
     };
     let found = ReadSpace {
         equal,

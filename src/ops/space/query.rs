@@ -16,6 +16,9 @@ pub struct SpaceQuery<'a> {
     pub older_than: Duration,
     /// Whether the images' data is read as well, which takes as long as reading it does.
     pub reads: bool,
+    /// Whether it is estimated, where data is read, what compressing would give back: all of it has to be read then, and
+    /// not only what may equal the data below.
+    pub estimates_compressing: bool,
     /// What is known from before, and of which files.
     pub known: &'a SpaceCache,
     /// Asked between images, and while data is read.
@@ -52,6 +55,11 @@ impl<'q> ImageReading<'q> {
             query,
             left: AtomicU64::new(bytes),
         }
+    }
+
+    /// What is asked.
+    pub(super) fn query(&self) -> &'q SpaceQuery<'q> {
+        self.query
     }
 
     /// It is through.

@@ -60,6 +60,7 @@ impl Workers {
         let query = SpaceQuery {
             older_than,
             reads,
+            estimates_compressing: reads,
             known: &self.measured,
             until: Until::as_long_as(move || newest.space.load(Ordering::SeqCst) == query_id),
             advances: &|_| {},
