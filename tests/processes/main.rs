@@ -11,6 +11,7 @@ mod killed;
 mod libvirt;
 mod live;
 mod live_libvirt;
+mod live_libvirt_killed;
 mod locks;
 mod locks_commit;
 mod machines;

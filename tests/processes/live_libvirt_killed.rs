@@ -1,0 +1,132 @@
+//! libvirt's daemon, or the machine itself, is killed while a job runs: nothing is lost, no sibling changes, and what
+//! was begun comes to an end.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::support::libvirt::{Session, session};
+
+/// `base <- l1 <- l2 <- l3`, and `sib` on `l1`; the machine `web` runs on `l3`. `l2` and `l3` hold enough for a job to
+/// take its time.
+fn web() -> Option<Session> {
+    let session = session()?;
+    session.image("base 64M");
+    session.write("base", 1, 0);
+    session.image("-b base -F qcow2 l1");
+    session.write("l1", 2, 64);
+    session.image("-b l1 -F qcow2 l2");
+    session.write("l2", 3, 128);
+    session.fill("l2", 5, 16, 24);
+    session.image("-b l2 -F qcow2 l3");
+    session.write("l3", 4, 192);
+    session.fill("l3", 6, 40, 16);
+    session.image("-b l1 -F qcow2 sib");
+    session.define("web", "l3");
+    session.virsh_ok("start web");
+    Some(session)
+}
+
+const OF_L3: &[(u8, u32)] = &[
+    (1, 0),
+    (2, 64),
+    (3, 128),
+    (4, 192),
+    (5, 16 << 10),
+    (6, 40 << 10),
+];
+const OF_SIB: &[(u8, u32)] = &[
+    (1, 0),
+    (2, 64),
+    (0, 128),
+    (0, 192),
+    (0, 16 << 10),
+    (0, 40 << 10),
+];
+
+/// What takes its time, by libvirt.
+const JOBS: &[&str] = &[
+    "commit --live l2 --siblings preserve --speed 1M --confirm 1",
+    "flatten --in-place --live l3 --onto base --speed 1M --yes",
+    "move --live l3 moved --speed 1M --yes",
+];
+
+/// Waits until the machine's job has begun.
+fn wait_for_job(session: &Session) {
+    let until = Instant::now() + Duration::from_secs(120);
+    loop {
+        let told = session.virsh("blockjob web vda --info --raw");
+        let told = String::from_utf8_lossy(&told.stdout).into_owned();
+        let done = told
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("cur="));
+        if done.is_some_and(|done| done != "0") {
+            return;
+        }
+        assert!(Instant::now() < until, "no job begins: {told}");
+        sleep(Duration::from_millis(50));
+    }
+}
+
+fn sibling_is_whole(session: &Session) {
+    for (pattern, kib) in OF_SIB {
+        assert!(
+            session.shows("sib", "qcow2", *pattern, *kib),
+            "sib at {kib} KiB"
+        );
+    }
+}
+
+/// Brings what was interrupted to an end, whatever that asks for; gives why it cannot be.
+fn recover(session: &Session) -> Option<String> {
+    let told = session.q("log").to_string();
+    if !told.contains("\"interrupted\"") {
+        return None;
+    }
+    let asked = session.q("recover 1 --finish --yes");
+    let why = asked["error"]["kind"].as_str()?.to_owned();
+    match why.as_str() {
+        "not-reversible" => Some(why),
+        _ => {
+            session.q_ok("recover 1 --finish --confirm 1");
+            None
+        }
+    }
+}
+
+#[test]
+fn where_the_daemon_is_killed_in_a_job_the_guest_goes_on_and_the_job_comes_to_its_end() {
+    for words in JOBS {
+        let Some(mut session) = web() else { return };
+        let ours = session.spawn(words);
+        wait_for_job(&session);
+        session.kill_daemon();
+        let ended = ours.wait_with_output().unwrap();
+        assert!(!ended.status.success(), "{words}: {ended:?}");
+        session.start_daemon();
+        session.running_guest_finds("web", OF_L3);
+        assert_eq!(recover(&session), None, "{words}");
+        session.running_guest_finds("web", OF_L3);
+        session.virsh_ok("destroy web");
+        session.guest_finds("web", OF_L3);
+        sibling_is_whole(&session);
+    }
+}
+
+#[test]
+fn where_the_machine_is_killed_in_a_job_it_starts_with_what_it_had() {
+    for words in JOBS {
+        let Some(session) = web() else { return };
+        let ours = session.spawn(words);
+        wait_for_job(&session);
+        session.kill_machine("web");
+        let ended = ours.wait_with_output().unwrap();
+        assert!(!ended.status.success(), "{words}: {ended:?}");
+        session.guest_finds("web", OF_L3);
+        sibling_is_whole(&session);
+        // Which of two files a guest wrote last is not guessed: what libvirt has defined goes on.
+        let is_move = words.starts_with("move");
+        assert_eq!(recover(&session).is_some(), is_move, "{words}");
+        session.guest_finds("web", OF_L3);
+        sibling_is_whole(&session);
+    }
+}
