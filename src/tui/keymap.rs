@@ -141,7 +141,7 @@ mod tests {
             }
             for key in entry.keys.iter() {
                 assert!(
-                    matches!(key.code, Code::Char(c) if c.is_ascii_uppercase() || "~*#^@".contains(c)),
+                    matches!(key.code, Code::Char(c) if c.is_ascii_uppercase() || "~*#^&".contains(c)),
                     "{}",
                     entry.name
                 );

@@ -202,7 +202,7 @@ fn the_view_by_machine_is_drawn_as_a_picture_too_and_says_when_there_is_none() {
 fn the_menu_of_machines_starts_branches_reverts_and_points_them() {
     let mut harness = harness();
     harness.go_to("Overlay-2B.qcow2");
-    harness.press("@");
+    harness.press("&");
     let screen = harness.screen();
     assert!(
         screen.contains("goes on in a new overlay, and is started"),
@@ -214,7 +214,7 @@ fn the_menu_of_machines_starts_branches_reverts_and_points_them() {
     assert!(matches!(harness.planned().1, Request::Power(_)));
     harness.press("<esc>");
     harness.go_to("Overlay-2.qcow2");
-    harness.press("@revert<enter>");
+    harness.press("&revert<enter>");
     let (_, Request::RevertMachine(revert)) = harness.planned() else {
         panic!("{:?}", harness.asked);
     };
@@ -225,6 +225,6 @@ fn the_menu_of_machines_starts_branches_reverts_and_points_them() {
 fn an_image_is_tried_without_any_machine_that_is_known() {
     let mut harness = AppHarness::new(forest(), (100, 40));
     harness.go_to("Overlay-2B.qcow2");
-    harness.press("@try<enter>");
+    harness.press("&try<enter>");
     assert!(matches!(harness.planned().1, Request::TryImage(_)));
 }
