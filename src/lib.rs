@@ -15,6 +15,7 @@
 //! | 3 | [`forest`], [`guest`] | what exists: scan, nodes, the graph, its pictures; what lies inside a guest's disk |
 //! | | [`machines`] | who uses an image: the machines of each product, asked or read, and what could not be asked |
 //! | | [`live`] | machines that run, told through their monitors what to do with their images |
+//! | | [`fleet`] | other machines over OpenSSH: the agent, the protocol, the connection |
 //! | | [`units`], [`json_text`], [`system`] | sizes, ages and names as people read them; the log's file, the date, memory |
 //! | 2 | [`image`] | an image or a chain, in four rooms: read, check, write, change |
 //! | 1 | [`qcow2`], [`host`] | the format, pure; files, locks, reflinks, holes |
@@ -152,6 +153,7 @@ pub use qanopy_guest as guest;
 
 pub mod cli;
 pub mod doctor;
+pub mod fleet;
 pub mod forest;
 pub mod inside;
 

@@ -203,6 +203,7 @@ fn circle(arrows: &BTreeMap<Module, BTreeSet<Module>>) -> Option<Vec<String>> {
 const ROOMS: &[(&str, usize)] = &[
     ("cli", 40),
     ("doctor", 3),
+    ("fleet", 8),
     ("forest", 30),
     ("guest", 6),
     ("host", 15),

@@ -83,7 +83,7 @@ const ROOMS: &[&[&str]] = &[
     &["image"],
     &["json_text", "system"],
     &["units"],
-    &["machines"],
+    &["machines", "fleet"],
     &["forest", "guest"],
     &["inside"],
     &["ops"],

@@ -1,0 +1,88 @@
+//! What is sent either way: a kind, a length, so many bytes. Whoever reads believes no length.
+
+use std::io::{self, Read, Write};
+
+/// A frame's bytes at most, head and kind left out.
+pub const MOST_BYTES: usize = 16 << 20;
+
+/// Writes one frame and hands it on.
+///
+/// # Errors
+/// The writer's own; `InvalidInput` for more bytes than a frame may have.
+pub fn write_frame(to: &mut impl Write, kind: u8, body: &[u8]) -> io::Result<()> {
+    let too_long = |_| io::Error::from(io::ErrorKind::InvalidInput);
+    let len = u32::try_from(body.len()).map_err(too_long)?;
+    if body.len() > MOST_BYTES {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut whole = Vec::with_capacity(body.len() + 5);
+    whole.extend(len.to_le_bytes());
+    whole.push(kind);
+    whole.extend(body);
+    to.write_all(&whole)?;
+    to.flush()
+}
+
+/// Reads one frame; none where the other side ended after a whole one.
+///
+/// # Errors
+/// The reader's own; `InvalidData` for a longer frame than there are, `UnexpectedEof` for one that is cut off.
+pub fn read_frame(from: &mut impl Read) -> io::Result<Option<(u8, Vec<u8>)>> {
+    let mut head = [0; 5];
+    let mut have = 0;
+    while let Some(rest) = head.get_mut(have..).filter(|rest| !rest.is_empty()) {
+        match from.read(rest) {
+            Ok(0) if have == 0 => return Ok(None),
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => have += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let [a, b, c, d, kind] = head;
+    let len = u64::from(u32::from_le_bytes([a, b, c, d]));
+    if len > MOST_BYTES as u64 {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    // Memory is taken as bytes come: a length that is only claimed costs nothing.
+    let mut body = Vec::new();
+    from.take(len).read_to_end(&mut body)?;
+    match body.len() as u64 == len {
+        true => Ok(Some((kind, body))),
+        false => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_and_every_cut_is_seen() {
+        let mut bytes = Vec::new();
+        write_frame(&mut bytes, 7, b"hello").unwrap();
+        write_frame(&mut bytes, 8, b"").unwrap();
+        let mut from = bytes.as_slice();
+        assert_eq!(read_frame(&mut from).unwrap(), Some((7, b"hello".to_vec())));
+        assert_eq!(read_frame(&mut from).unwrap(), Some((8, Vec::new())));
+        assert_eq!(read_frame(&mut from).unwrap(), None);
+        for cut in 1..10 {
+            let mut from = &bytes[..cut];
+            let error = read_frame(&mut from).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_length_that_is_too_large_is_refused_and_none_is_believed() {
+        let mut from = [0xff, 0xff, 0xff, 0xff, 1].as_slice();
+        let error = read_frame(&mut from).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        let most = u32::try_from(MOST_BYTES).unwrap().to_le_bytes();
+        let mut from = most.as_slice().chain([1, 2].as_slice());
+        let error = read_frame(&mut from).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        let long = vec![0; MOST_BYTES + 1];
+        assert!(write_frame(&mut Vec::new(), 1, &long).is_err());
+    }
+}

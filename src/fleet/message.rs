@@ -1,0 +1,411 @@
+//! What the two sides say to each other. Both are of the same protocol: the agent's first line says which.
+
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::frame::{read_frame, write_frame};
+
+/// Grows with every change of what stands here.
+pub const PROTOCOL: u32 = 1;
+
+/// A frame that holds a message as JSON.
+const MESSAGE: u8 = 1;
+/// A frame that holds what a command line printed.
+const OUTPUT: u8 = 2;
+/// What stands before printed bytes: the run's number and the stream's.
+const OUTPUT_HEAD: usize = 5;
+
+/// To the agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ToAgent {
+    /// The first message.
+    Hello {
+        /// [`PROTOCOL`].
+        protocol: u32,
+    },
+    /// Runs a command line.
+    Run(Run),
+    /// Answers what it asked.
+    Answer {
+        /// The run's number.
+        run: u32,
+        /// The answer.
+        answer: Answer,
+    },
+    /// Asks it to stop, as Ctrl-C does.
+    Cancel {
+        /// The run's number.
+        run: u32,
+    },
+    /// Asks whether the agent is there.
+    Ping,
+}
+
+/// A command line to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Its number, which no other run of this connection has.
+    pub id: u32,
+    /// The words after the program's name.
+    pub words: Vec<OsString>,
+    /// The terminal's columns; 0 where there is none.
+    pub columns: u16,
+    /// Whether there is somebody to ask.
+    pub asks: bool,
+    /// What the host is called where the person is, for command lines that are told.
+    pub host: String,
+}
+
+/// From the agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FromAgent {
+    /// The first message.
+    Hello(Hello),
+    /// What a run printed.
+    Output {
+        /// The run's number.
+        run: u32,
+        /// Where.
+        stream: Stream,
+        /// Piece by piece.
+        bytes: Vec<u8>,
+    },
+    /// What a run says to the person.
+    Said {
+        /// The run's number.
+        run: u32,
+        /// What.
+        said: Said,
+    },
+    /// It ended with this code.
+    Ended {
+        /// The run's number.
+        run: u32,
+        /// Its exit code.
+        code: u8,
+    },
+    /// It was not started.
+    Denied {
+        /// The run's number.
+        run: u32,
+        /// Why.
+        why: String,
+    },
+    /// The agent is there.
+    Pong,
+}
+
+/// What an agent says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The program's version.
+    pub version: String,
+    /// Whether whatever changes something is refused.
+    pub read_only: bool,
+    /// The folder outside which nothing may be named, if there is one.
+    pub restricted_to: Option<OsString>,
+}
+
+/// Where something is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+/// What a command line that runs there says to the person here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Said {
+    /// Something to be answered.
+    Question(Question),
+    /// How far it is.
+    Moved(Moved),
+}
+
+/// A question, with all that has to be seen before it is answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// The plan, line by line.
+    pub lines: Vec<String>,
+    /// The question itself.
+    pub prompt: String,
+}
+
+impl Question {
+    /// What an answer has to name: the SHA-256 of all that was to be seen.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let mut hash = Sha256::new();
+        for line in self.lines.iter().chain([&self.prompt]) {
+            hash.update((line.len() as u64).to_le_bytes());
+            hash.update(line.as_bytes());
+        }
+        hex(&hash.finalize())
+    }
+}
+
+/// Bytes in hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What was typed, about what was shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// [`Question::digest`] of what the person saw.
+    pub digest: String,
+    /// What was typed.
+    pub typed: String,
+}
+
+/// How far a plan is that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// The phase.
+    pub phase: String,
+    /// Bytes done.
+    pub done: u64,
+    /// Bytes in all; 0 where that is not known.
+    pub total: u64,
+    /// What else there is to say, as the rate.
+    pub text: String,
+}
+
+/// What travels as JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Told {
+    Hello(Hello),
+    Said { run: u32, said: Said },
+    Ended { run: u32, code: u8 },
+    Denied { run: u32, why: String },
+    Pong,
+}
+
+impl ToAgent {
+    /// Writes it.
+    ///
+    /// # Errors
+    /// The writer's own.
+    pub fn write(&self, to: &mut impl Write) -> io::Result<()> {
+        write_message(to, self)
+    }
+
+    /// Reads the next; none where the other side ended.
+    ///
+    /// # Errors
+    /// The reader's own; `InvalidData` for what is no message.
+    pub fn read(from: &mut impl Read) -> io::Result<Option<Self>> {
+        read_message(from)
+    }
+}
+
+impl FromAgent {
+    /// Writes it.
+    ///
+    /// # Errors
+    /// The writer's own.
+    pub fn write(self, to: &mut impl Write) -> io::Result<()> {
+        let told = match self {
+            Self::Output { run, stream, bytes } => {
+                let mut body = Vec::with_capacity(OUTPUT_HEAD + bytes.len());
+                body.extend(run.to_le_bytes());
+                body.push(match stream {
+                    Stream::Out => 1,
+                    Stream::Err => 2,
+                });
+                body.extend(bytes);
+                return write_frame(to, OUTPUT, &body);
+            }
+            Self::Hello(hello) => Told::Hello(hello),
+            Self::Said { run, said } => Told::Said { run, said },
+            Self::Ended { run, code } => Told::Ended { run, code },
+            Self::Denied { run, why } => Told::Denied { run, why },
+            Self::Pong => Told::Pong,
+        };
+        write_message(to, &told)
+    }
+
+    /// Reads the next; none where the other side ended.
+    ///
+    /// # Errors
+    /// The reader's own; `InvalidData` for what is no message.
+    pub fn read(from: &mut impl Read) -> io::Result<Option<Self>> {
+        let Some((kind, body)) = read_frame(from)? else {
+            return Ok(None);
+        };
+        if kind == OUTPUT {
+            return output(&body).map(Some);
+        }
+        Ok(Some(match decoded(kind, &body)? {
+            Told::Hello(hello) => Self::Hello(hello),
+            Told::Said { run, said } => Self::Said { run, said },
+            Told::Ended { run, code } => Self::Ended { run, code },
+            Told::Denied { run, why } => Self::Denied { run, why },
+            Told::Pong => Self::Pong,
+        }))
+    }
+}
+
+fn output(body: &[u8]) -> io::Result<FromAgent> {
+    let Some(([a, b, c, d, stream], bytes)) = body.split_first_chunk::<OUTPUT_HEAD>() else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
+    let stream = match stream {
+        1 => Stream::Out,
+        2 => Stream::Err,
+        _ => return Err(io::ErrorKind::InvalidData.into()),
+    };
+    Ok(FromAgent::Output {
+        run: u32::from_le_bytes([*a, *b, *c, *d]),
+        stream,
+        bytes: bytes.to_vec(),
+    })
+}
+
+/// Writes a message as a frame.
+///
+/// # Errors
+/// The writer's own.
+pub(super) fn write_message(to: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
+    write_frame(to, MESSAGE, &serde_json::to_vec(message)?)
+}
+
+/// Reads a frame as a message.
+///
+/// # Errors
+/// The reader's own; `InvalidData` for what is no message.
+pub(super) fn read_message<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T>> {
+    let frame = read_frame(from)?;
+    frame.map(|(kind, body)| decoded(kind, &body)).transpose()
+}
+
+fn decoded<T: DeserializeOwned>(kind: u8, body: &[u8]) -> io::Result<T> {
+    let no_message = || io::Error::from(io::ErrorKind::InvalidData);
+    if kind != MESSAGE {
+        return Err(no_message());
+    }
+    // It knows a limit for how deep values nest.
+    serde_json::from_slice(body).map_err(|_| no_message())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    #[test]
+    fn every_message_reads_back_as_it_was() {
+        let odd = OsStr::from_bytes(b"a\xff\n").to_owned();
+        let run = Run {
+            id: 7,
+            words: vec!["info".into(), odd.clone()],
+            columns: 80,
+            asks: true,
+            host: "web".to_owned(),
+        };
+        let answer = Answer {
+            digest: "d".to_owned(),
+            typed: "y".to_owned(),
+        };
+        let to = [
+            ToAgent::Hello { protocol: PROTOCOL },
+            ToAgent::Run(run),
+            ToAgent::Answer { run: 7, answer },
+            ToAgent::Cancel { run: 7 },
+            ToAgent::Ping,
+        ];
+        let mut bytes = Vec::new();
+        to.iter()
+            .for_each(|message| message.write(&mut bytes).unwrap());
+        let mut from = bytes.as_slice();
+        for message in to {
+            assert_eq!(ToAgent::read(&mut from).unwrap(), Some(message));
+        }
+        assert_eq!(ToAgent::read(&mut from).unwrap(), None);
+        let hello = Hello {
+            version: "1".to_owned(),
+            read_only: true,
+            restricted_to: Some(odd),
+        };
+        let question = Question {
+            lines: vec!["commit".to_owned()],
+            prompt: "Go on?".to_owned(),
+        };
+        let back = [
+            FromAgent::Hello(hello),
+            FromAgent::Output {
+                run: 7,
+                stream: Stream::Err,
+                bytes: vec![0, 255],
+            },
+            FromAgent::Said {
+                run: 7,
+                said: Said::Question(question),
+            },
+            FromAgent::Ended { run: 7, code: 3 },
+            FromAgent::Denied {
+                run: 7,
+                why: "no".to_owned(),
+            },
+            FromAgent::Pong,
+        ];
+        let mut bytes = Vec::new();
+        for message in back.clone() {
+            message.write(&mut bytes).unwrap();
+        }
+        let mut from = bytes.as_slice();
+        for message in back {
+            assert_eq!(FromAgent::read(&mut from).unwrap(), Some(message));
+        }
+    }
+
+    #[test]
+    fn a_digest_tells_every_other_plan_and_question() {
+        let question = |lines: &[&str], prompt: &str| {
+            let lines = lines.iter().map(|line| (*line).to_owned()).collect();
+            let prompt = prompt.to_owned();
+            Question { lines, prompt }.digest()
+        };
+        let one = question(&["ab", "c"], "p");
+        assert_eq!(one.len(), 64);
+        for other in [
+            question(&["a", "bc"], "p"),
+            question(&["abc"], "p"),
+            question(&["ab", "c"], "q"),
+            question(&["ab"], "cp"),
+        ] {
+            assert_ne!(one, other);
+        }
+    }
+
+    #[test]
+    fn what_is_no_message_is_an_error_and_no_panic() {
+        for (kind, body) in [
+            (1, b"{".as_slice()),
+            (1, b"[[[[[[[["),
+            (1, b"{\"ended\":{\"run\":-1,\"code\":1}}"),
+            (1, b"{\"ended\":{\"run\":1,\"code\":256}}"),
+            (2, b"\0\0\0\0"),
+            (2, b"\0\0\0\0\x03abc"),
+            (3, b"{}"),
+        ] {
+            let mut bytes = Vec::new();
+            write_frame(&mut bytes, kind, body).unwrap();
+            let error = FromAgent::read(&mut bytes.as_slice()).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{kind} {body:?}");
+        }
+        let mut deep = Vec::new();
+        write_frame(&mut deep, 1, &vec![b'['; 1 << 20]).unwrap();
+        assert!(ToAgent::read(&mut deep.as_slice()).is_err());
+    }
+}

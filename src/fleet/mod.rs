@@ -1,0 +1,56 @@
+//! Other machines, over OpenSSH or whatever else joins two programs by a pipe: how the program gets there, what both
+//! sides say to each other, and what becomes of a connection that is cut. Which command lines may be run there, and
+//! what is printed of them, is the command line's business.
+//!
+//! Nothing is installed and nothing listens. The program that runs here is put once into
+//! `~/.cache/qanopy` there, under the SHA-256 of its bytes, and started as an *agent* whose standard input and output
+//! are the connection:
+//!
+//! ```text
+//! here                                   there
+//! ssh HOST exec sh -c SCRIPT ──────────▶ sh: is ~/.cache/qanopy/agent-SHA256 there?
+//!      "need Linux x86_64"   ◀──────────     no
+//!      SHA256 SIZE, bytes    ──────────▶     stored, compared, renamed
+//!                                            exec agent-SHA256 agent
+//!      "QANOPY agent 1 0.1.0" ◀─────────  agent: hello
+//!      frames                ◀─────────▶  frames
+//! ```
+//!
+//! Each command line is a process of its own there, started by the agent: it plans, takes locks and keeps its journal
+//! as any other. Its output comes back in frames; a question comes back with the whole text of the plan, and is
+//! answered with the SHA-256 of that text, so that what was agreed to is what runs. When the connection is cut, the
+//! agent asks what runs to stop, as Ctrl-C does, and ends after it.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | `address` | `HOST:PATH` |
+//! | `destination` | how a host is reached, as it is set up |
+//! | `frame`, `message` | the protocol |
+//! | `bootstrap` | the script that finds the agent there, or stores it |
+//! | `binary` | the programs that may be stored there |
+//! | `connection` | this side: threads, deadlines, the end of it |
+//! | `agent` | the other side |
+//! | `person` | what a process that an agent started knows of the person at the other end |
+//! | `error` | why it does not work, in sentences |
+
+mod address;
+mod agent;
+mod binary;
+mod bootstrap;
+mod connection;
+mod destination;
+mod error;
+mod frame;
+mod message;
+mod person;
+
+pub use address::{Address, address};
+pub use agent::{Rules, greeting, serve};
+pub use connection::{Connection, Ends, Patience, Watcher};
+pub use destination::{Destination, HostEntry};
+pub use error::Error;
+pub use frame::{MOST_BYTES, read_frame, write_frame};
+pub use message::{
+    Answer, FromAgent, Hello, Moved, PROTOCOL, Question, Run, Said, Stream, ToAgent,
+};
+pub use person::{Person, begin, person};

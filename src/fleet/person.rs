@@ -1,0 +1,159 @@
+//! What a process that an agent started knows of the person: they are not here, and can be asked all the same. Its
+//! standard input is the agent's socket for that.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread;
+
+use crossbeam_channel::{Receiver, unbounded};
+use rustix::process::{Signal, getpid, kill_process};
+
+use super::message::{Answer, Moved, Question, Run, Said, read_message, write_message};
+
+/// Says to a process that an agent started it, and of whom.
+const VARIABLE: &str = "QANOPY_FAR";
+
+/// The person at the other end.
+#[derive(Debug)]
+pub struct Person {
+    /// The columns of their terminal, if they have one.
+    pub columns: Option<u16>,
+    /// What this host is called where they are.
+    pub host: String,
+    asks: bool,
+    to: Mutex<UnixStream>,
+    answers: Receiver<Answer>,
+}
+
+static PERSON: OnceLock<Option<Person>> = OnceLock::new();
+
+/// The person at the other end; none where whoever asks is at this one.
+#[must_use]
+pub fn person() -> Option<&'static Person> {
+    PERSON.get_or_init(found).as_ref()
+}
+
+/// Tells the process that a command starts of the person at the other end.
+pub fn begin(command: &mut std::process::Command, run: &Run) {
+    let asks = u8::from(run.asks);
+    command.env(VARIABLE, format!("{} {asks} {}", run.columns, run.host));
+}
+
+/// Reads what [`begin`] wrote.
+fn read(value: &OsStr) -> Option<(Option<u16>, bool, String)> {
+    let mut words = value.to_str()?.splitn(3, ' ');
+    let columns = words.next()?.parse::<u16>().ok()?;
+    let asks = words.next()? == "1";
+    let host = words.next()?.to_owned();
+    Some(((columns > 0).then_some(columns), asks, host))
+}
+
+fn found() -> Option<Person> {
+    let (columns, asks, host) = read(&std::env::var_os(VARIABLE)?)?;
+    let socket = io::stdin().as_fd().try_clone_to_owned().ok()?;
+    let socket = UnixStream::from(socket);
+    // What inherits the variable alone, some program's child, has nobody to ask.
+    socket.local_addr().ok()?;
+    let mut from = socket.try_clone().ok()?;
+    let (answers_in, answers) = unbounded();
+    thread::spawn(move || {
+        while let Ok(Some(answer)) = read_message::<Answer>(&mut from) {
+            let _ = answers_in.send(answer);
+        }
+        // The agent is gone, and with it whoever wanted this.
+        let _ = kill_process(getpid(), Signal::TERM);
+    });
+    Some(Person {
+        columns,
+        host,
+        asks,
+        to: Mutex::new(socket),
+        answers,
+    })
+}
+
+impl Person {
+    /// Whether there is somebody to ask.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.asks
+    }
+
+    /// Asks, and gives what was typed; none for an answer to anything but this question.
+    ///
+    /// # Errors
+    /// When the person is gone.
+    pub fn ask(&self, question: Question) -> io::Result<Option<String>> {
+        let digest = question.digest();
+        self.say(&Said::Question(question))?;
+        let gone = |_| io::Error::from(io::ErrorKind::UnexpectedEof);
+        let answer = self.answers.recv().map_err(gone)?;
+        Ok((answer.digest == digest).then_some(answer.typed))
+    }
+
+    /// Tells how far it is; a person who is gone is noticed elsewhere.
+    pub fn tell(&self, moved: Moved) {
+        let _ = self.say(&Said::Moved(moved));
+    }
+
+    fn say(&self, said: &Said) -> io::Result<()> {
+        let mut to = self.to.lock().unwrap_or_else(PoisonError::into_inner);
+        write_message(&mut *to, said)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_of_the_person_reads_back() {
+        let run = Run {
+            id: 1,
+            words: Vec::new(),
+            columns: 0,
+            asks: true,
+            host: "me@web".to_owned(),
+        };
+        let mut command = std::process::Command::new("true");
+        begin(&mut command, &run);
+        let (_, value) = command.get_envs().next().unwrap();
+        let expected = Some((None, true, "me@web".to_owned()));
+        assert_eq!(read(value.unwrap()), expected);
+        for nonsense in ["", "80", "80 1", "x 1 a"] {
+            assert_eq!(read(OsStr::new(nonsense)), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn an_answer_to_another_question_is_none() {
+        let (socket, other) = UnixStream::pair().unwrap();
+        let (answers_in, answers) = unbounded();
+        let person = Person {
+            columns: None,
+            host: "web".to_owned(),
+            asks: true,
+            to: Mutex::new(socket),
+            answers,
+        };
+        let question = |line: &str| Question {
+            lines: vec![line.to_owned()],
+            prompt: "Go on?".to_owned(),
+        };
+        for (shown, typed) in [("one", Some("y".to_owned())), ("another", None)] {
+            let digest = question(shown).digest();
+            answers_in
+                .send(Answer {
+                    digest,
+                    typed: "y".to_owned(),
+                })
+                .unwrap();
+            assert_eq!(person.ask(question("one")).unwrap(), typed);
+        }
+        drop(other);
+        assert!(person.ask(question("one")).is_err());
+    }
+}
