@@ -24,6 +24,8 @@ pub(super) struct Document {
 enum Held {
     Nothing,
     Value(Value),
+    /// One of each host.
+    Hosts(Vec<Value>),
     /// It was written piece by piece, behind the head.
     Written,
 }
@@ -42,6 +44,11 @@ impl Document {
         self.result = Held::Value(result);
     }
 
+    /// What hosts give.
+    pub(super) fn hold_hosts(&mut self, hosts: Vec<Value>) {
+        self.result = Held::Hosts(hosts);
+    }
+
     /// What stands before a result that is written piece by piece.
     pub(super) fn head(&mut self) -> String {
         self.result = Held::Written;
@@ -58,6 +65,7 @@ impl Document {
                 return error.unwrap_or_default() + "\n}\n";
             }
             Held::Value(result) => drop(fields.insert("result".to_owned(), result)),
+            Held::Hosts(hosts) => drop(fields.insert("hosts".to_owned(), hosts.into())),
             Held::Nothing => {}
         }
         if let Some(error) = error {

@@ -548,6 +548,14 @@ const EXAMPLES: &[Example] = &[
         "qanopy schema | jq '.\"$defs\".plan'",
         "what a plan has in it",
     ),
+    (
+        "qanopy agent --read-only --restrict /srv/images",
+        "behind command= in authorized_keys: this key reads, and only there",
+    ),
+    (
+        "qanopy agent --read-only",
+        "the same for all folders that its user may read",
+    ),
 ];
 
 /// Those of the program without a command.

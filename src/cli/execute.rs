@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::fleet::{Person, Question, person};
 use crate::inside::Until;
 use crate::ops::{self, Confirm, Consent, Context, Outcome, Part, Plan, Request, Tone};
 
@@ -240,7 +241,8 @@ fn ask(
         }
         Confirm::Yes | Confirm::Count(_) | Confirm::Impossible => {}
     }
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+    let far = person().filter(|person| person.is_there());
+    if far.is_none() && (!io::stdin().is_terminal() || !io::stderr().is_terminal()) {
         let how = match plan.confirm {
             Confirm::Count(needed) => format!("--confirm {needed}"),
             Confirm::Nothing | Confirm::Yes | Confirm::Impossible => "--yes".to_owned(),
@@ -252,6 +254,9 @@ fn ask(
         .into());
     }
     look_inside(plan);
+    if let Some(person) = far {
+        return ask_far(person, given, plan);
+    }
     if globals.json {
         show(plan, given.verify, |line| {
             output::complain(line);
@@ -261,21 +266,51 @@ fn ask(
         show(plan, given.verify, |line| out.line(line))?;
         out.flush()?;
     }
-    match plan.confirm {
-        Confirm::Count(needed) => {
-            let typed = question(&format!("Type {needed} to go on, anything else to stop: "))?;
-            if typed == needed.to_string() {
-                return Ok((Consent::Count(needed), Shown::Yes));
-            }
-        }
-        Confirm::Nothing | Confirm::Yes | Confirm::Impossible => {
-            let typed = question("Go on? [y/N] ")?.to_lowercase();
-            if typed == "y" || typed == "yes" {
-                return Ok((Consent::Yes, Shown::Yes));
-            }
-        }
+    let typed = question(&prompt(plan))?;
+    agreed(plan, &typed)
+}
+
+/// Asks a person who is at another machine. The plan is shown there; an answer that is about another one is none.
+fn ask_far(person: &Person, given: ConsentArgs, plan: &Plan) -> anyhow::Result<(Consent, Shown)> {
+    let mut lines = Vec::new();
+    show(plan, given.verify, |line| {
+        lines.push(line);
+        Ok(())
+    })?;
+    let prompt = prompt(plan);
+    match person.ask(Question { lines, prompt })? {
+        Some(typed) => agreed(plan, &typed),
+        None => Err(Stop::refused(
+            NOT_AGREED,
+            format!(
+                "{}: what was agreed to is another plan than this one: plan again",
+                plan.title
+            ),
+        )
+        .into()),
     }
-    Err(Stop::Cancelled("nothing was changed".to_owned()).into())
+}
+
+fn prompt(plan: &Plan) -> String {
+    match plan.confirm {
+        Confirm::Count(needed) => format!("Type {needed} to go on, anything else to stop: "),
+        Confirm::Nothing | Confirm::Yes | Confirm::Impossible => "Go on? [y/N] ".to_owned(),
+    }
+}
+
+/// What an answer agrees to.
+fn agreed(plan: &Plan, typed: &str) -> anyhow::Result<(Consent, Shown)> {
+    match plan.confirm {
+        Confirm::Count(needed) if typed == needed.to_string() => {
+            Ok((Consent::Count(needed), Shown::Yes))
+        }
+        Confirm::Nothing | Confirm::Yes | Confirm::Impossible
+            if ["y", "yes"].contains(&typed.to_lowercase().as_str()) =>
+        {
+            Ok((Consent::Yes, Shown::Yes))
+        }
+        _ => Err(Stop::Cancelled("nothing was changed".to_owned()).into()),
+    }
 }
 
 /// Asks on standard error, so that standard output stays clean, and reads one line.

@@ -1,6 +1,7 @@
 //! The command line: what the person typed becomes a request, what came of it becomes text or JSON.
 //! One file a command; nothing here decides what is safe or knows what an image is made of.
 
+mod agent;
 mod amend;
 mod bitmap;
 mod branch;
@@ -32,6 +33,7 @@ mod flatten;
 mod garbage;
 mod guest_image;
 mod history;
+mod hosts;
 mod import;
 mod index;
 mod info;
@@ -86,6 +88,8 @@ use std::sync::atomic::AtomicBool;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use signal_hook::consts::SIGXFSZ;
 
+use crate::fleet::{self, HostEntry};
+use crate::tui::config::Config;
 use envelope::Document;
 use exit::Stop;
 use open::FaceArgs;
@@ -250,6 +254,8 @@ enum Command {
     Man(manual::ManArgs),
     /// Print the JSON Schema of what --json prints
     Schema,
+    /// Serve another qanopy over standard input and output: what it starts on a host, over ssh
+    Agent(agent::AgentArgs),
 }
 
 /// What stands behind the help of the program.
@@ -303,6 +309,16 @@ pub fn main() -> ExitCode {
     if let Some(told) = qemu_img::meant_otherwise(&arguments) {
         output::complain(told);
     }
+    // Whoever is at another machine may go away at any time.
+    let _ = fleet::person();
+    if hosts::may_name_hosts(&arguments) {
+        let entries = config::of_this_run().0.hosts;
+        match hosts::asked(&arguments, &entries) {
+            Ok(None) => {}
+            Ok(Some(asked)) => return over_hosts(&arguments, asked, &entries),
+            Err(stop) => return usage::end_with(&stop.to_string()),
+        }
+    }
     let matches = program().try_get_matches_from(&arguments);
     match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => {
@@ -319,17 +335,35 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Has a command line done by the hosts that it names.
+fn over_hosts(arguments: &[OsString], asked: hosts::Asked, entries: &[HostEntry]) -> ExitCode {
+    let (config, warnings) = config::of_this_run();
+    config::complain(&warnings);
+    let globals = holding(asked.globals, &config);
+    let has_document = globals.json && !globals.bare_json;
+    let document = has_document.then(|| Document::of(&program(), arguments));
+    let mut out = Out::new(document);
+    let result = hosts::run(&mut out, globals, asked, entries);
+    exit::end(&mut out, result)
+}
+
+/// What every command understands, with what the configuration says.
+fn holding(mut globals: Globals, config: &Config) -> Globals {
+    globals.read_only |= config.read_only;
+    globals.ascii |= config.ascii == Some(true) && !globals.no_ascii;
+    globals.json |= globals.bare_json;
+    globals
+}
+
 fn run(out: &mut Out, cli: Cli) -> anyhow::Result<ExitCode> {
     let Cli {
-        mut globals,
+        globals,
         open,
         face,
         command,
     } = cli;
     let (config, warnings) = config::of_this_run();
-    globals.read_only |= config.read_only;
-    globals.ascii |= config.ascii == Some(true) && !globals.no_ascii;
-    globals.json |= globals.bare_json;
+    let globals = holding(globals, &config);
     if let Some(command) = command {
         // `config` tells them itself, and what `demo` opens does.
         if !matches!(command, Command::Config(_) | Command::Demo(_)) {
@@ -401,6 +435,7 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Completions { shell } => completions::print(out, globals, shell)?,
         Command::Man(args) => manual::run(out, globals, program(), &args)?,
         Command::Schema => schema::run(out, globals)?,
+        Command::Agent(args) => agent::run(globals, &args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -67,7 +67,14 @@ impl Out {
         }
     }
 
-    /// The same for a result that follows piece by piece, by [`Out::text`].
+    /// What several hosts give, a document each.
+    pub(super) fn hosts(&mut self, hosts: Vec<Value>) {
+        if let Some(document) = &mut self.document {
+            document.hold_hosts(hosts);
+        }
+    }
+
+    /// [`Out::json`] for a result that follows piece by piece, by [`Out::text`].
     pub(super) fn begin_json(&mut self) -> io::Result<()> {
         let head = self.document.as_mut().map(Document::head);
         self.text(&head.unwrap_or_default())

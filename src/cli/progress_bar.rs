@@ -6,19 +6,22 @@ use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use crate::fleet::{Moved, Person, person};
 use crate::ops::{self, Outcome, Phase, Progress, ProgressView, Ready};
 
 use crate::units;
 
 /// How often the bar is redrawn and a request to stop is looked for.
 const TICK: Duration = Duration::from_millis(50);
+/// Work that takes no longer shows no bar; so often one that is drawn elsewhere is told of.
+const SHORT: Duration = Duration::from_millis(200);
 
 /// Runs the plan to its end.
 pub(super) fn run(ready: Ready) -> anyhow::Result<Outcome> {
@@ -39,7 +42,7 @@ pub(super) fn watch<T: Send>(
         signal_hook::flag::register(signal, Arc::clone(&stop))
             .context("cannot watch for Ctrl-C")?;
     }
-    let bar = Bar::new();
+    let mut bar = Bar::new();
     let result = thread::scope(|scope| {
         // Closed by the worker's end, whatever that is: short work waits for no tick.
         let (at_work, done) = bounded::<Infallible>(0);
@@ -55,20 +58,22 @@ pub(super) fn watch<T: Send>(
         }
         worker.join()
     });
-    bar.clear();
+    drop(bar);
     match result {
         Ok(done) => Ok(done),
         Err(panic) => std::panic::resume_unwind(panic),
     }
 }
 
-/// The bar; nothing where standard error is no terminal.
-struct Bar {
+/// The bar; nothing where standard error is no terminal. Where the person is at another machine, it is drawn there.
+pub(super) struct Bar {
     bar: ProgressBar,
+    person: Option<&'static Person>,
+    told: Option<Instant>,
 }
 
 impl Bar {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let target = if io::stderr().is_terminal() {
             ProgressDrawTarget::stderr_with_hz(10)
         } else {
@@ -76,15 +81,35 @@ impl Bar {
         };
         Self {
             bar: ProgressBar::with_draw_target(None, target),
+            person: person(),
+            told: None,
         }
     }
 
-    fn show(&self, view: ProgressView, is_cancelled: bool) {
+    fn show(&mut self, view: ProgressView, is_cancelled: bool) {
         // Short work shows no bar: it would only flash.
-        if view.elapsed < Duration::from_millis(200) {
+        if view.elapsed < SHORT {
             return;
         }
-        let template = if view.total > 0 {
+        let (phase, text) = (view.phase.name(), message(view, is_cancelled));
+        let Some(person) = self.person else {
+            self.draw(phase, view.done, view.total, text);
+            return;
+        };
+        if self.told.is_none_or(|told| told.elapsed() >= SHORT) {
+            self.told = Some(Instant::now());
+            person.tell(Moved {
+                phase: phase.to_owned(),
+                done: view.done,
+                total: view.total,
+                text,
+            });
+        }
+    }
+
+    /// Draws it.
+    pub(super) fn draw(&self, phase: &str, done: u64, total: u64, text: String) {
+        let template = if total > 0 {
             "{prefix:9} {wide_bar} {percent:>3}%  {msg}"
         } else {
             "{prefix:9} {spinner} {msg}"
@@ -92,16 +117,18 @@ impl Bar {
         if let Ok(style) = ProgressStyle::with_template(template) {
             self.bar.set_style(style);
         }
-        if view.total > 0 {
-            self.bar.set_length(view.total);
+        if total > 0 {
+            self.bar.set_length(total);
         }
-        self.bar.set_prefix(view.phase.name());
-        self.bar.set_message(message(view, is_cancelled));
-        self.bar.set_position(view.done);
+        self.bar.set_prefix(phase.to_owned());
+        self.bar.set_message(text);
+        self.bar.set_position(done);
         self.bar.tick();
     }
+}
 
-    fn clear(&self) {
+impl Drop for Bar {
+    fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
 }

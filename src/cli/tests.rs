@@ -10,7 +10,9 @@ use crate::ops::{Commit, CommittedLayer, Dependants, NewSize, Request, Resize, S
 use super::{Cli, Command, bitmap, keyslot, machine, snapshot, trash};
 
 /// What a command line asks for; none where it asks for no operation by itself.
-fn request_of<W: Into<OsString> + Clone>(words: impl IntoIterator<Item = W>) -> Option<Request> {
+pub(super) fn request_of<W: Into<OsString> + Clone>(
+    words: impl IntoIterator<Item = W>,
+) -> Option<Request> {
     let Cli { command, .. } = Cli::try_parse_from(words).unwrap();
     let request = match command.unwrap() {
         Command::Check(args) => args.request(),
@@ -71,6 +73,7 @@ fn request_of<W: Into<OsString> + Clone>(words: impl IntoIterator<Item = W>) -> 
         | Command::Completions { .. }
         | Command::Man(_)
         | Command::Schema
+        | Command::Agent(_)
         | Command::Explain(_) => return None,
     };
     Some(request.unwrap())
@@ -114,7 +117,7 @@ fn words_stand_for_what_the_operations_call_them() {
 }
 
 /// Command lines of each operation, with each of its options.
-const LINES: &[&str] = &[
+pub(super) const LINES: &[&str] = &[
     "amend a --compat 0.10 --lazy-refcounts off --refcount-bits 64",
     "amend a --compat 1.1 --compression-type zstd --data-file d --data-file-raw on",
     "amend a --data-file d --data-file-relative",

@@ -9,6 +9,7 @@ use clap::{ArgGroup, Args};
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
+use crate::fleet::person;
 use crate::forest::render::{self, Charset, Diagram, TreeLine};
 use crate::forest::{Flags, Forest, Location, Node, NodeId};
 use crate::host::printable;
@@ -252,11 +253,18 @@ fn nothing(seen: &Scanned) -> String {
     )
 }
 
-/// Columns of the terminal.
+/// Columns of the terminal, be it at another machine.
 fn width() -> usize {
-    let terminal = io::stdout()
-        .is_terminal()
-        .then(crossterm::terminal::size)
-        .and_then(Result::ok);
-    terminal.map_or(WIDTH, |(columns, _)| usize::from(columns))
+    let columns = match person() {
+        Some(person) => person.columns,
+        None => columns_of_terminal(),
+    };
+    columns.map_or(WIDTH, usize::from)
+}
+
+/// Columns of the terminal that standard output is; none where it is none.
+pub(super) fn columns_of_terminal() -> Option<u16> {
+    let terminal = io::stdout().is_terminal().then(crossterm::terminal::size);
+    let (columns, _) = terminal.and_then(Result::ok)?;
+    Some(columns)
 }

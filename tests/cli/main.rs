@@ -11,6 +11,7 @@ mod errors;
 mod forest;
 mod guest;
 mod guest_chains;
+mod hosts;
 mod look;
 mod machines;
 mod mistakes;

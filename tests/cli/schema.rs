@@ -214,7 +214,10 @@ fn every_command_prints_what_the_schema_says() {
         "cat", "contents", "diff", "explain", "extract", "files", "find", "history", "trim",
     ];
     printed.extend(inside.map(str::to_owned));
-    assert_eq!(commands(), pages(&place));
+    let mut pages = pages(&place);
+    // It speaks with another qanopy, and in frames.
+    pages.remove("agent");
+    assert_eq!(commands(), pages);
     assert_eq!(printed, commands());
 }
 

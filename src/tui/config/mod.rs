@@ -3,9 +3,11 @@
 //! number and the rest still holds. How the file is read is in `read`, how it is printed in `print`.
 
 mod command;
+mod host;
 mod notices;
 mod print;
 mod read;
+mod toml_text;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,6 +16,8 @@ use etcetera::BaseStrategy;
 
 pub(crate) use command::{CommandOutput, Fill, OwnCommand};
 pub(crate) use notices::{NoticeBy, Notices};
+
+use crate::fleet::HostEntry;
 
 use super::bindings::Keymap;
 use super::order::Sort;
@@ -57,6 +61,8 @@ pub struct Config {
     pub keymap: Keymap,
     /// The person's own commands.
     pub commands: Vec<OwnCommand>,
+    /// Other machines.
+    pub hosts: Vec<HostEntry>,
     /// The person's own lines of colours and keys, as they are in the file.
     own: Own,
 }
@@ -85,6 +91,7 @@ impl Default for Config {
             theme: None,
             keymap: Keymap::default(),
             commands: Vec::new(),
+            hosts: Vec::new(),
             own: Own::default(),
         }
     }

@@ -8,7 +8,8 @@ use crate::tui::keymap;
 use crate::tui::order::Sort;
 use crate::tui::theme::{Role, Theme};
 
-use super::{BY_GROUND, CommandOutput, Config, NoticeBy};
+use super::toml_text::quoted;
+use super::{BY_GROUND, CommandOutput, Config, NoticeBy, host};
 
 impl Config {
     /// The whole configuration as it holds now, as TOML with comments; reading it gives the same.
@@ -162,24 +163,7 @@ impl Config {
                 command.confirm
             );
         }
+        host::print(&mut out, &self.hosts);
         out
     }
-}
-
-/// Text as a TOML string.
-fn quoted(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            c if c.is_control() => {
-                let _ = write!(out, "\\u{:04X}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
 }

@@ -7,18 +7,19 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::fleet::HostEntry;
 use crate::ops::DISK;
 use crate::tui::key::{Code, Key};
 use crate::tui::keymap;
 use crate::tui::order::Sort;
 use crate::tui::theme::{Role, Theme};
 
-use super::{BY_GROUND, CommandOutput, Config, NoticeBy, OwnCommand, Warning};
+use super::{BY_GROUND, CommandOutput, Config, NoticeBy, OwnCommand, Warning, host};
 
 type Value<'a> = Spanned<DeValue<'a>>;
 
 /// The keys of the file's top level.
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "roots",
     "follow",
     "raw",
@@ -36,6 +37,7 @@ const KEYS: [&str; 17] = [
     "keys",
     "machine",
     "command",
+    "host",
 ];
 
 struct ConfigReader<'a> {
@@ -186,6 +188,7 @@ impl ConfigReader<'_> {
             "keys" => self.keys(config, value),
             "machine" => self.machine(config, value),
             "command" => self.commands(config, value),
+            "host" => self.hosts(config, value),
             _ => {
                 let near = nearest(key, KEYS);
                 self.warn(
@@ -451,6 +454,59 @@ impl ConfigReader<'_> {
             command.title.clone_from(&command.run);
         }
         Some(command)
+    }
+}
+
+impl ConfigReader<'_> {
+    fn hosts(&mut self, config: &mut Config, value: &Value<'_>) {
+        let Some(array) = value.get_ref().as_array() else {
+            self.warn(value.span(), "hosts are written as [[host]]");
+            return;
+        };
+        for item in array.iter() {
+            let Some(table) = item.get_ref().as_table() else {
+                self.warn(item.span(), "a host is a table: [[host]], then its lines");
+                continue;
+            };
+            let entry = self.host(table);
+            if entry.name.is_empty() {
+                self.warn(item.span(), "a host needs a line name = \"...\"");
+            } else if config.hosts.iter().any(|other| other.name == entry.name) {
+                let text = format!("{} is another host already", entry.name);
+                self.warn(item.span(), text);
+            } else {
+                config.hosts.push(entry);
+            }
+        }
+    }
+
+    fn host(&mut self, table: &DeTable<'_>) -> HostEntry {
+        let mut entry = HostEntry::default();
+        for (key, value) in in_order(table) {
+            let line = key.get_ref().as_ref();
+            if !host::LINES.contains(&line) {
+                let near = nearest(line, host::LINES);
+                let text = format!("{line:?} is not known in a host{near}; it is ignored");
+                self.warn(key.span(), text);
+                continue;
+            }
+            let one = std::slice::from_ref(value);
+            let items = match value.get_ref().as_array() {
+                Some(array) => array.iter().collect::<Vec<_>>(),
+                None => one.iter().collect(),
+            };
+            let texts = items
+                .iter()
+                .map(|item| item.get_ref().as_str().map(str::to_owned));
+            let put = match texts.collect::<Option<Vec<String>>>() {
+                Some(texts) => host::put(&mut entry, line, texts),
+                None => Err(format!("{line} is text, or a list of texts")),
+            };
+            if let Err(why) = put {
+                self.warn(value.span(), why);
+            }
+        }
+        entry
     }
 }
 

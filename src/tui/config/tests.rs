@@ -311,3 +311,25 @@ fn a_list_of_files_becomes_a_word_each() {
     };
     assert_eq!(command.filled(&fill), ["du", "/a", "/b", "/c $(d)"]);
 }
+
+#[test]
+fn hosts_are_read_printed_and_read_again_and_what_is_wrong_with_one_is_told() {
+    let text = "[[host]]\nname = \"web\"\naddress = \"root@web.example\"\nssh = \"ssh -p 2222\"\n\
+                dirs = [\"/a\", \"/b c\"]\ngroups = [\"lab\"]\nagent = \"qanopy\"\n";
+    let (config, warnings) = read(text);
+    assert_eq!(warnings, []);
+    assert_eq!(config.hosts[0].ssh, ["ssh", "-p", "2222"]);
+    assert_eq!(config.hosts[0].dirs, ["/a", "/b c"]);
+    assert_eq!(read(&config.print()).0.hosts, config.hosts);
+    for wrong in [
+        "name = \"-oProxyCommand\"",
+        "name = \"a b\"",
+        "name = \"a\"\nagent = \"x; y\"",
+        "name = \"a\"\naddress = \"-x\"",
+        "name = \"a\"\ncolour = 3",
+        "dirs = []",
+    ] {
+        let (_, warnings) = read(&format!("[[host]]\n{wrong}\n"));
+        assert!(!warnings.is_empty(), "{wrong}");
+    }
+}

@@ -1,0 +1,114 @@
+//! Which commands are run on other machines.
+
+use clap::{ArgMatches, Command};
+
+use super::words::name_of_command;
+
+/// Commands that change nothing, unless an option says so; with --read-only that is refused.
+const READING: &[&str] = &[
+    "tree",
+    "info",
+    "check",
+    "doctor",
+    "map",
+    "compare",
+    "diff",
+    "contents",
+    "files",
+    "cat",
+    "explain",
+    "history",
+    "find",
+    "measure",
+    "space",
+    "garbage",
+    "log",
+    "recover",
+    "snapshot list",
+    "bitmap list",
+    "keyslot list",
+    "trash list",
+    "machine list",
+];
+
+/// Commands that are about this machine, or about the program itself.
+const HERE_ONLY: &[&str] = &[
+    "mount",
+    "index",
+    "demo",
+    "config",
+    "completions",
+    "man",
+    "schema",
+    "agent",
+    "help",
+    "machine try",
+];
+
+/// Commands that take several hosts.
+const SEVERAL: &[&str] = &[
+    "tree",
+    "doctor",
+    "space",
+    "garbage",
+    "log",
+    "trash list",
+    "machine list",
+];
+
+/// Whether a command is one for other machines.
+pub(super) fn is_for_hosts(name: &str) -> bool {
+    let first = name.split(' ').next().unwrap_or(name);
+    !HERE_ONLY.contains(&first) && !HERE_ONLY.contains(&name)
+}
+
+/// Whether it may be asked of several at once.
+pub(super) fn is_for_several(name: &str) -> bool {
+    SEVERAL.contains(&name)
+}
+
+/// Whether an agent runs this command line.
+///
+/// # Errors
+/// Why it does not.
+pub(in crate::cli) fn permitted(
+    program: &Command,
+    matches: &ArgMatches,
+    read_only: bool,
+) -> Result<(), String> {
+    let name = name_of_command(matches);
+    let first = name.split(' ').next().unwrap_or_default();
+    if first.is_empty() || program.find_subcommand(first).is_none() {
+        return Err("no command is named".to_owned());
+    }
+    if !is_for_hosts(&name) {
+        return Err(format!("{name} is done by the machine that it is typed on"));
+    }
+    if read_only && !READING.contains(&name.as_str()) {
+        return Err(format!(
+            "the agent there only reads, and {name} changes something"
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lists_name_commands_that_are_there() {
+        let program = crate::cli::program();
+        let is_there = |name: &&&str| {
+            let mut at = Some(&program);
+            for word in name.split(' ') {
+                at = at.and_then(|command| command.find_subcommand(word));
+            }
+            at.is_some() || **name == "help"
+        };
+        for list in [READING, HERE_ONLY, SEVERAL] {
+            let gone: Vec<_> = list.iter().filter(|name| !is_there(name)).collect();
+            assert!(gone.is_empty(), "{gone:?}");
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Several hosts at once: each is asked by itself, and what they print is shown host by host, in the order they were
+//! named.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use crossbeam_channel::{Sender, unbounded};
+use serde_json::{Map, Value, json};
+
+use crate::fleet::{Connection, Ends, Error, Moved, Patience, Question, Stream, Watcher};
+
+use super::super::json;
+use super::super::options::Globals;
+use super::super::output::{self, Out};
+use super::filter::Filter;
+use super::task::{Task, tell_silent};
+
+/// Hosts that are asked at the same time.
+const AT_ONCE: usize = 32;
+/// What is kept of what one host prints.
+const MOST_PRINTED: usize = 256 << 20;
+/// The exit codes of what failed, was found, was cancelled and was refused.
+const FAILED: u8 = 1;
+const PROBLEMS: u8 = 3;
+const REFUSED: u8 = 4;
+const CANCELLED: u8 = 130;
+
+/// What one host said.
+struct Done {
+    out: Vec<u8>,
+    err: Vec<u8>,
+    ended: Result<u8, Error>,
+}
+
+/// What a host prints, kept until it is its turn.
+#[derive(Default)]
+struct Kept {
+    out: Vec<u8>,
+    err: Vec<u8>,
+    is_too_much: bool,
+}
+
+impl Watcher for Kept {
+    fn silent(&mut self, host: &str, seconds: u64) {
+        tell_silent(host, seconds);
+    }
+}
+
+impl Ends for Kept {
+    fn printed(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        if self.out.len() + self.err.len() + bytes.len() > MOST_PRINTED {
+            self.is_too_much = true;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        match stream {
+            Stream::Out => self.out.extend(bytes),
+            Stream::Err => self.err.extend(bytes),
+        }
+        Ok(())
+    }
+
+    fn asked(&mut self, _: &Question) -> io::Result<String> {
+        // Nobody is asked for several at once, and they were told so.
+        Err(io::ErrorKind::InvalidData.into())
+    }
+
+    fn moved(&mut self, _: &Moved) {}
+}
+
+/// Has it done by all of them, and gives the exit code that stands for theirs.
+pub(super) fn run(
+    out: &mut Out,
+    globals: Globals,
+    tasks: &[Task],
+    stops: &AtomicUsize,
+) -> anyhow::Result<u8> {
+    let queue = Mutex::new(tasks.iter().enumerate().collect::<VecDeque<_>>());
+    thread::scope(|scope| {
+        let (sender, done) = unbounded();
+        for _ in 0..tasks.len().min(AT_ONCE) {
+            let (queue, sender) = (&queue, sender.clone());
+            scope.spawn(move || work(queue, stops, &sender));
+        }
+        drop(sender);
+        let mut waiting: Vec<Option<Done>> = tasks.iter().map(|_| None).collect();
+        let mut shown = Shown::new(globals.json);
+        let mut next = 0;
+        for (at, host) in done {
+            if let Some(place) = waiting.get_mut(at) {
+                *place = Some(host);
+            }
+            while let Some((task, host)) = tasks.get(next).zip(waiting.get_mut(next)) {
+                let Some(host) = host.take() else { break };
+                shown.add(out, task, host)?;
+                next += 1;
+            }
+        }
+        shown.end(out)
+    })
+}
+
+fn work(
+    queue: &Mutex<VecDeque<(usize, &Task)>>,
+    stops: &AtomicUsize,
+    done: &Sender<(usize, Done)>,
+) {
+    loop {
+        let next = queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_front();
+        let Some((at, task)) = next else { return };
+        let mut kept = Kept::default();
+        let ended = Connection::open(&task.to, Patience::default(), &mut kept, stops)
+            .and_then(|mut connection| connection.run(task.unwatched(), &mut kept, stops));
+        let ended = match kept.is_too_much {
+            true => Err(Error::TooMuch {
+                host: task.to.name.clone(),
+            }),
+            false => ended,
+        };
+        let host = Done {
+            out: kept.out,
+            err: kept.err,
+            ended,
+        };
+        if done.send((at, host)).is_err() {
+            return;
+        }
+    }
+}
+
+/// What is shown of them so far.
+struct Shown {
+    is_json: bool,
+    hosts: Vec<Value>,
+    codes: Vec<u8>,
+    error: Option<Value>,
+}
+
+impl Shown {
+    fn new(is_json: bool) -> Self {
+        Self {
+            is_json,
+            hosts: Vec::new(),
+            codes: Vec::new(),
+            error: None,
+        }
+    }
+
+    fn add(&mut self, out: &mut Out, task: &Task, host: Done) -> io::Result<()> {
+        let name = &task.to.name;
+        let code = match &host.ended {
+            Ok(code) => *code,
+            Err(Error::Denied { .. }) => REFUSED,
+            Err(Error::Left { .. }) => CANCELLED,
+            Err(_) => FAILED,
+        };
+        if self.is_json {
+            self.hosts.push(self.document(name, code, &host));
+        } else {
+            if !self.codes.is_empty() {
+                out.line("")?;
+            }
+            out.line(format_args!("{name}:"))?;
+            let mut filter = Filter::default();
+            let text = filter.pass(&host.out) + &filter.end();
+            out.text(&text)?;
+        }
+        out.flush()?;
+        let mut filter = Filter::default();
+        let said = filter.pass(&host.err) + &filter.end();
+        for line in said.lines() {
+            output::complain(format_args!("{name}: {line}"));
+        }
+        if let Err(error) = &host.ended {
+            output::complain(format_args!("qanopy: {error}"));
+        }
+        self.codes.push(code);
+        if let Some(described) = self.hosts.last().filter(|_| self.error.is_none()) {
+            let error = described.get("error").cloned();
+            self.error = error.map(|mut error| {
+                let told = error
+                    .get("message")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default();
+                let told = match told.starts_with(name.as_str()) {
+                    true => told.to_owned(),
+                    false => format!("{name}: {told}"),
+                };
+                if let Some(fields) = error.as_object_mut() {
+                    fields.insert("message".to_owned(), told.into());
+                }
+                error
+            });
+        }
+        Ok(())
+    }
+
+    /// A host's part of the document: its own document, or why there is none.
+    fn document(&self, name: &str, code: u8, host: &Done) -> Value {
+        let mut fields = Map::new();
+        fields.insert("host".to_owned(), name.into());
+        fields.insert("code".to_owned(), code.into());
+        let error = |kind: &str, text: &str| json::error(kind, text, None, &[], &[]);
+        match &host.ended {
+            Err(why) => {
+                fields.insert("error".to_owned(), error(why.kind(), &why.to_string()));
+            }
+            Ok(_) => match serde_json::from_slice::<Value>(&host.out) {
+                Ok(Value::Object(mut document)) if document.get("schema") == Some(&json!(1)) => {
+                    for key in ["result", "error"] {
+                        if let Some(value) = document.remove(key) {
+                            fields.insert(key.to_owned(), value);
+                        }
+                    }
+                }
+                _ => {
+                    let text = format!("{name} prints no document of this version");
+                    fields.insert("error".to_owned(), error("host-garbled", &text));
+                }
+            },
+        }
+        fields.into()
+    }
+
+    fn end(self, out: &mut Out) -> anyhow::Result<u8> {
+        let failed = self.codes.iter().find(|code| ![0, PROBLEMS].contains(code));
+        let found = self.codes.iter().find(|code| **code == PROBLEMS);
+        let code = failed.or(found).copied().unwrap_or(0);
+        if self.is_json {
+            out.hosts(self.hosts);
+            let error = failed.and(self.error);
+            out.end(error)?;
+        }
+        out.flush()?;
+        Ok(code)
+    }
+}

@@ -1,0 +1,130 @@
+//! One host's command line, shown as it goes on: what it prints, what it asks, how far it is.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::AtomicUsize;
+
+use crate::fleet::{Connection, Ends, Error, Moved, Patience, Question, Stream, Watcher};
+use crate::host::printable_lines;
+
+use super::super::execute::question;
+use super::super::exit::Stop;
+use super::super::output::{self, Out};
+use super::super::progress_bar::Bar;
+use super::filter::Filter;
+use super::task::{Task, tell_silent};
+
+/// The exit code of what was cancelled.
+const CANCELLED: u8 = 130;
+
+struct Shown<'a> {
+    out: &'a mut Out,
+    /// Standard output goes where no terminal is, byte for byte.
+    is_raw: bool,
+    to_stderr: bool,
+    printed: Filter,
+    complained: Filter,
+    bar: Option<Bar>,
+}
+
+impl Shown<'_> {
+    fn end(&mut self) -> io::Result<()> {
+        self.bar = None;
+        let rest = self.printed.end();
+        self.out.text(&rest)?;
+        self.out.flush()?;
+        complain(&self.complained.end());
+        Ok(())
+    }
+}
+
+/// A failure there has nowhere left to be told.
+fn complain(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+impl Watcher for Shown<'_> {
+    fn silent(&mut self, host: &str, seconds: u64) {
+        tell_silent(host, seconds);
+    }
+}
+
+impl Ends for Shown<'_> {
+    fn printed(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        self.bar = None;
+        match stream {
+            Stream::Out if self.is_raw => {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(bytes)?;
+                stdout.flush()
+            }
+            Stream::Out => {
+                let text = self.printed.pass(bytes);
+                self.out.text(&text)?;
+                self.out.flush()
+            }
+            Stream::Err => {
+                complain(&self.complained.pass(bytes));
+                Ok(())
+            }
+        }
+    }
+
+    fn asked(&mut self, asked: &Question) -> io::Result<String> {
+        self.bar = None;
+        for line in &asked.lines {
+            match self.to_stderr {
+                true => output::complain(line),
+                false => self.out.line(line)?,
+            }
+        }
+        self.out.flush()?;
+        question(&printable_lines(&asked.prompt))
+    }
+
+    fn moved(&mut self, moved: &Moved) {
+        let bar = self.bar.get_or_insert_with(Bar::new);
+        let text = |text: &str| printable_lines(text).into_owned();
+        bar.draw(
+            &text(&moved.phase),
+            moved.done,
+            moved.total,
+            text(&moved.text),
+        );
+    }
+}
+
+/// Has it done there, and gives its exit code.
+pub(super) fn run(
+    out: &mut Out,
+    task: &Task,
+    is_raw: bool,
+    stops: &AtomicUsize,
+) -> anyhow::Result<u8> {
+    let is_raw = is_raw && !io::stdout().is_terminal();
+    let to_stderr = task.words.iter().any(|word| word == "--bare-json");
+    let mut shown = Shown {
+        out,
+        is_raw,
+        to_stderr,
+        printed: Filter::default(),
+        complained: Filter::default(),
+        bar: None,
+    };
+    let ended = Connection::open(&task.to, Patience::default(), &mut shown, stops)
+        .and_then(|mut connection| connection.run(task.watched(), &mut shown, stops));
+    // What was printed before it failed is shown.
+    let told = shown.end();
+    match ended {
+        Ok(code) => told.map(|()| code).map_err(Into::into),
+        Err(Error::Left { .. }) => Ok(CANCELLED),
+        Err(error @ Error::Denied { .. }) => {
+            Err(Stop::refused(error.kind(), error.to_string()).into())
+        }
+        Err(error @ Error::Cut { .. }) => {
+            let host = &task.to.name;
+            let text = format!("{error}. What was begun there: `qanopy recover {host}:` tells");
+            Err(anyhow::Error::from(error).context(text))
+        }
+        Err(error) => Err(error.into()),
+    }
+}

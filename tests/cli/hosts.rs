@@ -1,0 +1,761 @@
+//! Images of other machines: a shell with a home of its own stands in for ssh and the host, and in one test a real
+//! server does the same.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::AtomicUsize;
+use std::time::{Duration, Instant};
+
+use qanopy::fleet::{
+    Answer, Connection, Destination, Ends, Error, FromAgent, HostEntry, Moved, PROTOCOL, Patience,
+    Question, Run, Said, Stream, ToAgent, Watcher,
+};
+use serde_json::Value;
+
+use crate::commands::{Ended, Place};
+use crate::schema;
+
+const QANOPY: &str = env!("CARGO_BIN_EXE_qanopy");
+
+/// Called as ssh is: the host is a folder, and the line is run by a shell in it.
+const STAND_IN: &str = r#"#!/bin/sh
+while [ "$1" != -- ]; do shift; done
+case "$2" in
+  away) echo "ssh: connect to host away port 22: Connection refused" >&2; exit 255 ;;
+  shut) echo "me@shut: Permission denied (publickey,password)." >&2; exit 255 ;;
+esac
+export HOME="@HOSTS@/$2"
+unset XDG_STATE_HOME XDG_CONFIG_HOME
+echo "Welcome to $2"
+cd "$HOME" && exec sh -c "$3"
+"#;
+
+/// Machines that are folders.
+struct Lab {
+    place: Place,
+    hosts: tempfile::TempDir,
+}
+
+impl Lab {
+    /// Two of them, one and two, with a.qcow2 <- b.qcow2 each.
+    fn new() -> Self {
+        let hosts = tempfile::tempdir().unwrap();
+        let place = Place::new();
+        let text = STAND_IN.replace("@HOSTS@", hosts.path().to_str().unwrap());
+        program(&hosts.path().join("ssh"), &text);
+        let config = hosts.path().join("config/qanopy");
+        fs::create_dir_all(&config).unwrap();
+        let entry = |name: &str| {
+            let groups = "groups = [\"lab\"]\ndirs = [\".\"]";
+            format!("[[host]]\nname = \"{name}\"\n{groups}\nagent = \"{QANOPY}\"\n")
+        };
+        let text: String = ["one", "two", "odd"].map(entry).concat();
+        fs::write(
+            config.join("config.toml"),
+            text.replace("odd\"\ngroups = [\"lab\"]", "odd\""),
+        )
+        .unwrap();
+        let lab = Self { place, hosts };
+        for name in ["one", "two"] {
+            fs::create_dir(lab.home(name)).unwrap();
+            lab.there(name, "create a.qcow2 8M");
+            lab.there(name, "branch a.qcow2 b.qcow2");
+            // An age that is the same in every run.
+            let old = std::time::SystemTime::now() - Duration::from_secs(9_000_000);
+            for image in ["a.qcow2", "b.qcow2"] {
+                let file = fs::File::options()
+                    .write(true)
+                    .open(lab.home(name).join(image));
+                file.unwrap().set_modified(old).unwrap();
+            }
+        }
+        lab
+    }
+
+    fn home(&self, name: &str) -> PathBuf {
+        self.hosts.path().join(name)
+    }
+
+    fn ssh(&self) -> PathBuf {
+        self.hosts.path().join("ssh")
+    }
+
+    /// Runs a command line on a host, as somebody there would.
+    fn there(&self, name: &str, words: &str) -> Ended {
+        let output = Command::new(QANOPY)
+            .args(words.split(' '))
+            .current_dir(self.home(name))
+            .env("HOME", self.home(name))
+            .env_remove("XDG_STATE_HOME")
+            .env_remove("XDG_CONFIG_HOME")
+            .stdin(Stdio::null())
+            .output();
+        Ended::of(output.unwrap()).with(0)
+    }
+
+    /// Runs a command line here.
+    fn q(&self, words: &str) -> Ended {
+        let mut command = self.place.command();
+        command
+            .args(words.split(' '))
+            .env("QANOPY_SSH", self.ssh())
+            .env("XDG_CONFIG_HOME", self.hosts.path().join("config"))
+            .stdin(Stdio::null());
+        Ended::of(command.output().unwrap())
+    }
+
+    /// A host that an agent runs on, reached from this process.
+    fn connection(&self, name: &str) -> Connection {
+        let entry = HostEntry {
+            name: name.to_owned(),
+            agent: Some(QANOPY.to_owned()),
+            ..HostEntry::default()
+        };
+        let to = Destination::of(name, &[entry], Some(self.ssh().as_os_str()));
+        let mut ends = Told::default();
+        Connection::open(&to, Patience::default(), &mut ends, &AtomicUsize::new(0)).unwrap()
+    }
+}
+
+fn program(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// What a command line printed and asked, and what is answered.
+#[derive(Default)]
+struct Told {
+    out: Vec<u8>,
+    err: Vec<u8>,
+    asked: Vec<Question>,
+    answer: String,
+    is_marked: bool,
+}
+
+impl Watcher for Told {
+    fn silent(&mut self, _: &str, _: u64) {
+        self.is_marked = true;
+    }
+}
+
+impl Ends for Told {
+    fn printed(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        match stream {
+            Stream::Out => self.out.extend(bytes),
+            Stream::Err => self.err.extend(bytes),
+        }
+        Ok(())
+    }
+
+    fn asked(&mut self, question: &Question) -> io::Result<String> {
+        self.asked.push(question.clone());
+        Ok(self.answer.clone())
+    }
+
+    fn moved(&mut self, _: &Moved) {}
+}
+
+fn line(words: &str) -> Run {
+    Run {
+        id: 0,
+        words: words.split(' ').map(Into::into).collect(),
+        columns: 0,
+        asks: true,
+        host: "one".to_owned(),
+    }
+}
+
+#[test]
+fn a_host_tells_what_it_would_tell_there() {
+    let lab = Lab::new();
+    for (here, there) in [
+        ("tree one:", "tree ."),
+        ("info one:b.qcow2", "info b.qcow2"),
+        ("map one:b.qcow2", "map b.qcow2"),
+        ("check one:a.qcow2 one:b.qcow2", "check a.qcow2 b.qcow2"),
+        ("space @lab:.", "space ."),
+    ] {
+        let told = lab.q(here).with(0).out;
+        let expected = lab.there("one", there).out;
+        if here.contains('@') {
+            assert_eq!(
+                told,
+                format!("one:\n{expected}\ntwo:\n{}", lab.there("two", there).out)
+            );
+        } else {
+            assert_eq!(told, expected, "{here}");
+        }
+    }
+    let absolute = lab.home("one").join("b.qcow2");
+    let told = lab
+        .q(&format!("info one:{}", absolute.display()))
+        .with(0)
+        .out;
+    assert!(told.contains("a.qcow2"), "{told}");
+    lab.q("info one:none.qcow2").with(1);
+    lab.q("compare one:a.qcow2 two:a.qcow2").with(2);
+    let odd = lab.place.path().join("one:b.qcow2");
+    fs::write(odd, "no image").unwrap();
+    let here = lab.q("info one:b.qcow2");
+    assert!(!here.out.contains("a.qcow2"), "{}", here.out);
+}
+
+#[test]
+fn several_hosts_are_one_document_and_one_that_fails_is_a_row_of_it() {
+    let lab = Lab::new();
+    let told = lab.q("tree one: away: two: shut: . --json").with(1);
+    let document = told.json();
+    let hosts = document["hosts"].as_array().unwrap();
+    let names: Vec<&str> = hosts
+        .iter()
+        .map(|host| host["host"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["one", "away", "two", "shut", "localhost"]);
+    for host in hosts {
+        let whole = match host.get("result") {
+            Some(result) => serde_json::json!({
+                "schema": 1, "command": document["command"], "result": result,
+            }),
+            None => continue,
+        };
+        schema::read(&whole.to_string());
+    }
+    assert_eq!(hosts[0]["result"]["images"].as_array().unwrap().len(), 2);
+    assert_eq!(hosts[1]["error"]["kind"], "host-away");
+    assert_eq!(hosts[3]["error"]["kind"], "host-not-let-in");
+    assert_eq!(document["error"]["kind"], "host-away");
+    let told = lab.q("tree one: away: two:").with(1);
+    assert!(
+        told.err.contains("away cannot be reached: ssh: connect"),
+        "{}",
+        told.err
+    );
+    assert!(
+        told.out.starts_with("one:\n") && told.out.contains("\ntwo:\n"),
+        "{}",
+        told.out
+    );
+    let one = lab.q("info one:b.qcow2 --json").with(0).json();
+    assert_eq!(one["hosts"][0]["result"]["backing-filename"], "a.qcow2");
+    fs::remove_file(lab.home("two").join("a.qcow2")).unwrap();
+    lab.q("doctor one: two:").with(3);
+}
+
+#[test]
+fn what_is_changed_there_is_planned_kept_and_taken_back_there() {
+    let lab = Lab::new();
+    let refused = lab.q("commit one:b.qcow2").with(4);
+    assert!(refused.err.contains("--yes"), "{}", refused.err);
+    let planned = lab.q("commit one:b.qcow2 --dry-run").with(0).out;
+    assert!(planned.contains("b.qcow2"), "{planned}");
+    lab.q("--read-only discard one:b.qcow2 --yes").with(4);
+    assert!(lab.home("one").join("b.qcow2").exists());
+    lab.q("discard one:b.qcow2 --yes").with(0);
+    assert!(!lab.home("one").join("b.qcow2").exists());
+    assert!(lab.there("one", "log").out.contains("b.qcow2"));
+    assert!(lab.q("log").with(0).out.contains("nothing was done"));
+    lab.q("undo one: --yes").with(0);
+    assert!(lab.home("one").join("b.qcow2").exists());
+    let json = lab
+        .q("branch one:b.qcow2 one:c.qcow2 --yes --json")
+        .with(0)
+        .json();
+    assert!(json["hosts"][0]["result"]["outcome"].is_object(), "{json}");
+    assert!(lab.home("one").join("c.qcow2").exists());
+    assert!(
+        lab.q("recover one:")
+            .with(0)
+            .out
+            .contains("nothing was interrupted")
+    );
+    let mixed = lab.q("branch one:b.qcow2 d.qcow2 --yes").with(2);
+    assert!(mixed.err.contains("one:d.qcow2"), "{}", mixed.err);
+}
+
+#[test]
+fn the_plan_is_shown_here_and_what_was_agreed_to_is_run() {
+    let lab = Lab::new();
+    let mut connection = lab.connection("one");
+    let stops = AtomicUsize::new(0);
+    let mut told = Told {
+        answer: "n".to_owned(),
+        ..Told::default()
+    };
+    let code = connection
+        .run(line("discard b.qcow2"), &mut told, &stops)
+        .unwrap();
+    assert_eq!(code, 130);
+    assert!(lab.home("one").join("b.qcow2").exists());
+    let shown = told.asked[0].lines.join("\n");
+    assert!(
+        shown.contains("trash") && told.asked[0].prompt.contains("Go on?"),
+        "{shown}"
+    );
+    let mut told = Told {
+        answer: "y".to_owned(),
+        ..Told::default()
+    };
+    let code = connection
+        .run(line("discard b.qcow2"), &mut told, &stops)
+        .unwrap();
+    assert_eq!(code, 0, "{}", String::from_utf8_lossy(&told.err));
+    assert!(!lab.home("one").join("b.qcow2").exists());
+    let denied = connection
+        .run(line("mount a.qcow2 x"), &mut told, &stops)
+        .unwrap_err();
+    assert_eq!(denied.kind(), "host-denied");
+}
+
+/// What this side sends in a session that commits, as it was recorded.
+fn session(lab: &Lab) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    ToAgent::Hello { protocol: PROTOCOL }
+        .write(&mut bytes)
+        .unwrap();
+    ToAgent::Run(Run {
+        id: 1,
+        ..line("commit b.qcow2")
+    })
+    .write(&mut bytes)
+    .unwrap();
+    let mut connection = lab.connection("one");
+    let mut told = Told {
+        answer: "n".to_owned(),
+        ..Told::default()
+    };
+    connection
+        .run(line("commit b.qcow2"), &mut told, &AtomicUsize::new(0))
+        .unwrap();
+    let digest = told.asked[0].digest();
+    let typed = if told.asked[0].prompt.contains("Type 1") {
+        "1"
+    } else {
+        "y"
+    };
+    let answer = Answer {
+        digest,
+        typed: typed.to_owned(),
+    };
+    ToAgent::Answer { run: 1, answer }
+        .write(&mut bytes)
+        .unwrap();
+    bytes
+}
+
+#[test]
+fn a_connection_that_is_cut_anywhere_loses_nothing() {
+    let lab = Lab::new();
+    let home = lab.home("one");
+    let image = |name: &str| home.join(name);
+    let kept: Vec<Vec<u8>> = ["a.qcow2", "b.qcow2"]
+        .map(|name| fs::read(image(name)).unwrap())
+        .into();
+    let session = session(&lab);
+    // Every byte of heads and kinds, and some of what is between.
+    let cuts = (0..=session.len()).filter(|cut| cut % 29 < 2 || *cut == session.len());
+    for cut in cuts {
+        let mut agent = Command::new(QANOPY)
+            .arg("agent")
+            .current_dir(&home)
+            .env("HOME", &home)
+            .env_remove("XDG_STATE_HOME")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        agent
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(&session[..cut])
+            .unwrap();
+        io::copy(&mut agent.stdout.take().unwrap(), &mut io::sink()).unwrap();
+        agent.wait().unwrap();
+        let left = lab.there("one", "recover").out;
+        assert!(left.contains("nothing was interrupted"), "{cut}: {left}");
+        if !image("b.qcow2").exists() {
+            // The answer came before the end was noticed.
+            assert_eq!(cut, session.len());
+            lab.there("one", "check a.qcow2");
+            break;
+        }
+        assert_eq!(fs::read(image("a.qcow2")).unwrap(), kept[0], "{cut}");
+        assert_eq!(fs::read(image("b.qcow2")).unwrap(), kept[1], "{cut}");
+    }
+}
+
+#[test]
+fn an_answer_about_another_plan_runs_nothing() {
+    let lab = Lab::new();
+    let mut agent = Command::new(QANOPY)
+        .arg("agent")
+        .current_dir(lab.home("one"))
+        .env("HOME", lab.home("one"))
+        .env_remove("XDG_STATE_HOME")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = agent.stdin.take().unwrap();
+    let mut output = io::BufReader::new(agent.stdout.take().unwrap());
+    io::BufRead::read_line(&mut output, &mut String::new()).unwrap();
+    ToAgent::Hello { protocol: PROTOCOL }
+        .write(&mut input)
+        .unwrap();
+    ToAgent::Run(Run {
+        id: 1,
+        ..line("discard b.qcow2")
+    })
+    .write(&mut input)
+    .unwrap();
+    let code = loop {
+        match FromAgent::read(&mut output).unwrap().unwrap() {
+            FromAgent::Said {
+                said: Said::Question(mut question),
+                ..
+            } => {
+                question.lines.pop();
+                let answer = Answer {
+                    digest: question.digest(),
+                    typed: "y".to_owned(),
+                };
+                ToAgent::Answer { run: 1, answer }
+                    .write(&mut input)
+                    .unwrap();
+            }
+            FromAgent::Ended { code, .. } => break code,
+            _ => {}
+        }
+    };
+    assert_eq!(code, 4);
+    assert!(lab.home("one").join("b.qcow2").exists());
+    drop(input);
+    agent.wait().unwrap();
+}
+
+#[test]
+fn the_program_is_put_there_once_and_only_its_owner_may_touch_it() {
+    let lab = Lab::new();
+    let home = lab.home("new");
+    fs::create_dir(&home).unwrap();
+    lab.q("tree new:").with(0);
+    let cache = home.join(".cache/qanopy");
+    let stored = || -> Vec<PathBuf> {
+        let entries = fs::read_dir(&cache).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    };
+    let [agent] = stored().try_into().unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&agent), mode(&cache)), (0o700, 0o700));
+    assert_eq!(fs::read(&agent).unwrap(), fs::read(QANOPY).unwrap());
+    // One that is there is started: it need not be this one.
+    program(&agent, "#!/bin/sh\necho 'QANOPY agent 99 9.9'\n");
+    let told = lab.q("tree new:").with(1);
+    assert!(told.err.contains("9.9"), "{}", told.err);
+    // What comes otherwise than it was sent is not kept.
+    fs::remove_file(&agent).unwrap();
+    let bin = home.join("bin");
+    fs::create_dir(&bin).unwrap();
+    program(
+        &bin.join("sha256sum"),
+        "#!/bin/sh\ncat >/dev/null; echo 00\n",
+    );
+    let enter = "cd \"$HOME\"";
+    let path = format!("export PATH=\"{}:$PATH\"\n{enter}", bin.display());
+    program(
+        &lab.ssh(),
+        &fs::read_to_string(lab.ssh()).unwrap().replace(enter, &path),
+    );
+    let told = lab.q("tree new:").with(1);
+    assert!(told.err.contains("arrived damaged"), "{}", told.err);
+    assert!(stored().is_empty(), "{:?}", stored());
+    program(
+        &bin.join("uname"),
+        "#!/bin/sh\ncase $1 in -m) echo s390x;; *) echo Linux;; esac\n",
+    );
+    let told = lab.q("tree new:").with(1);
+    assert!(told.err.contains("qanopy-agent-s390x"), "{}", told.err);
+}
+
+/// A host whose agent says this.
+fn saying(lab: &Lab, bytes: &[u8]) -> Ended {
+    fs::write(lab.hosts.path().join("said"), bytes).unwrap();
+    let said = lab.hosts.path().join("said");
+    program(
+        &lab.ssh(),
+        &format!("#!/bin/sh\ncat '{}'\nexec sleep 0.2\n", said.display()),
+    );
+    lab.q("tree odd:")
+}
+
+#[test]
+fn an_agent_that_lies_ends_with_a_sentence_and_reaches_no_terminal() {
+    let lab = Lab::new();
+    let greeting = qanopy::fleet::greeting().into_bytes();
+    let hello = |messages: &[FromAgent]| {
+        let mut bytes = greeting.clone();
+        let hello = qanopy::fleet::Hello {
+            version: "\u{1b}[31m".to_owned(),
+            read_only: false,
+            restricted_to: None,
+        };
+        FromAgent::Hello(hello).write(&mut bytes).unwrap();
+        for message in messages {
+            message.clone().write(&mut bytes).unwrap();
+        }
+        bytes
+    };
+    let output = |run: u32, text: &[u8]| FromAgent::Output {
+        run,
+        stream: Stream::Out,
+        bytes: text.to_vec(),
+    };
+    let question = FromAgent::Said {
+        run: 1,
+        said: Said::Question(Question {
+            lines: vec!["\u{1b}[2J".to_owned()],
+            prompt: "?".to_owned(),
+        }),
+    };
+    for (bytes, code, says) in [
+        (Vec::new(), 1, "did not start"),
+        (b"QANOPY agent 2 9.9\n".to_vec(), 1, "9.9"),
+        (b"QANOPY send\n".to_vec(), 1, "protocol"),
+        (vec![b'x'; 1 << 20], 1, "without end"),
+        ([&greeting[..], &[0xff; 64]].concat(), 1, "no message"),
+        (hello(&[]), 1, "was cut"),
+        (
+            hello(&[FromAgent::Ended { run: 9, code: 0 }]),
+            1,
+            "nobody asked for",
+        ),
+        (hello(&[output(7, b"x")]), 1, "nobody asked for"),
+        (
+            hello(&[question, FromAgent::Ended { run: 1, code: 0 }]),
+            0,
+            "",
+        ),
+        (
+            hello(&[
+                output(1, b"\x1b[31mred\xff\n"),
+                FromAgent::Ended { run: 1, code: 0 },
+            ]),
+            0,
+            "",
+        ),
+        (
+            hello(&[FromAgent::Denied {
+                run: 1,
+                why: "\u{1b}no".to_owned(),
+            }]),
+            4,
+            "\\u{1b}no",
+        ),
+    ] {
+        let told = saying(&lab, &bytes).with(code);
+        assert!(told.err.contains(says), "{says}: {}", told.err);
+        assert!(
+            !told.out.contains('\u{1b}') && !told.err.contains('\u{1b}'),
+            "{says}"
+        );
+    }
+    // Noise that no reader may believe.
+    let mut seed = 1_u64;
+    for _ in 0..20 {
+        let mut bytes = hello(&[]);
+        for _ in 0..200 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            bytes.push(seed.to_le_bytes()[5]);
+        }
+        let told = saying(&lab, &bytes).with(1);
+        assert!(!told.err.contains("panicked"), "{}", told.err);
+    }
+}
+
+#[test]
+fn a_host_that_hangs_is_told_of_and_given_up() {
+    let lab = Lab::new();
+    program(&lab.ssh(), "#!/bin/sh\nexec sleep 60\n");
+    let to = Destination::of("web", &[], Some(lab.ssh().as_os_str()));
+    let patience = Patience {
+        mark: Duration::from_millis(200),
+        give_up: Duration::from_millis(800),
+    };
+    let mut told = Told::default();
+    let begun = Instant::now();
+    let error = Connection::open(&to, patience, &mut told, &AtomicUsize::new(0)).unwrap_err();
+    assert!(matches!(error, Error::Silent { .. }), "{error}");
+    assert!(told.is_marked);
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    let left = Connection::open(&to, patience, &mut told, &AtomicUsize::new(1)).unwrap_err();
+    assert!(matches!(left, Error::Left { .. }), "{left}");
+}
+
+#[test]
+fn an_agent_of_its_own_account_only_reads_what_it_may() {
+    let lab = Lab::new();
+    let home = lab.home("one");
+    // As `command=` of authorized_keys has it: what was asked for is not run.
+    let forced = format!(
+        "#!/bin/sh\nexport HOME='{home}'\nunset XDG_STATE_HOME\nexec {QANOPY} agent --read-only --restrict '{home}'\n",
+        home = home.display()
+    );
+    program(&lab.ssh(), &forced);
+    lab.q("tree one:").with(0);
+    assert!(lab.q("info one:b.qcow2").with(0).out.contains("a.qcow2"));
+    for words in [
+        "discard one:b.qcow2 --yes",
+        "info one:/etc/passwd",
+        "tree one:/",
+        "tree --follow one:",
+        "undo one: --yes",
+    ] {
+        let told = lab.q(words).with(4);
+        assert!(
+            told.err.contains("one does not run it"),
+            "{words}: {}",
+            told.err
+        );
+    }
+    let told = Command::new(QANOPY)
+        .args(["agent", "--restrict", "/"])
+        .stdin(Stdio::null())
+        .output();
+    assert_eq!(told.unwrap().status.code(), Some(2));
+}
+
+/// A server of OpenSSH on this machine, for one key. Dropping it ends it.
+struct Server {
+    child: std::process::Child,
+    ssh: String,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn server(dir: &Path) -> Option<Server> {
+    let sshd = Path::new("/usr/sbin/sshd");
+    if !sshd.exists() || !nix::unistd::geteuid().is_root() {
+        let required = std::env::var_os("QANOPY_REQUIRE_QEMU").is_some();
+        assert!(!required || sshd.exists(), "openssh-server is missing");
+        let _ = io::stderr().write_all(b"SKIPPED (no sshd, not root?): images over a real ssh\n");
+        return None;
+    }
+    for name in ["host", "user"] {
+        let key = dir.join(name);
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+            .arg(&key)
+            .status();
+        assert!(made.unwrap().success());
+    }
+    fs::copy(dir.join("user.pub"), dir.join("authorized")).unwrap();
+    fs::create_dir_all("/run/sshd").unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let at = |name: &str| dir.join(name).display().to_string();
+    let child = Command::new(sshd)
+        .args([
+            "-D",
+            "-e",
+            "-f",
+            "/dev/null",
+            "-h",
+            &at("host"),
+            "-p",
+            &port.to_string(),
+        ])
+        .args([
+            "-o",
+            "ListenAddress=127.0.0.1",
+            "-o",
+            "StrictModes=no",
+            "-o",
+            "PidFile=none",
+        ])
+        .args(["-o", "UsePAM=no", "-o", "PermitRootLogin=yes"])
+        .args(["-o", &format!("AuthorizedKeysFile={}", at("authorized"))])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let known = format!(
+        "[127.0.0.1]:{port} {}",
+        fs::read_to_string(dir.join("host.pub")).unwrap()
+    );
+    fs::write(dir.join("known"), known).unwrap();
+    let begun = Instant::now();
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "sshd does not listen"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let ssh = format!(
+        "ssh -F none -p {port} -i {} -o UserKnownHostsFile={} -o IdentitiesOnly=yes",
+        at("user"),
+        at("known")
+    );
+    Some(Server { child, ssh })
+}
+
+#[test]
+fn a_real_server_tells_its_images_and_who_is_not_let_in_is_told_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(server) = server(dir.path()) else {
+        return;
+    };
+    let lab = Lab::new();
+    let home = lab.home("one");
+    let entry = |ssh: &str| {
+        let agent = dir.path().join("agent");
+        // The home of whoever runs the tests is left alone.
+        program(
+            &agent,
+            &format!(
+                "#!/bin/sh\nexport HOME='{}'\nexec {QANOPY} \"$@\"\n",
+                home.display()
+            ),
+        );
+        HostEntry {
+            name: "127.0.0.1".to_owned(),
+            ssh: ssh.split(' ').map(str::to_owned).collect(),
+            agent: Some(agent.display().to_string()),
+            ..HostEntry::default()
+        }
+    };
+    let stops = AtomicUsize::new(0);
+    let mut told = Told {
+        answer: "y".to_owned(),
+        ..Told::default()
+    };
+    let to = Destination::of("127.0.0.1", &[entry(&server.ssh)], None);
+    let mut connection = Connection::open(&to, Patience::default(), &mut told, &stops).unwrap();
+    let image = home.join("b.qcow2");
+    let words = format!("info {} --json", image.display());
+    assert_eq!(connection.run(line(&words), &mut told, &stops).unwrap(), 0);
+    let document: Value = serde_json::from_slice(&told.out).unwrap();
+    assert_eq!(document["result"]["backing-filename"], "a.qcow2");
+    let words = format!("discard {}", image.display());
+    assert_eq!(connection.run(line(&words), &mut told, &stops).unwrap(), 0);
+    assert!(!image.exists());
+    let other = server.ssh.replace("/user ", "/host ");
+    let to = Destination::of("127.0.0.1", &[entry(&other)], None);
+    let error = Connection::open(&to, Patience::default(), &mut told, &stops).unwrap_err();
+    assert_eq!(error.kind(), "host-not-let-in", "{error}");
+    fs::write(dir.path().join("known"), "").unwrap();
+    let to = Destination::of("127.0.0.1", &[entry(&server.ssh)], None);
+    let error = Connection::open(&to, Patience::default(), &mut told, &stops).unwrap_err();
+    assert_eq!(error.kind(), "host-unknown-key", "{error}");
+}
