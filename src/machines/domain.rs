@@ -27,8 +27,10 @@ pub struct Domain {
 }
 
 /// A job of libvirt's on a disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiskJob {
+    /// What it does, in the words of `virsh`: `Block Copy`, `Active Block Commit`.
+    pub kind: String,
     /// Bytes that it has been through.
     pub done: u64,
     /// Bytes that it has to go through.
@@ -187,10 +189,27 @@ impl Domain {
                 (name.trim() == key).then(|| value.trim().parse().ok())?
             })
         };
+        let mut lines = said.lines().filter_map(|line| line.trim().split_once('='));
+        let kind = lines.find(|(name, _)| name.trim() == "type");
         Ok(match (number("cur"), number("end")) {
-            (Some(done), Some(total)) => Some(DiskJob { done, total }),
+            (Some(done), Some(total)) => Some(DiskJob {
+                kind: kind.map_or_else(String::new, |(_, kind)| kind.trim().to_owned()),
+                done,
+                total,
+            }),
             _ => None,
         })
+    }
+
+    /// The file that a disk is now; none where it is no file, or there is no such disk.
+    ///
+    /// # Errors
+    /// [`DefineError::Said`] in libvirt's words.
+    pub fn file_of(&mut self, disk: &str) -> Result<Option<PathBuf>, DefineError> {
+        let said = self.say(&format!("domblklist {}", self.id))?;
+        let mut lines = said.lines().filter_map(|line| line.trim().split_once(' '));
+        let found = lines.find(|(name, _)| *name == disk);
+        Ok(found.map(|(_, file)| PathBuf::from(file.trim())))
     }
 
     /// Waits for a job on a disk that has been through everything.

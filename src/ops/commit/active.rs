@@ -8,10 +8,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::forest::{Forest, Node, NodeId};
+use crate::host::printable;
 use crate::image::{Format, Growth};
 use crate::live::job::Ended;
 use crate::live::{self, BlockNode, Graph, commit};
-use crate::machines::Domain;
+use crate::machines::{Domain, Part};
 use crate::ops::framework::format::{listed, name, processes, shown};
 use crate::ops::framework::locks::{Locking, look_again};
 use crate::ops::framework::nature::{Nature, RestsOn};
@@ -23,11 +24,11 @@ use crate::ops::framework::refusal::Reason;
 use crate::ops::framework::request::Name;
 use crate::ops::framework::{absolute, space};
 use crate::ops::live::following::{
-    DomainEnd, begin_job, ended, follow_domain, job_id, looking, unpin,
+    DomainEnd, DomainJob, begin_job, ended, follow_domain, job_id, looking, require_disk, unpin,
 };
 use crate::ops::live::next_start::{self, Next};
 use crate::ops::live::running::{
-    By, Running, domain_disk, holders_of, is_open, refuse_lost, written_node,
+    By, Running, domain_disk, holders_at, holders_of, is_open, refuse_lost, written_node,
 };
 use crate::ops::trash::{Batch, TrashItem};
 use crate::ops::{
@@ -128,7 +129,8 @@ impl Operation for ActiveCommit {
         let Some(base) = base else {
             return Way::Impossible(format!("{overlay} is built on nothing that is known"));
         };
-        match is_open(host, &base) {
+        let is_written = holders_at(host, &base).iter().any(|holder| holder.writes);
+        match is_written {
             true => Way::Nothing(format!(
                 "the machine writes {} already; discard {overlay} when it is not needed any more",
                 shown(&base)
@@ -160,14 +162,24 @@ fn planned(plan: &mut Plan, request: &ActiveCommit) -> Result<Option<ActiveCommi
     };
     let (top, base) = (run.top(), run.base);
     let running = Running::with(plan, top)?;
-    if !running.writes(plan, top) {
-        let text = format!(
-            "{} only reads {}: commit it as the frozen layer that it is",
-            running.name,
-            shown(&top.path)
-        );
+    // One that was stopped between the switch and the end of it.
+    let has_switched = request.takes_up && running.writes(plan, base) && !running.writes(plan, top);
+    if !has_switched && !running.writes(plan, top) {
+        let path = shown(&top.path);
+        let text = match request.takes_up {
+            true => format!(
+                "{} has {path} open and does not write it: shut the machine down first",
+                running.name
+            ),
+            false => format!(
+                "{} only reads {path}: commit it as the frozen layer that it is",
+                running.name
+            ),
+        };
         return Err(Reason::new(RefusalKind::Invalid, text));
     }
+    // Nor may what a definition pins above the base.
+    plan.has_no_dependants = true;
     plan.through = Some(running.through(Some(&top.path)));
     refuse_unfit(plan, &run, Siblings::Refuse);
     for layer in &run.layers {
@@ -238,6 +250,7 @@ fn planned(plan: &mut Plan, request: &ActiveCommit) -> Result<Option<ActiveCommi
         base_format: run.base_format.clone(),
         target,
         takes_up: request.takes_up,
+        has_switched,
         speed: request.speed,
     }))
 }
@@ -274,6 +287,19 @@ fn refuse_others(plan: &mut Plan, forest: &Forest, run: &CommitRange<'_>, runnin
             );
             plan.refuse(RefusalKind::HasDependants, text);
         }
+        let uses = forest.uses(node).into_iter();
+        let mut others = uses.filter(|used| {
+            let is_it = plan.through.as_ref().is_some_and(|it| it.is(used.machine));
+            matches!(used.part, Part::Disk(_)) && !is_it
+        });
+        if let Some(used) = others.next() {
+            let text = format!(
+                "{} is a disk of {}, which would see it change: branch first, and merge the frozen layer",
+                shown(&node.path),
+                printable(&used.machine.name)
+            );
+            plan.refuse(RefusalKind::Machine, text);
+        }
         let mut holders = holders_of(plan.host(), node.file_id());
         holders.retain(|holder| holder.pid != running.pid);
         if !holders.is_empty() {
@@ -298,6 +324,8 @@ struct ActiveCommitJob {
     /// The disk, by libvirt's name for it.
     target: Option<String>,
     takes_up: bool,
+    /// Whether the machine writes the base already.
+    has_switched: bool,
     speed: Option<u64>,
 }
 
@@ -377,7 +405,10 @@ impl ActiveCommitJob {
     fn by_monitor(&self, plan: &Plan, progress: &Progress) -> Result<(), Error> {
         let running = &self.running;
         let (mut qmp, graph) = running.monitor(plan)?;
-        let leaf = written_node(&graph, running, self.top())?;
+        let leaf = match self.has_switched {
+            true => running.node(&graph, self.top())?,
+            false => written_node(&graph, running, self.top())?,
+        };
         let base = running.node(&graph, &self.base)?;
         let chain = graph.chain(&leaf.name);
         if !chain.iter().any(|node| node.name == base.name) {
@@ -396,8 +427,14 @@ impl ActiveCommitJob {
             speed: self.speed.unwrap_or(0),
         };
         let mut look = looking(progress);
-        let end = commit::run_active(&mut qmp, &asked, &mut look);
-        let end = end.map_err(|error| running.failed(&format!("{error}: {}", self.left())))?;
+        let failed = |error| running.failed(&format!("{error}: {}", self.left()));
+        let is_there = live::job::find(&mut qmp, asked.id)
+            .map_err(failed)?
+            .is_some();
+        let end = match self.has_switched && !is_there {
+            true => Ended::Done,
+            false => commit::run_active(&mut qmp, &asked, &mut look).map_err(failed)?,
+        };
         if end == Ended::Done {
             let graph = Graph::ask(&mut qmp, plan.host(), running.pid);
             let graph = graph.map_err(|error| running.failed(&error))?;
@@ -410,22 +447,12 @@ impl ActiveCommitJob {
     fn by_libvirt(&self, plan: &Plan, progress: &Progress) -> Result<Vec<Note>, Error> {
         let running = &self.running;
         let disk = self.target.as_deref().unwrap_or_default();
-        let failed = |error: &dyn std::fmt::Display| running.failed(error);
         let mut domain = running.domain(plan)?;
-        let begin =
-            |domain: &mut Domain, mib| domain.begin_active_commit(disk, &self.base.path, mib);
-        begin_job(running, &mut domain, disk, self.takes_up, self.speed, begin)?;
-        match follow_domain(running, &mut domain, disk, progress, &self.left())? {
-            DomainEnd::Ready => {}
-            DomainEnd::Gone => {
-                return Err(failed(&format!(
-                    "its commit ended by itself: {}",
-                    self.left()
-                )));
-            }
+        if !self.has_switched {
+            self.switch_by_libvirt(running, &mut domain, disk, progress)?;
         }
-        domain.pivot(disk).map_err(|error| failed(&error))?;
         let base = absolute::path(&self.base.path);
+        require_disk(plan, running, &mut domain, disk, &base)?;
         let mut remarks: Vec<Note> = Vec::new();
         if let Err(error) = domain.redefine_as(disk, &base, Some(self.base_format.name())) {
             let text = format!(
@@ -437,6 +464,30 @@ impl ActiveCommitJob {
         }
         remarks.extend(unpin(running, &mut domain, disk));
         Ok(remarks)
+    }
+
+    fn switch_by_libvirt(
+        &self,
+        running: &Running,
+        domain: &mut Domain,
+        disk: &str,
+        progress: &Progress,
+    ) -> Result<(), Error> {
+        let failed = |error: &dyn std::fmt::Display| running.failed(error);
+        let begin =
+            |domain: &mut Domain, mib| domain.begin_active_commit(disk, &self.base.path, mib);
+        let job = (disk, DomainJob::ActiveCommit);
+        begin_job(running, domain, job, self.takes_up, self.speed, begin)?;
+        match follow_domain(running, domain, disk, progress, &self.left())? {
+            DomainEnd::Ready => {}
+            DomainEnd::Gone => {
+                return Err(failed(&format!(
+                    "its commit ended by itself: {}",
+                    self.left()
+                )));
+            }
+        }
+        domain.pivot(disk).map_err(|error| failed(&error))
     }
 
     /// The layers go; gives the entry of the trash.

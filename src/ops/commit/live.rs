@@ -27,7 +27,7 @@ use crate::ops::framework::refusal::Reason;
 use crate::ops::framework::request::Name;
 use crate::ops::framework::{space, unlock};
 use crate::ops::live::following::{
-    DomainEnd, begin_job, ended, follow_domain, job_id, looking, unpin,
+    DomainEnd, DomainJob, begin_job, ended, follow_domain, job_id, looking, unpin,
 };
 use crate::ops::live::running::{By, Running, domain_disk, holders_of, is_open};
 use crate::ops::{
@@ -678,7 +678,8 @@ impl LiveCommitJob {
         let begin = |domain: &mut Domain, mib| {
             domain.begin_commit(disk, &self.top.path, &self.base.path, mib)
         };
-        begin_job(running, &mut domain, disk, self.takes_up, self.speed, begin)?;
+        let job = (disk, DomainJob::Commit);
+        begin_job(running, &mut domain, job, self.takes_up, self.speed, begin)?;
         let end = follow_domain(running, &mut domain, disk, progress, &self.left())?;
         if end == DomainEnd::Ready {
             domain.wait_for_end(disk).map_err(|error| failed(&error))?;

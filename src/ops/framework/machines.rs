@@ -408,7 +408,8 @@ fn uses<'m>(plan: &Plan, machines: &'m Machines, path: &Path) -> Vec<Use<'m>> {
 /// How a machine depends on a file on which nothing may: that one of its layers is this file it says itself, whatever
 /// headers say.
 fn depends(plan: &Plan, effect: &Effect, Use { machine, part }: Use<'_>) -> Option<String> {
-    let is_so = plan.has_no_dependants && matches!(part, Part::Pinned(..));
+    let does_it = plan.through.as_ref().is_some_and(|it| it.is(machine));
+    let is_so = plan.has_no_dependants && matches!(part, Part::Pinned(..)) && !does_it;
     is_so.then(|| {
         format!(
             "the definition of the machine {} says that {} is a layer below one of its disks (`<backingStore>`), so \

@@ -30,7 +30,9 @@ use crate::ops::{
 };
 use crate::units::size;
 
-use super::following::{DomainEnd, begin_job, ended, follow_domain, job_id, looking, unpin};
+use super::following::{
+    DomainEnd, DomainJob, begin_job, ended, follow_domain, job_id, looking, unpin,
+};
 use super::running::{By, Running, domain_disk, is_open, refuse_lost};
 
 /// An image of a machine that runs takes in what layers below it hold.
@@ -366,7 +368,7 @@ impl LiveFlattenJob {
             begin_job(
                 &self.running,
                 &mut domain,
-                disk,
+                (disk, DomainJob::Pull),
                 self.takes_up,
                 self.speed,
                 begin,

@@ -1,13 +1,15 @@
 //! A job of the machine as the progress of an operation.
 
 use std::fmt::Display;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use crate::host::{FileId, printable};
 use crate::live::job::{self, Ended, Job};
 use crate::machines::{DefineError, DiskJob, Domain};
-use crate::ops::{Error, Note, NoteKind, Progress};
+use crate::ops::framework::format::shown;
+use crate::ops::{Error, Note, NoteKind, Plan, Progress};
 
 use super::running::Running;
 
@@ -51,7 +53,57 @@ pub(in crate::ops) enum DomainEnd {
     Ready,
 }
 
-/// Has libvirt begin a job on a disk, unless it has one of ours still. `begin` is given the speed in MiB per second, 0
+/// What libvirt calls its jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::ops) enum DomainJob {
+    Commit,
+    ActiveCommit,
+    Pull,
+    Copy,
+}
+
+impl DomainJob {
+    /// As `virsh blockjob` prints it.
+    const fn kind(self) -> &'static str {
+        match self {
+            Self::Commit => "Block Commit",
+            Self::ActiveCommit => "Active Block Commit",
+            Self::Pull => "Block Pull",
+            Self::Copy => "Block Copy",
+        }
+    }
+}
+
+/// Requires that a disk is this file now.
+///
+/// # Errors
+/// [`Error::Failed`] where it is another one, or libvirt cannot be asked.
+pub(in crate::ops) fn require_disk(
+    plan: &Plan,
+    running: &Running,
+    domain: &mut Domain,
+    disk: &str,
+    file: &Path,
+) -> Result<(), Error> {
+    let now = domain
+        .file_of(disk)
+        .map_err(|error| running.failed(&error))?;
+    let id = |path: &Path| plan.host().stat(path).map(|stat| stat.id).ok();
+    let is_it = now
+        .as_deref()
+        .and_then(id)
+        .is_some_and(|now| id(file) == Some(now));
+    match is_it {
+        true => Ok(()),
+        false => Err(running.failed(&format!(
+            "its disk {} is not {}",
+            printable(disk),
+            shown(file)
+        ))),
+    }
+}
+
+/// Has libvirt begin a job on a disk, unless it has this one still. `begin` is given the speed in MiB per second, 0
 /// for as fast as it goes.
 ///
 /// # Errors
@@ -59,14 +111,14 @@ pub(in crate::ops) enum DomainEnd {
 pub(in crate::ops) fn begin_job(
     running: &Running,
     domain: &mut Domain,
-    disk: &str,
+    (disk, job): (&str, DomainJob),
     takes_up: bool,
     speed: Option<u64>,
     begin: impl FnOnce(&mut Domain, u64) -> Result<(), DefineError>,
 ) -> Result<(), Error> {
     let failed = |error: DefineError| running.failed(&error);
     match domain.job(disk).map_err(failed)? {
-        Some(_) if takes_up => Ok(()),
+        Some(there) if takes_up && there.kind == job.kind() => Ok(()),
         Some(_) => Err(Error::in_use(format!(
             "{} has another job on its disk {}: wait for its end, or end it (virsh blockjob --abort)",
             running.name,
@@ -98,7 +150,7 @@ pub(in crate::ops) fn follow_domain(
         match domain.job(disk).map_err(|error| failed(&error))? {
             None if was_there || waits >= APPEARS => return Ok(DomainEnd::Gone),
             None => waits += 1,
-            Some(DiskJob { done, total }) => {
+            Some(DiskJob { done, total, .. }) => {
                 was_there = true;
                 progress.expect(total);
                 let step = done.saturating_sub(seen);

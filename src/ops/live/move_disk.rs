@@ -33,7 +33,9 @@ use crate::ops::{
 use crate::units::size;
 
 use super::branch::{give_to_owner_of, take_away};
-use super::following::{DomainEnd, begin_job, ended, follow_domain, job_id, looking};
+use super::following::{
+    DomainEnd, DomainJob, begin_job, ended, follow_domain, job_id, looking, require_disk,
+};
 use super::next_start::{self, Next};
 use super::running::{By, Running, domain_disk, holders_at, is_open, refuse_lost, written_node};
 
@@ -394,7 +396,7 @@ impl LiveMoveJob {
         begin_job(
             &self.running,
             &mut domain,
-            disk,
+            (disk, DomainJob::Copy),
             self.is_begun,
             self.speed,
             begin,
@@ -409,6 +411,7 @@ impl LiveMoveJob {
             }
         }
         domain.pivot(disk).map_err(|error| failed(&error))?;
+        require_disk(plan, &self.running, &mut domain, disk, &target)?;
         let mut remarks = Vec::new();
         match domain.redefine_source(disk, &target) {
             Ok(()) => {}
