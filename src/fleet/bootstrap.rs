@@ -5,26 +5,32 @@ pub(super) const MARK: &str = "QANOPY ";
 
 /// Where the script and the agent are stored: nobody else writes there.
 const STORED: &str = concat!(
-    "umask 077; ",
+    // Back as it was before the agent starts: what that makes is for whom its owner says.
+    "o=$(umask); umask 077; ",
     "[ -n \"$HOME\" ] || { echo \"QANOPY failed store\"; exit 1; }; ",
     "d=$HOME/.cache/qanopy; a=$d/agent-@OWN@; ",
-    "if [ -x \"$a\" ]; then touch \"$a\" 2>/dev/null; exec \"$a\" agent; fi; ",
+    "r() { umask \"$o\"; exec \"$a\" agent; }; ",
+    "t() { [ -s \"$a\" ] && [ -x \"$a\" ]; }; ",
+    "if t; then touch \"$a\" 2>/dev/null; r; fi; ",
     // What is there is told, and which program to start is asked for.
     "echo \"QANOPY need $(uname -s) $(uname -m)\"; ",
     "read -r h s || exit 1; a=$d/agent-$h; ",
-    "if [ -x \"$a\" ]; then exec \"$a\" agent; fi; ",
+    "if t; then r; fi; ",
     "mkdir -p \"$d\" || { echo \"QANOPY failed store\"; exit 1; }; ",
     // What nobody started for a month, and what was never stored to its end.
     "find \"$d\" -name \"agent-*\" -mtime +30 -exec rm -f {} + 2>/dev/null; ",
     "find \"$d\" -name \".new.*\" -mtime +1 -exec rm -f {} + 2>/dev/null; ",
-    "n=$d/.new.$$; c() { rm -f \"$n\"; }; trap c EXIT HUP INT TERM; ",
+    "n=$(mktemp \"$d/.new.XXXXXX\") || { echo \"QANOPY failed store\"; exit 1; }; ",
+    "c() { rm -f \"$n\"; }; trap c EXIT; trap \"exit 1\" HUP INT TERM; ",
     "echo \"QANOPY send\"; ",
     "head -c \"$s\" > \"$n\" && [ \"$(wc -c < \"$n\")\" -eq \"$s\" ] || { echo \"QANOPY failed store\"; exit 1; }; ",
     "if command -v sha256sum >/dev/null 2>&1; then ",
     "case \"$(sha256sum < \"$n\")\" in \"$h\"*) ;; *) echo \"QANOPY failed damaged\"; exit 1;; esac; fi; ",
     "chmod 700 \"$n\"; \"$n\" --version >/dev/null || { echo \"QANOPY failed run\"; exit 1; }; ",
+    // Its bytes are there before its name is.
+    "sync \"$n\" 2>/dev/null || sync; ",
     "mv -f \"$n\" \"$a\" || { echo \"QANOPY failed store\"; exit 1; }; ",
-    "trap - EXIT HUP INT TERM; exec \"$a\" agent",
+    "trap - EXIT HUP INT TERM; r",
 );
 
 /// A line for a shell.
