@@ -8,11 +8,13 @@ use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::bootstrap::MARK;
 use super::message::{
@@ -50,15 +52,29 @@ struct Running {
     child: Mutex<Child>,
     /// Joined with its standard input: answers go there, questions come from there.
     ask: UnixStream,
+    /// A second signal would end it at once, whatever it is at.
+    is_cancelled: AtomicBool,
 }
 
 impl Running {
-    /// Asks it to stop, as Ctrl-C does, by the signal that no shell has its programs ignore.
+    /// Asks it to stop, once, as Ctrl-C does, by the signal that no shell has its programs ignore.
     fn cancel(&self) {
-        let child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever waits for it holds the same lock: its number is its own as long as it is not waited for. What it
-        // started itself is in its group, as in a terminal's.
-        let _ = kill_process_group(Pid::from_child(&child), Signal::TERM);
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        // Its number is its own as long as it is not waited for, which takes this lock. What it started itself is in
+        // its group, as in a terminal's.
+        if matches!(child.try_wait(), Ok(None)) && !self.is_cancelled.swap(true, Ordering::Relaxed)
+        {
+            let _ = kill_process_group(Pid::from_child(&child), Signal::TERM);
+        }
+    }
+
+    /// Waits for its end. It may be cancelled all the while: the lock is taken only once it ended.
+    fn wait(&self) -> Option<ExitStatus> {
+        let lock = || self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        let pid = Pid::from_child(&lock());
+        let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        while let Err(Errno::INTR) = waitid(WaitId::Pid(pid), ended) {}
+        lock().wait().ok()
     }
 }
 
@@ -152,6 +168,7 @@ impl Agent {
         let running = Arc::new(Running {
             child: Mutex::new(child),
             ask,
+            is_cancelled: AtomicBool::new(false),
         });
         self.runs.insert(run.id, running.clone());
         let (id, output) = (run.id, self.output.clone());
@@ -198,9 +215,7 @@ fn follow(
         for pump in pumps {
             let _ = pump.join();
         }
-        let mut child = running.child.lock().unwrap_or_else(PoisonError::into_inner);
-        let status = child.wait().ok();
-        drop(child);
+        let status = running.wait();
         let _ = running.ask.shutdown(Shutdown::Both);
         let _ = asked.join();
         let code = status.and_then(|status| {
@@ -360,6 +375,42 @@ mod tests {
         assert_eq!(agent.ended().2, 130);
         agent.thread.join().unwrap().unwrap();
         assert!(started.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn what_is_cancelled_is_asked_to_stop_once() {
+        let counting = "n=0; trap 'n=$((n+1))' TERM; echo ready; \
+            i=0; while [ $i -lt 20 ]; do sleep 0.02; i=$((i+1)); done; exit $n";
+        let mut agent = Served::new();
+        agent.run(1, counting);
+        assert!(matches!(agent.next(), FromAgent::Output { .. }));
+        agent.say(&ToAgent::Cancel { run: 1 });
+        agent.say(&ToAgent::Cancel { run: 1 });
+        thread::sleep(Duration::from_millis(100));
+        agent.to.shutdown(Shutdown::Both).unwrap();
+        assert_eq!(agent.ended().2, 1);
+        agent.thread.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn what_prints_no_more_can_be_cancelled_and_what_ended_is_not_signalled() {
+        let mut agent = Served::new();
+        agent.run(1, "echo ready; exec sleep 30 >&- 2>&-");
+        assert!(matches!(agent.next(), FromAgent::Output { .. }));
+        thread::sleep(Duration::from_millis(100));
+        agent.say(&ToAgent::Cancel { run: 1 });
+        assert_eq!(agent.ended().2, 143);
+        agent.to.shutdown(Shutdown::Both).unwrap();
+        agent.thread.join().unwrap().unwrap();
+        let child = Command::new("true").process_group(0).spawn().unwrap();
+        let running = Running {
+            child: Mutex::new(child),
+            ask: UnixStream::pair().unwrap().0,
+            is_cancelled: AtomicBool::new(false),
+        };
+        running.wait();
+        running.cancel();
+        assert!(!running.is_cancelled.load(Ordering::Relaxed));
     }
 
     #[test]
