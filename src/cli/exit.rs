@@ -218,7 +218,10 @@ impl FileError {
 /// unless all was done: problems that were found are its result. A reader of our output that went away (`| head`)
 /// is no failure and is not mentioned.
 pub(super) fn end(out: &mut Out, result: anyhow::Result<ExitCode>) -> ExitCode {
-    let ended = result.and_then(|code| Ok(out.end(None).map(|()| code)?));
+    let ended = result.and_then(|code| match out.end(None) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(code),
+    });
     let error = match ended {
         Ok(code) => return code,
         Err(error) => error,

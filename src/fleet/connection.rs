@@ -3,13 +3,14 @@
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin};
+use std::process::{Child, ChildStdin, ExitStatus};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::binary::{file_name, own_sha256, program_for};
 use super::bootstrap::Line;
@@ -32,6 +33,8 @@ const WAITING: usize = 16;
 const PIECE: usize = 256 << 10;
 /// How long the program that joined us may take to end.
 const LEAVING: Duration = Duration::from_secs(2);
+/// How long it may take once it is killed.
+const KILLING: Duration = Duration::from_secs(1);
 
 /// How long a host may say nothing.
 #[derive(Debug, Clone, Copy)]
@@ -187,7 +190,8 @@ impl Connection {
         let id = run.id;
         self.send(ToAgent::Run(run));
         let mut cancelled = false;
-        let mut unprinted = None;
+        let mut must_stop = false;
+        let mut unprinted: Option<io::Error> = None;
         loop {
             let wishes = stops.load(Ordering::Relaxed);
             if wishes > 1 {
@@ -195,7 +199,7 @@ impl Connection {
                     host: self.host.clone(),
                 });
             }
-            if (wishes > 0 || unprinted.is_some()) && !cancelled {
+            if (wishes > 0 || must_stop) && !cancelled {
                 cancelled = true;
                 self.send(ToAgent::Cancel { run: id });
             }
@@ -208,15 +212,22 @@ impl Connection {
                     if unprinted.is_some() {
                         Ok(())
                     } else {
-                        ends.printed(stream, &bytes)
+                        let printed = ends.printed(stream, &bytes);
+                        // Who has read enough, as `head` does, does not mean that it should stop.
+                        must_stop |= printed.as_ref().is_err_and(|error| !is_closed(error));
+                        printed
                     }
                 }
                 Incoming::Message(FromAgent::Said { run, said }) if run == id => {
-                    self.said(id, said, ends)
+                    let said = self.said(id, said, ends, stops)?;
+                    must_stop |= said.is_err();
+                    said
                 }
                 Incoming::Message(FromAgent::Ended { run, code }) if run == id => {
                     let host = self.host.clone();
-                    let end = unprinted.map(|source| Error::NotPrinted { host, source });
+                    let end = unprinted
+                        .filter(|error| !is_closed(error))
+                        .map(|source| Error::NotPrinted { host, source });
                     return end.map_or(Ok(code), Err);
                 }
                 Incoming::Message(FromAgent::Denied { run, why }) if run == id => {
@@ -242,21 +253,38 @@ impl Connection {
         }
     }
 
-    fn said(&mut self, run: u32, said: Said, ends: &mut dyn Ends) -> io::Result<()> {
+    /// Shows what it says, and has it answered; the inner failure is whoever's is asked.
+    fn said(
+        &mut self,
+        run: u32,
+        said: Said,
+        ends: &mut dyn Ends,
+        stops: &AtomicUsize,
+    ) -> Result<io::Result<()>, Error> {
         match said {
             Said::Moved(moved) => ends.moved(&moved),
+            Said::Question(question) if !question.is_short() => {
+                return Err(self.garbled("it asks more than a person reads"));
+            }
             Said::Question(question) => {
-                let typed = ends.asked(&question)?;
+                let typed = match ends.asked(&question) {
+                    Ok(typed) => typed,
+                    Err(error) => return Ok(Err(error)),
+                };
+                // The person may have thought for long.
+                self.heard();
+                // Who asked to stop meanwhile has agreed to nothing: a cancel goes there instead.
+                if stops.load(Ordering::Relaxed) > 0 {
+                    return Ok(Ok(()));
+                }
                 let answer = Answer {
                     digest: question.digest(),
                     typed,
                 };
                 self.send(ToAgent::Answer { run, answer });
-                // The person may have thought for long.
-                self.heard();
             }
         }
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// From the first line to the agent's hello.
@@ -333,7 +361,11 @@ impl Connection {
     fn next(&mut self, watcher: &mut (impl Watcher + ?Sized)) -> Result<Option<Incoming>, Error> {
         match self.from.recv_timeout(TICK) {
             Ok(incoming) => {
+                let was_marked = self.is_marked;
                 self.heard();
+                // That the agent lives is no news of what it runs.
+                let is_pong = matches!(incoming, Incoming::Message(FromAgent::Pong));
+                self.is_marked = was_marked && is_pong;
                 Ok(Some(incoming))
             }
             Err(RecvTimeoutError::Disconnected) => Ok(Some(Incoming::End)),
@@ -391,12 +423,16 @@ impl Connection {
     /// The exit code of the program that joined us, if it ends soon.
     fn ended(&mut self) -> Option<i32> {
         self.to = None;
+        self.status(LEAVING)?.code()
+    }
+
+    /// How the program that joined us ended, if it does within that time.
+    fn status(&mut self, within: Duration) -> Option<ExitStatus> {
         let begun = Instant::now();
-        while begun.elapsed() < LEAVING {
+        while begun.elapsed() < within {
             match self.child.try_wait() {
-                Ok(Some(status)) => return status.code(),
                 Ok(None) => thread::sleep(Duration::from_millis(5)),
-                Err(_) => break,
+                ended => return ended.ok().flatten(),
             }
         }
         None
@@ -418,11 +454,18 @@ impl Drop for Connection {
     fn drop(&mut self) {
         // The end of its input has the agent stop what runs; then it ends, and the program that joined us after it.
         self.to = None;
-        if self.ended().is_none() {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+        if self.status(LEAVING).is_none() {
+            // What it started itself, as a ProxyCommand, goes with it.
+            let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+            // One that hangs in the kernel is not waited for.
+            self.status(KILLING);
         }
     }
+}
+
+/// Whether nobody reads any more what is printed.
+fn is_closed(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe
 }
 
 fn touch(moved: &Mutex<Instant>) {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 
-/// A frame's bytes at most, head and kind left out.
+/// A frame's bytes at most, length and kind left out.
 pub const MOST_BYTES: usize = 16 << 20;
 
 /// Writes one frame and hands it on.
@@ -26,8 +26,8 @@ pub fn write_frame(to: &mut impl Write, kind: u8, body: &[u8]) -> io::Result<()>
 /// Reads one frame; none where the other side ended after a whole one.
 ///
 /// # Errors
-/// The reader's own; `InvalidData` for a longer frame than there are, `UnexpectedEof` for one that is cut off.
-pub fn read_frame(from: &mut impl Read) -> io::Result<Option<(u8, Vec<u8>)>> {
+/// The reader's own; `InvalidData` for a frame of more than `most` bytes, `UnexpectedEof` for one that is cut off.
+pub fn read_frame(from: &mut impl Read, most: usize) -> io::Result<Option<(u8, Vec<u8>)>> {
     let mut head = [0; 5];
     let mut have = 0;
     while let Some(rest) = head.get_mut(have..).filter(|rest| !rest.is_empty()) {
@@ -41,7 +41,7 @@ pub fn read_frame(from: &mut impl Read) -> io::Result<Option<(u8, Vec<u8>)>> {
     }
     let [a, b, c, d, kind] = head;
     let len = u64::from(u32::from_le_bytes([a, b, c, d]));
-    if len > MOST_BYTES as u64 {
+    if len > most as u64 {
         return Err(io::ErrorKind::InvalidData.into());
     }
     // Memory is taken as bytes come: a length that is only claimed costs nothing.
@@ -63,12 +63,18 @@ mod tests {
         write_frame(&mut bytes, 7, b"hello").unwrap();
         write_frame(&mut bytes, 8, b"").unwrap();
         let mut from = bytes.as_slice();
-        assert_eq!(read_frame(&mut from).unwrap(), Some((7, b"hello".to_vec())));
-        assert_eq!(read_frame(&mut from).unwrap(), Some((8, Vec::new())));
-        assert_eq!(read_frame(&mut from).unwrap(), None);
+        assert_eq!(
+            read_frame(&mut from, MOST_BYTES).unwrap(),
+            Some((7, b"hello".to_vec()))
+        );
+        assert_eq!(
+            read_frame(&mut from, MOST_BYTES).unwrap(),
+            Some((8, Vec::new()))
+        );
+        assert_eq!(read_frame(&mut from, MOST_BYTES).unwrap(), None);
         for cut in 1..10 {
             let mut from = &bytes[..cut];
-            let error = read_frame(&mut from).unwrap_err();
+            let error = read_frame(&mut from, MOST_BYTES).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{cut}");
         }
     }
@@ -76,11 +82,11 @@ mod tests {
     #[test]
     fn a_length_that_is_too_large_is_refused_and_none_is_believed() {
         let mut from = [0xff, 0xff, 0xff, 0xff, 1].as_slice();
-        let error = read_frame(&mut from).unwrap_err();
+        let error = read_frame(&mut from, MOST_BYTES).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         let most = u32::try_from(MOST_BYTES).unwrap().to_le_bytes();
         let mut from = most.as_slice().chain([1, 2].as_slice());
-        let error = read_frame(&mut from).unwrap_err();
+        let error = read_frame(&mut from, MOST_BYTES).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
         let long = vec![0; MOST_BYTES + 1];
         assert!(write_frame(&mut Vec::new(), 1, &long).is_err());

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::frame::{read_frame, write_frame};
+use super::frame::{MOST_BYTES, read_frame, write_frame};
 
 /// Grows with every change of what stands here.
 pub const PROTOCOL: u32 = 1;
@@ -18,6 +18,11 @@ const MESSAGE: u8 = 1;
 const OUTPUT: u8 = 2;
 /// What stands before printed bytes: the run's number and the stream's.
 const OUTPUT_HEAD: usize = 5;
+
+/// What this side takes in one frame of an agent's: it is not believed to be ours.
+const MOST_FROM_AGENT: usize = 1 << 20;
+/// The lines of a question at most.
+const MOST_LINES: usize = 10_000;
 
 /// To the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,6 +145,17 @@ pub struct Question {
 }
 
 impl Question {
+    /// Whether it is short enough to be sent, and shown to a person.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        // The longest that a byte becomes as JSON is six, and a line takes three more.
+        let bytes = self.lines.iter().chain([&self.prompt]);
+        let bytes: usize = bytes
+            .map(|line| line.len().saturating_mul(6).saturating_add(3))
+            .sum();
+        self.lines.len() <= MOST_LINES && bytes <= MOST_FROM_AGENT - 1024
+    }
+
     /// What an answer has to name: the SHA-256 of all that was to be seen.
     #[must_use]
     pub fn digest(&self) -> String {
@@ -239,7 +255,7 @@ impl FromAgent {
     /// # Errors
     /// The reader's own; `InvalidData` for what is no message.
     pub fn read(from: &mut impl Read) -> io::Result<Option<Self>> {
-        let Some((kind, body)) = read_frame(from)? else {
+        let Some((kind, body)) = read_frame(from, MOST_FROM_AGENT)? else {
             return Ok(None);
         };
         if kind == OUTPUT {
@@ -284,7 +300,7 @@ pub(super) fn write_message(to: &mut impl Write, message: &impl Serialize) -> io
 /// # Errors
 /// The reader's own; `InvalidData` for what is no message.
 pub(super) fn read_message<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T>> {
-    let frame = read_frame(from)?;
+    let frame = read_frame(from, MOST_BYTES)?;
     frame.map(|(kind, body)| decoded(kind, &body)).transpose()
 }
 

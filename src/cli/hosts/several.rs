@@ -21,7 +21,7 @@ use super::task::{Task, tell_silent};
 /// Hosts that are asked at the same time.
 const AT_ONCE: usize = 32;
 /// What is kept of what one host prints.
-const MOST_PRINTED: usize = 256 << 20;
+const MOST_PRINTED: usize = 32 << 20;
 /// The exit codes of what failed, was found, was cancelled and was refused.
 const FAILED: u8 = 1;
 const PROBLEMS: u8 = 3;

@@ -115,7 +115,11 @@ pub(super) fn run(
     // What was printed before it failed is shown.
     let told = shown.end();
     match ended {
-        Ok(code) => told.map(|()| code).map_err(Into::into),
+        // Who has read enough, as `head` does, is no failure of what was done there.
+        Ok(code) => match told {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+            _ => Ok(code),
+        },
         Err(Error::Left { .. }) => Ok(CANCELLED),
         Err(error @ Error::Denied { .. }) => {
             Err(Stop::refused(error.kind(), error.to_string()).into())
