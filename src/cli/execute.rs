@@ -2,6 +2,7 @@
 //! plan; here is only how a person at a command line agrees to it.
 
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -255,6 +256,7 @@ fn ask(
     }
     look_inside(plan);
     if let Some(person) = far {
+        out.flush()?;
         return ask_far(person, given, plan);
     }
     if globals.json {
@@ -278,9 +280,22 @@ fn ask_far(person: &Person, given: ConsentArgs, plan: &Plan) -> anyhow::Result<(
         Ok(())
     })?;
     let prompt = prompt(plan);
-    match person.ask(Question { lines, prompt })? {
-        Some(typed) => agreed(plan, &typed),
-        None => Err(Stop::refused(
+    let question = Question { lines, prompt };
+    if !question.is_short() {
+        let text = format!(
+            "{}: the plan is too long to be asked about from another machine; look at it with --dry-run and agree to it there",
+            plan.title
+        );
+        return Err(Stop::refused(NOT_AGREED, text).into());
+    }
+    let stop = progress_bar::wish_to_stop()?;
+    match person.ask(question, &|| stop.load(Ordering::Relaxed)) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+            Err(Stop::Cancelled("nothing was changed".to_owned()).into())
+        }
+        Err(error) => Err(error.into()),
+        Ok(Some(typed)) => agreed(plan, &typed),
+        Ok(None) => Err(Stop::refused(
             NOT_AGREED,
             format!(
                 "{}: what was agreed to is another plan than this one: plan again",

@@ -13,6 +13,7 @@ use anyhow::{Context as _, anyhow};
 use clap::Args;
 use zeroize::Zeroizing;
 
+use crate::fleet::is_far;
 use crate::host::{FileId, Host, RealHost, keep_out_of_dumps, printable};
 use crate::image::{Keys, Passphrase, Passphrases};
 
@@ -155,6 +156,10 @@ impl Given {
         // Before the first byte of it is in memory.
         keep_out_of_dumps();
         let is_stdin = file == "-";
+        if is_stdin && is_far() {
+            let text = "--passphrase-file -: nothing comes from standard input at another machine; name a file there";
+            return Err(Stop::Usage(text.to_owned()).into());
+        }
         let bytes = if is_stdin {
             read(io::stdin().lock())
         } else {

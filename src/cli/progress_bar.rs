@@ -3,8 +3,8 @@
 
 use std::convert::Infallible;
 use std::io::{self, IsTerminal};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use crate::fleet::{Moved, Person, person};
 use crate::ops::{self, Outcome, Phase, Progress, ProgressView, Ready};
 
+use super::exit::Stop;
 use crate::units;
 
 /// How often the bar is redrawn and a request to stop is looked for.
@@ -34,6 +35,15 @@ pub(super) fn watch<T: Send>(
     progress: &Progress,
     work: impl FnOnce() -> T + Send,
 ) -> anyhow::Result<T> {
+    watch_until(wish_to_stop()?, progress, work)
+}
+
+/// Set once by the first Ctrl-C, for all that this process does after it as well.
+pub(super) fn wish_to_stop() -> anyhow::Result<&'static AtomicBool> {
+    static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+    if let Some(stop) = STOP.get() {
+        return Ok(stop);
+    }
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         // In this order: the first signal finds the flag unset and sets it, the second finds it set.
@@ -41,6 +51,18 @@ pub(super) fn watch<T: Send>(
             .context("cannot watch for Ctrl-C")?;
         signal_hook::flag::register(signal, Arc::clone(&stop))
             .context("cannot watch for Ctrl-C")?;
+    }
+    Ok(STOP.get_or_init(|| stop))
+}
+
+fn watch_until<T: Send>(
+    stop: &AtomicBool,
+    progress: &Progress,
+    work: impl FnOnce() -> T + Send,
+) -> anyhow::Result<T> {
+    // It may have come between two plans.
+    if stop.load(Ordering::Relaxed) {
+        return Err(Stop::Cancelled("stopped before it began".to_owned()).into());
     }
     let mut bar = Bar::new();
     let result = thread::scope(|scope| {
@@ -149,4 +171,21 @@ fn message(view: ProgressView, is_cancelled: bool) -> String {
         format!("  {}:{:02} left", seconds / 60, seconds % 60)
     });
     format!("{rate}{left}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wish_to_stop_between_two_plans_holds_for_the_second() {
+        let stop = AtomicBool::new(false);
+        let progress = Progress::new();
+        assert_eq!(watch_until(&stop, &progress, || 1).unwrap(), 1);
+        stop.store(true, Ordering::Relaxed);
+        let mut is_begun = false;
+        let ended = watch_until(&stop, &progress, || is_begun = true).unwrap_err();
+        assert!(matches!(ended.downcast_ref(), Some(Stop::Cancelled(_))));
+        assert!(!is_begun);
+    }
 }

@@ -53,4 +53,4 @@ pub use frame::{MOST_BYTES, read_frame, write_frame};
 pub use message::{
     Answer, FromAgent, Hello, Moved, PROTOCOL, Question, Run, Said, Stream, ToAgent,
 };
-pub use person::{Person, begin, person};
+pub use person::{Person, begin, is_far, person};

@@ -7,14 +7,18 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 use rustix::process::{Signal, getpid, kill_process};
 
 use super::message::{Answer, Moved, Question, Run, Said, read_message, write_message};
 
 /// Says to a process that an agent started it, and of whom.
 const VARIABLE: &str = "QANOPY_FAR";
+
+/// How often a wish to stop is looked for.
+const TICK: Duration = Duration::from_millis(50);
 
 /// The person at the other end.
 #[derive(Debug)]
@@ -34,6 +38,12 @@ static PERSON: OnceLock<Option<Person>> = OnceLock::new();
 #[must_use]
 pub fn person() -> Option<&'static Person> {
     PERSON.get_or_init(found).as_ref()
+}
+
+/// Whether an agent started this process: then the names it was given are this machine's.
+#[must_use]
+pub fn is_far() -> bool {
+    std::env::var_os(VARIABLE).is_some()
 }
 
 /// Tells the process that a command starts of the person at the other end.
@@ -85,12 +95,26 @@ impl Person {
     /// Asks, and gives what was typed; none for an answer to anything but this question.
     ///
     /// # Errors
-    /// When the person is gone.
-    pub fn ask(&self, question: Question) -> io::Result<Option<String>> {
+    /// When the person is gone; `Interrupted` when `is_stopped` says so before they answer.
+    pub fn ask(
+        &self,
+        question: Question,
+        is_stopped: &dyn Fn() -> bool,
+    ) -> io::Result<Option<String>> {
         let digest = question.digest();
         self.say(&Said::Question(question))?;
-        let gone = |_| io::Error::from(io::ErrorKind::UnexpectedEof);
-        let answer = self.answers.recv().map_err(gone)?;
+        let answer = loop {
+            if is_stopped() {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            match self.answers.recv_timeout(TICK) {
+                Ok(answer) => break answer,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+            }
+        };
         Ok((answer.digest == digest).then_some(answer.typed))
     }
 
@@ -151,9 +175,12 @@ mod tests {
                     typed: "y".to_owned(),
                 })
                 .unwrap();
-            assert_eq!(person.ask(question("one")).unwrap(), typed);
+            let answered = person.ask(question("one"), &|| false);
+            assert_eq!(answered.unwrap(), typed);
         }
+        let stopped = person.ask(question("one"), &|| true).unwrap_err();
+        assert_eq!(stopped.kind(), io::ErrorKind::Interrupted);
         drop(other);
-        assert!(person.ask(question("one")).is_err());
+        assert!(person.ask(question("one"), &|| false).is_err());
     }
 }
