@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -10,12 +11,23 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::fleet::{self, Rules, Run};
-use crate::host::printable;
+use crate::host::{confine_to, printable};
 
 use super::exit::{FileError, Stop};
-use super::hosts::{names_file, permitted, rebuilt};
+use super::hosts::{names_file, permitted, permitted_within, rebuilt};
 use super::options::Globals;
 use super::program;
+
+/// Says to a process that an agent started it to look at one folder only, and at which.
+const WITHIN: &str = "QANOPY_WITHIN";
+/// What a process that may look at one folder only is not told.
+const NOT_WITHIN: [&str; 5] = [
+    "--follow",
+    "--repair",
+    "--put-back",
+    "--passphrase-file",
+    "--new-passphrase-file",
+];
 
 #[derive(Debug, Args)]
 pub(super) struct AgentArgs {
@@ -51,6 +63,13 @@ pub(super) fn run(globals: Globals, args: &AgentArgs) -> anyhow::Result<()> {
         .context("what is at the other end does not keep to the protocol")
 }
 
+/// Looks at one folder only, if whoever started this process says so.
+pub(super) fn confine() {
+    if let Some(dir) = std::env::var_os(WITHIN) {
+        confine_to(dir.into());
+    }
+}
+
 /// The process that a command line becomes, if the rules let it.
 fn starts(run: &Run, read_only: bool, within: Option<&Path>) -> Result<Command, String> {
     let mut program = program();
@@ -60,6 +79,7 @@ fn starts(run: &Run, read_only: bool, within: Option<&Path>) -> Result<Command, 
         .try_get_matches_from_mut(line)
         .map_err(|_| "it is no command line of this version".to_owned())?;
     permitted(&program, &matches, read_only)?;
+    within.map_or(Ok(()), |_| permitted_within(&matches))?;
     let mut outside = None;
     let words = rebuilt(&program, &matches, &mut |argument, value| {
         let path = Path::new(value);
@@ -75,8 +95,16 @@ fn starts(run: &Run, read_only: bool, within: Option<&Path>) -> Result<Command, 
                 "{path} is not in {dir}, and nothing else may be named"
             ));
         }
-        if words.iter().any(|word| word == "--follow") {
-            return Err(format!("--follow leads out of {dir}"));
+        let is_given = |option: &&&str| {
+            words.iter().any(|word| {
+                let word = word.as_bytes().split(|byte| *byte == b'=').next();
+                word == Some(option.as_bytes())
+            })
+        };
+        if let Some(option) = NOT_WITHIN.iter().find(is_given) {
+            return Err(format!(
+                "{option} is not for an agent that only shows {dir}"
+            ));
         }
     }
     let mut command = Command::new("/proc/self/exe");
@@ -93,6 +121,9 @@ fn starts(run: &Run, read_only: bool, within: Option<&Path>) -> Result<Command, 
         }
     }
     command.args(words);
+    if let Some(dir) = within {
+        command.env(WITHIN, dir);
+    }
     fleet::begin(&mut command, run);
     Ok(command)
 }
@@ -181,6 +212,15 @@ mod tests {
             "tree --follow {}",
             "info {}/no/such/../../../etc/passwd",
             "contents {}/a --passphrase-file /etc/shadow",
+            "contents {}/a --passphrase-file {}/a",
+            "check {}/a --repair=all",
+            "check {}/a --put-back=1",
+            "doctor {}",
+            "space {}",
+            "log",
+            "machine list",
+            "trash list",
+            "recover",
         ] {
             let line = line.replace("{}", inside);
             assert!(denied(&line, true, Some(&dir)).is_some(), "{line}");

@@ -311,7 +311,9 @@ pub fn main() -> ExitCode {
     }
     // Whoever is at another machine may go away at any time.
     let _ = fleet::person();
-    if hosts::may_name_hosts(&arguments) {
+    agent::confine();
+    // What another machine asked for is about this one, whatever its names look like.
+    if !fleet::is_far() && hosts::may_name_hosts(&arguments) {
         let entries = config::of_this_run().0.hosts;
         match hosts::asked(&arguments, &entries) {
             Ok(None) => {}

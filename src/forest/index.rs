@@ -17,7 +17,7 @@ use std::time::UNIX_EPOCH;
 use etcetera::BaseStrategy;
 use serde::{Deserialize, Serialize};
 
-use crate::host::{FileKind, Host};
+use crate::host::{FileKind, Host, confined_to};
 use crate::image::{TRASH_FOLDER, foreign_trash, is_trashed};
 
 use super::absolute_names::AbsoluteNames;
@@ -82,9 +82,12 @@ impl Index {
     }
 
     /// Where this user's index is kept: `qanopy` in `$XDG_STATE_HOME` (`~/.local/state`). None if
-    /// there is no home directory.
+    /// there is no home directory, or if this process may look at one folder only.
     #[must_use]
     pub fn default_dir() -> Option<PathBuf> {
+        if confined_to().is_some() {
+            return None;
+        }
         let base = etcetera::base_strategy::Xdg::new().ok()?;
         Some(base.state_dir()?.join("qanopy"))
     }

@@ -33,7 +33,7 @@ use rules::{is_for_hosts, is_for_several};
 use task::Task;
 use words::name_of_command;
 
-pub(super) use rules::permitted;
+pub(super) use rules::{permitted, permitted_within};
 pub(super) use words::{names_file, rebuilt};
 
 /// The variable that has other words for ssh.

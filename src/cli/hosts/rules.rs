@@ -31,6 +31,26 @@ const READING: &[&str] = &[
     "machine list",
 ];
 
+/// Commands for whoever may see one folder and nothing else of the machine.
+const WITHIN_A_FOLDER: &[&str] = &[
+    "tree",
+    "info",
+    "check",
+    "map",
+    "compare",
+    "diff",
+    "contents",
+    "files",
+    "cat",
+    "explain",
+    "history",
+    "find",
+    "measure",
+    "snapshot list",
+    "bitmap list",
+    "keyslot list",
+];
+
 /// Commands that are about this machine, or about the program itself.
 const HERE_ONLY: &[&str] = &[
     "mount",
@@ -92,6 +112,20 @@ pub(in crate::cli) fn permitted(
     Ok(())
 }
 
+/// Whether an agent that shows one folder runs this command line.
+///
+/// # Errors
+/// Why it does not.
+pub(in crate::cli) fn permitted_within(matches: &ArgMatches) -> Result<(), String> {
+    let name = name_of_command(matches);
+    match WITHIN_A_FOLDER.contains(&name.as_str()) {
+        true => Ok(()),
+        false => Err(format!(
+            "the agent there only shows the images of one folder, and {name} looks further"
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,7 +140,7 @@ mod tests {
             }
             at.is_some() || **name == "help"
         };
-        for list in [READING, HERE_ONLY, SEVERAL] {
+        for list in [READING, WITHIN_A_FOLDER, HERE_ONLY, SEVERAL] {
             let gone: Vec<_> = list.iter().filter(|name| !is_there(name)).collect();
             assert!(gone.is_empty(), "{gone:?}");
         }

@@ -19,6 +19,7 @@
 //! | `own` | which files this process has locked, and for what |
 //! | `attributes` | owner, mode and extended attributes of a file |
 //! | `access_list`, `permissions` | who may do what with a file, as values |
+//! | `confined` | a process that may look at one folder only |
 //! | `user` | a user, and what the permissions of a file let them do |
 //! | `process` | which process this is, and whether it still runs |
 //! | `io_text` | what a failed call says, in words |
@@ -27,6 +28,7 @@
 mod access_list;
 mod attributes;
 mod closed;
+mod confined;
 mod device;
 mod fiemap;
 mod file;
@@ -52,6 +54,7 @@ pub use attributes::{
     set_mode,
 };
 pub use closed::ClosedProcess;
+pub use confined::{confine_to, confined_to};
 pub use device::{Volume, volume_of};
 pub use file::{Access, Cloned, HostFile, Segment};
 pub use holder::Holder;

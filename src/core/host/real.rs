@@ -17,6 +17,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::closed::{ClosedProcess, closed_processes};
+use super::confined::{permit, permit_opened};
 use super::device;
 use super::file::{Access, HostFile};
 use super::holder::Holder;
@@ -31,6 +32,7 @@ pub struct RealHost;
 
 impl Host for RealHost {
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn HostFile>> {
+        permit(path)?;
         // Asked before opening, since opening a device can act on it (a tape rewinds); asked again
         // of the descriptor, since the name may lead elsewhere by then.
         let file_type = FileType::from_raw_mode(stat(path)?.st_mode);
@@ -54,6 +56,7 @@ impl Host for RealHost {
                 }
             }
         };
+        permit_opened(&fd)?;
         Ok(Arc::new(RealFile::new(fd)?))
     }
 
@@ -66,6 +69,7 @@ impl Host for RealHost {
     }
 
     fn stat(&self, path: &Path) -> io::Result<Stat> {
+        permit(path)?;
         Ok(with_device_len(&stat(path)?))
     }
 
@@ -159,6 +163,7 @@ impl Host for RealHost {
     }
 
     fn list_dir(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        permit(path)?;
         fs::read_dir(path)?
             .map(|entry| Ok(entry?.file_name()))
             .collect()
