@@ -6,7 +6,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::AtomicUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use qanopy::fleet::{
@@ -153,6 +154,33 @@ impl Ends for Told {
     fn asked(&mut self, question: &Question) -> io::Result<String> {
         self.asked.push(question.clone());
         Ok(self.answer.clone())
+    }
+
+    fn moved(&mut self, _: &Moved) {}
+}
+
+/// A person who asks to stop where they are asked to agree, or whose reader went away.
+struct Leaving {
+    told: Told,
+    stops: Arc<AtomicUsize>,
+    is_closed: bool,
+}
+
+impl Watcher for Leaving {
+    fn silent(&mut self, _: &str, _: u64) {}
+}
+
+impl Ends for Leaving {
+    fn printed(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        if self.is_closed {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        self.told.printed(stream, bytes)
+    }
+
+    fn asked(&mut self, question: &Question) -> io::Result<String> {
+        self.stops.fetch_add(1, Ordering::Relaxed);
+        self.told.asked(question)
     }
 
     fn moved(&mut self, _: &Moved) {}
@@ -309,6 +337,74 @@ fn the_plan_is_shown_here_and_what_was_agreed_to_is_run() {
     assert_eq!(denied.kind(), "host-denied");
 }
 
+#[test]
+fn who_asks_to_stop_at_the_question_has_agreed_to_nothing() {
+    let lab = Lab::new();
+    let stops = Arc::new(AtomicUsize::new(0));
+    let told = Told {
+        answer: "y".to_owned(),
+        ..Told::default()
+    };
+    let mut ends = Leaving {
+        told,
+        stops: stops.clone(),
+        is_closed: false,
+    };
+    let ended = lab
+        .connection("one")
+        .run(line("discard b.qcow2"), &mut ends, &stops);
+    assert_eq!(ended.unwrap(), 130);
+    assert_eq!(ends.told.asked.len(), 1);
+    assert!(lab.home("one").join("b.qcow2").exists());
+}
+
+#[test]
+fn a_reader_that_went_away_stops_nothing_there() {
+    let lab = Lab::new();
+    let stops = Arc::new(AtomicUsize::new(0));
+    let mut ends = Leaving {
+        told: Told::default(),
+        stops: stops.clone(),
+        is_closed: true,
+    };
+    let mut connection = lab.connection("one");
+    for (words, code) in [
+        ("branch b.qcow2 c.qcow2 --yes", 0),
+        ("info none.qcow2", 1),
+        ("tree .", 0),
+    ] {
+        let ended = connection.run(line(words), &mut ends, &stops);
+        assert_eq!(ended.unwrap(), code, "{words}");
+    }
+    assert!(lab.home("one").join("c.qcow2").exists());
+}
+
+#[test]
+fn a_name_that_another_machine_sent_is_one_of_this_machine() {
+    let lab = Lab::new();
+    let told = lab.q("tree one:two:").with(1);
+    assert!(
+        told.err.contains("two:") && told.out.is_empty(),
+        "{}{}",
+        told.out,
+        told.err
+    );
+    let old = lab.home("one").join("db:old.qcow2");
+    fs::copy(lab.home("one").join("a.qcow2"), &old).unwrap();
+    lab.q("discard one:db:old.qcow2 --yes").with(0);
+    assert!(!old.exists());
+    let told = lab.q("discard one:db:old.qcow2 --yes").with(1);
+    assert!(told.err.contains("db:old.qcow2"), "{}", told.err);
+    let mut told = Told::default();
+    let words = "contents a.qcow2 --passphrase-file -";
+    let ended = lab
+        .connection("one")
+        .run(line(words), &mut told, &AtomicUsize::new(0));
+    assert_eq!(ended.unwrap(), 2);
+    let said = String::from_utf8_lossy(&told.err);
+    assert!(said.contains("standard input"), "{said}");
+}
+
 /// What this side sends in a session that commits, as it was recorded.
 fn session(lab: &Lab) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -442,6 +538,11 @@ fn the_program_is_put_there_once_and_only_its_owner_may_touch_it() {
     let lab = Lab::new();
     let home = lab.home("new");
     fs::create_dir(&home).unwrap();
+    let text = fs::read_to_string(lab.ssh()).unwrap();
+    program(
+        &lab.ssh(),
+        &text.replace("cd \"$HOME\"", "umask 022\ncd \"$HOME\""),
+    );
     lab.q("tree new:").with(0);
     let cache = home.join(".cache/qanopy");
     let stored = || -> Vec<PathBuf> {
@@ -452,6 +553,15 @@ fn the_program_is_put_there_once_and_only_its_owner_may_touch_it() {
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&agent), mode(&cache)), (0o700, 0o700));
     assert_eq!(fs::read(&agent).unwrap(), fs::read(QANOPY).unwrap());
+    // That is for the program alone, whether it was just stored or was there.
+    lab.q("create new:one.qcow2 8M").with(0);
+    assert_eq!(mode(&home.join("one.qcow2")), 0o644);
+    // One without bytes, as a crash may leave it, is stored anew.
+    program(&agent, "");
+    lab.q("create new:two.qcow2 8M").with(0);
+    assert_eq!(mode(&home.join("two.qcow2")), 0o644);
+    assert_eq!(fs::read(&agent).unwrap(), fs::read(QANOPY).unwrap());
+    assert_eq!(stored(), [agent.as_path()]);
     // One that is there is started: it need not be this one.
     program(&agent, "#!/bin/sh\necho 'QANOPY agent 99 9.9'\n");
     let told = lab.q("tree new:").with(1);
@@ -521,7 +631,17 @@ fn an_agent_that_lies_ends_with_a_sentence_and_reaches_no_terminal() {
             prompt: "?".to_owned(),
         }),
     };
+    let long = FromAgent::Said {
+        run: 1,
+        said: Said::Question(Question {
+            lines: vec![String::new(); 20_000],
+            prompt: "?".to_owned(),
+        }),
+    };
     for (bytes, code, says) in [
+        (hello(&[long]), 1, "more than a person reads"),
+        // A frame of a byte more than are taken.
+        ([&greeting[..], &[1, 0, 16, 0, 1]].concat(), 1, "no message"),
         (Vec::new(), 1, "did not start"),
         (b"QANOPY agent 2 9.9\n".to_vec(), 1, "9.9"),
         (b"QANOPY send\n".to_vec(), 1, "protocol"),
@@ -579,7 +699,12 @@ fn an_agent_that_lies_ends_with_a_sentence_and_reaches_no_terminal() {
 #[test]
 fn a_host_that_hangs_is_told_of_and_given_up() {
     let lab = Lab::new();
-    program(&lab.ssh(), "#!/bin/sh\nexec sleep 60\n");
+    let pid = lab.hosts.path().join("pid");
+    let text = format!(
+        "#!/bin/sh\nsleep 60 &\necho $! >'{}'\nwait\n",
+        pid.display()
+    );
+    program(&lab.ssh(), &text);
     let to = Destination::of("web", &[], Some(lab.ssh().as_os_str()));
     let patience = Patience {
         mark: Duration::from_millis(200),
@@ -591,6 +716,10 @@ fn a_host_that_hangs_is_told_of_and_given_up() {
     assert!(matches!(error, Error::Silent { .. }), "{error}");
     assert!(told.is_marked);
     assert!(begun.elapsed() < Duration::from_secs(10));
+    // What the transport started itself is gone with it.
+    let pid = fs::read_to_string(pid).unwrap();
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+    assert!(stat.is_err() || stat.is_ok_and(|stat| stat.contains(") Z ")));
     let left = Connection::open(&to, patience, &mut told, &AtomicUsize::new(1)).unwrap_err();
     assert!(matches!(left, Error::Left { .. }), "{left}");
 }
@@ -604,8 +733,28 @@ fn an_agent_of_its_own_account_only_reads_what_it_may() {
         "#!/bin/sh\nexport HOME='{home}'\nunset XDG_STATE_HOME\nexec {QANOPY} agent --read-only --restrict '{home}'\n",
         home = home.display()
     );
+    let outside = lab.place.path().join("outside.qcow2");
+    let secret = "a-name-nobody-may-see";
+    lab.q(&format!("create {secret}.qcow2 8M")).with(0);
+    lab.q(&format!("branch {secret}.qcow2 outside.qcow2 --yes"))
+        .with(0);
+    std::os::unix::fs::symlink(&outside, home.join("link.qcow2")).unwrap();
+    assert!(lab.q("tree one:").out.contains(secret));
+    fs::remove_dir_all(home.join(".local")).unwrap();
     program(&lab.ssh(), &forced);
-    lab.q("tree one:").with(0);
+    let shown = lab.q("tree one:").with(0);
+    assert!(
+        shown.out.contains("b.qcow2") && !shown.out.contains(secret),
+        "{}",
+        shown.out
+    );
+    // It goes on to no other machine, nor to itself by another name.
+    let mut told = Told::default();
+    let ended = lab
+        .connection("one")
+        .run(line("tree localhost:"), &mut told, &AtomicUsize::new(0));
+    assert_eq!(ended.unwrap(), 1);
+    assert!(told.out.is_empty());
     assert!(lab.q("info one:b.qcow2").with(0).out.contains("a.qcow2"));
     for words in [
         "discard one:b.qcow2 --yes",
@@ -613,6 +762,11 @@ fn an_agent_of_its_own_account_only_reads_what_it_may() {
         "tree one:/",
         "tree --follow one:",
         "undo one: --yes",
+        "log one:",
+        "machine list one:",
+        "doctor one:",
+        "check one:a.qcow2 --repair all --yes",
+        "contents one:a.qcow2 --passphrase-file one:b.qcow2",
     ] {
         let told = lab.q(words).with(4);
         assert!(
@@ -621,6 +775,7 @@ fn an_agent_of_its_own_account_only_reads_what_it_may() {
             told.err
         );
     }
+    assert!(!home.join(".local").exists());
     let told = Command::new(QANOPY)
         .args(["agent", "--restrict", "/"])
         .stdin(Stdio::null())
