@@ -38,8 +38,14 @@ pub fn cloned(definition: &str, new: &NewMachine<'_>) -> Result<String, Definiti
         }
     }
     let mut pieces = identity(definition, domain, new)?;
-    if let Some(nvram) = new.nvram {
-        pieces.extend(nvram_name(domain, nvram)?);
+    match new.nvram {
+        Some(nvram) => pieces.extend(nvram_name(domain, nvram)?),
+        None if names_nvram(domain) => {
+            return Err(DefinitionError::Shares(
+                "a file with the variables of its firmware",
+            ));
+        }
+        None => {}
     }
     let mut text = definition.to_owned();
     pieces.sort_by_key(|(range, _)| std::cmp::Reverse(range.start));
@@ -63,37 +69,114 @@ pub fn cloned(definition: &str, new: &NewMachine<'_>) -> Result<String, Definiti
         .ok_or(DefinitionError::Differs)
 }
 
-/// What both machines would want when both run, or what does not come along, each as words in a sentence.
+/// Something besides disks that a machine has, and that its clone would have as well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shared {
+    /// What, as words in a sentence.
+    pub what: String,
+    /// How.
+    pub how: Sharing,
+}
+
+/// How two machines share something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// Both want it when both run.
+    Wanted,
+    /// The guest can write it, so that both would.
+    Written,
+    /// It does not come along.
+    Left,
+}
+
+/// What both machines would want or write besides disks, and what does not come along.
 ///
 /// # Errors
 /// `DefinitionError` where it cannot be read.
-pub fn shared(definition: &str) -> Result<Vec<String>, DefinitionError> {
+pub fn shared(definition: &str) -> Result<Vec<Shared>, DefinitionError> {
     let document = document(definition, false)?;
     let mut found = Vec::new();
-    for node in document.descendants() {
-        let attribute = |name: &str| node.attribute(name).unwrap_or_default().to_owned();
-        match node.tag_name().name() {
-            "hostdev" => found.push("a device of the host".to_owned()),
-            "graphics"
-                if !["", "-1"].contains(&attribute("port").as_str())
-                    && attribute("autoport") != "yes" =>
-            {
-                found.push(format!("the port {} of its display", attribute("port")));
-            }
-            "target" if node.parent().is_some_and(|it| it.has_tag_name("interface")) => {
-                found.push(format!("the network device {}", attribute("dev")));
-            }
-            "source"
-                if node.parent().is_some_and(|it| is_character_device(&it))
-                    && !attribute("path").is_empty() =>
-            {
-                found.push(attribute("path"));
-            }
-            _ => {}
+    for node in document.descendants().filter(Node::is_element) {
+        if let Some((how, what)) = written(node).or_else(|| wanted(node)) {
+            found.push(Shared { what, how });
         }
     }
     found.dedup();
     Ok(found)
+}
+
+/// What the guest can write by this element.
+fn written(node: Node<'_, '_>) -> Option<(Sharing, String)> {
+    let attribute = |name: &str| node.attribute(name).unwrap_or_default();
+    let source = |names: &[&str]| {
+        let source = child(node, "source");
+        let named = names
+            .iter()
+            .find_map(|name| source.and_then(|source| source.attribute(*name)));
+        named.unwrap_or_default().to_owned()
+    };
+    let is_file = ["file", "dev", "pipe"].contains(&attribute("type"));
+    let what = match node.tag_name().name() {
+        "hostdev" => "a device of the host".to_owned(),
+        "interface" if attribute("type") == "hostdev" => "a network device of the host".to_owned(),
+        "filesystem" if child(node, "readonly").is_none() => {
+            let names = ["dir", "file", "dev", "name", "socket"];
+            format!("the shared folder {}", source(&names))
+        }
+        "memory" if ["nvdimm", "virtio-pmem"].contains(&attribute("model")) => {
+            let path = child(node, "source").and_then(|source| child(source, "path"));
+            let path = path.and_then(|path| path.text()).unwrap_or_default();
+            format!("the memory in {}", path.trim())
+        }
+        "shmem" => format!("the shared memory {}", attribute("name")),
+        "commandline" => "what <qemu:commandline> names".to_owned(),
+        "loader" if attribute("readonly") == "no" => {
+            format!("its firmware {}", node.text().unwrap_or_default().trim())
+        }
+        "pstore" => "the file of its <pstore>".to_owned(),
+        "disk" if attribute("device") == "floppy" && child(node, "readonly").is_none() => {
+            child(node, "source")?;
+            format!(
+                "the floppy disk {}",
+                source(&["file", "dev", "name", "volume"])
+            )
+        }
+        _ if is_character_device(&node) && is_file && !source(&["path"]).is_empty() => {
+            source(&["path"])
+        }
+        "tpm" => {
+            let backend = child(node, "backend")?;
+            let is_own =
+                backend.attribute("type") == Some("emulator") && child(backend, "source").is_none();
+            return Some(match is_own {
+                true => (Sharing::Left, "what its TPM holds".to_owned()),
+                false => (Sharing::Written, "its TPM".to_owned()),
+            });
+        }
+        _ => return None,
+    };
+    Some((Sharing::Written, what))
+}
+
+/// What is wanted by this element.
+fn wanted(node: Node<'_, '_>) -> Option<(Sharing, String)> {
+    let attribute = |name: &str| node.attribute(name).unwrap_or_default();
+    let what = match node.tag_name().name() {
+        "graphics"
+            if !["", "-1"].contains(&attribute("port")) && attribute("autoport") != "yes" =>
+        {
+            format!("the port {} of its display", attribute("port"))
+        }
+        "target" if node.parent().is_some_and(|it| it.has_tag_name("interface")) => {
+            format!("the network device {}", attribute("dev"))
+        }
+        _ if is_character_device(&node) => {
+            let path = child(node, "source")?.attribute("path")?;
+            path.to_owned()
+        }
+        _ => return None,
+    };
+    Some((Sharing::Wanted, what))
 }
 
 fn is_character_device(node: &Node<'_, '_>) -> bool {
@@ -152,6 +235,15 @@ fn identity(
     let addresses = interfaces.filter_map(|interface| child(interface, "mac"));
     pieces.extend(addresses.map(|mac| (with_indent(definition, mac.range()), String::new())));
     Ok(pieces)
+}
+
+/// Whether it says where the variables of its firmware are.
+fn names_nvram(domain: Node<'_, '_>) -> bool {
+    let nvram = child(domain, "os").and_then(|os| child(os, "nvram"));
+    nvram.is_some_and(|nvram| {
+        let is_named = |node: Node<'_, '_>| node.text().is_some_and(|it| !it.trim().is_empty());
+        child(nvram, "source").is_some() || nvram.children().any(|it| it.is_text() && is_named(it))
+    })
 }
 
 fn nvram_name(domain: Node<'_, '_>, file: &Path) -> Result<Pieces, DefinitionError> {
@@ -257,12 +349,77 @@ mod tests {
 
     #[test]
     fn what_both_would_want_is_told() {
-        assert_eq!(shared(WEB).unwrap(), ["the port 5901 of its display"]);
+        let told = |definition: &str| -> Vec<(Sharing, String)> {
+            let told = shared(definition).unwrap().into_iter();
+            told.map(|it| (it.how, it.what)).collect()
+        };
+        let port = (Sharing::Wanted, "the port 5901 of its display".to_owned());
+        assert_eq!(told(WEB), [port]);
         let more = "<hostdev/><serial type='file'><source path='/log'/></serial></devices>";
-        let told = shared(
-            &WEB.replace("</devices>", more)
-                .replace("port='5901'", "port='5901' autoport='yes'"),
-        );
-        assert_eq!(told.unwrap(), ["a device of the host", "/log"]);
+        let plain = WEB.replace("port='5901'", "port='5901' autoport='yes'");
+        let with = |more: &str| told(&plain.replace("</devices>", &format!("{more}</devices>")));
+        let said = with(more.trim_end_matches("</devices>"));
+        let written = |what: &str| (Sharing::Written, what.to_owned());
+        assert_eq!(said, [written("a device of the host"), written("/log")]);
+        for (more, what) in [
+            (
+                "<interface type='hostdev'/>",
+                "a network device of the host",
+            ),
+            (
+                "<filesystem><source dir='/home'/><target dir='h'/></filesystem>",
+                "the shared folder /home",
+            ),
+            (
+                "<memory model='nvdimm'><source><path>/nv</path></source></memory>",
+                "the memory in /nv",
+            ),
+            ("<shmem name='s'/>", "the shared memory s"),
+            (
+                "<tpm><backend type='passthrough'><device path='/dev/tpm0'/></backend></tpm>",
+                "its TPM",
+            ),
+            (
+                "<disk device='floppy'><source file='/f'/><target dev='fda'/></disk>",
+                "the floppy disk /f",
+            ),
+        ] {
+            assert_eq!(with(more), [written(what)], "{more}");
+        }
+        let emulated = with("<tpm><backend type='emulator'/></tpm>");
+        assert_eq!(emulated, [(Sharing::Left, "what its TPM holds".to_owned())]);
+        for not in [
+            "<filesystem><source dir='/home'/><readonly/></filesystem>",
+            "<memory model='dimm'/>",
+            "<disk device='floppy'><target dev='fda'/></disk>",
+        ] {
+            assert_eq!(with(not), [], "{not}");
+        }
+        let socket = with("<channel type='unix'><source path='/s'/></channel>");
+        assert_eq!(socket, [(Sharing::Wanted, "/s".to_owned())]);
+        let around = |inside: &str| {
+            let domain = "<domain xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>";
+            told(&format!("{domain}{inside}</domain>"))
+        };
+        let line = around("<qemu:commandline><qemu:arg value='-x'/></qemu:commandline>");
+        assert_eq!(line, [written("what <qemu:commandline> names")]);
+        let loader = around("<os><loader readonly='no'>/fw</loader></os>");
+        assert_eq!(loader, [written("its firmware /fw")]);
+    }
+
+    #[test]
+    fn a_clone_never_keeps_the_variables_of_the_firmware_of_its_machine() {
+        let disks = [("vda".to_owned(), PathBuf::from("/vm/b"), "qcow2".to_owned())];
+        let new = NewMachine {
+            name: "b",
+            id: "11111111-2222-4333-8444-555555555555",
+            disks: &disks,
+            nvram: None,
+        };
+        let kept = cloned(WEB, &new);
+        assert!(matches!(kept, Err(DefinitionError::Shares(_))), "{kept:?}");
+        // One that libvirt gives a name to is none of anybody's yet.
+        let open = WEB.replace("/vm/web_VARS.fd", "");
+        assert!(cloned(&open, &new).is_ok());
     }
 }

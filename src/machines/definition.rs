@@ -45,6 +45,14 @@ pub enum DefinitionError {
     /// The disk is no file.
     #[error("its source in the definition is no file")]
     NoFile,
+    /// More is said of its source, which fits that file only.
+    #[error(
+        "its source in the definition says <{0}> as well, which fits that file only: take that out of the definition first"
+    )]
+    SaysMore(String),
+    /// Something is named that both would write.
+    #[error("it names {0}, which both would write")]
+    Shares(&'static str),
     /// A path that XML cannot hold.
     #[error("XML cannot hold that name")]
     Name,
@@ -197,6 +205,7 @@ fn pieces(
         return Ok(without_pins().collect());
     };
     let source = child(disk, "source").ok_or(DefinitionError::NoFile)?;
+    refuse_details(source)?;
     let named = source
         .attribute_node("file")
         .ok_or(DefinitionError::NoFile)?;
@@ -223,6 +232,16 @@ fn pieces(
         pieces.extend(without_pins());
     }
     Ok(pieces)
+}
+
+/// What a source says besides its file: who may open it holds for another file as well, and nothing else does
+/// (`<slices>`, `<encryption>`, `<dataStore>`, `<reservations>`).
+fn refuse_details(source: Node<'_, '_>) -> Result<(), DefinitionError> {
+    let mut inside = source.children().filter(Node::is_element);
+    let other = inside.find(|it| !it.has_tag_name("seclabel"));
+    other.map_or(Ok(()), |it| {
+        Err(DefinitionError::SaysMore(it.tag_name().name().to_owned()))
+    })
 }
 
 /// The range of an element with the space before it, so that no line is left empty.
@@ -362,6 +381,16 @@ mod tests {
         assert_eq!(twice, Err(DefinitionError::NoDisk("several disks")));
         let named = edit_disk(WEB, "vda", &source(Path::new("/vm/\u{1}"), None, true));
         assert_eq!(named, Err(DefinitionError::Name));
+        let more = |inside: &str| {
+            let named = format!("<source file='/vm/web.s1'>{inside}</source>");
+            let web = WEB.replace("<source file='/vm/web.s1'/>", &named);
+            edit_disk(&web, "vda", &source(new, None, false)).map(drop)
+        };
+        for name in ["slices", "encryption", "dataStore", "reservations"] {
+            let said = more(&format!("<{name}/>"));
+            assert_eq!(said, Err(DefinitionError::SaysMore(name.to_owned())));
+        }
+        assert_eq!(more("<seclabel model='dac' relabel='no'/>"), Ok(()));
         assert!(edit_disk("<domain", "vda", &DiskEdit::Unpin).is_err());
     }
 

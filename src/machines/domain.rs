@@ -379,12 +379,15 @@ impl Domain {
         Ok(known.lines().any(|line| line.trim() == id))
     }
 
-    /// Has it defined no longer; the file with the variables of its firmware stays.
+    /// Has it defined no longer; the file with the variables of its firmware stays, and what its TPM holds where virsh
+    /// can keep that.
     ///
     /// # Errors
     /// [`DefineError::Said`] in libvirt's words.
     pub fn undefine(&mut self) -> Result<(), DefineError> {
-        self.say(&format!("undefine {} --keep-nvram", self.id))
+        let keeps_tpm = self.say("help undefine")?.contains("--keep-tpm");
+        let tpm = if keeps_tpm { " --keep-tpm" } else { "" };
+        self.say(&format!("undefine {} --keep-nvram{tpm}", self.id))
             .map(drop)
     }
 

@@ -43,7 +43,7 @@ mod utm;
 mod vagrant;
 mod virsh;
 
-pub use cloned_definition::{NewMachine, cloned, shared};
+pub use cloned_definition::{NewMachine, Shared, Sharing, cloned, shared};
 pub use defining::{DefineError, Defined, Defines};
 pub use definition::{DiskEdit, EditedDisk, disk_element, edit_disk, say_the_same, with_disk};
 pub use domain::{DiskJob, Domain};

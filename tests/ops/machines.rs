@@ -11,9 +11,9 @@ use qanopy::forest::{ScanOptions, changed_since, refreshed};
 use qanopy::host::{Host, RealHost};
 use qanopy::machines::{Home, Machine, MachineSnapshot, MachineState, Machines, Places, Unasked};
 use qanopy::ops::{
-    self, BackingStyle, Branch, Commit, CommittedLayer, Confirm, Context, Danger, Error,
-    MoveImages, NewSize, Plan, Rebase, RefusalKind, Relink, Relocation, Request, Resize, Siblings,
-    Squash,
+    self, BackingStyle, Branch, BranchMachine, CloneMachine, Commit, CommittedLayer, Confirm,
+    Context, Danger, DiskBranch, DiskRevert, Error, MoveImages, NewSize, Plan, Rebase, RefusalKind,
+    Relink, Relocation, Request, Resize, RevertMachine, Siblings, Squash,
 };
 
 use crate::support::planning::{context, execute, execute_request, machine_of, named, words};
@@ -616,4 +616,108 @@ fn machines_are_told_of_images_that_are_looked_at_again() {
     let fresh = refreshed(&context.forest, &host, &options, &changed);
     let node = fresh.by_path(&a1).unwrap();
     assert_eq!(fresh.uses(node)[0].machine.name, "web");
+}
+
+/// Why a machine that is known beside others is not branched, cloned or reverted so.
+fn refusals(dir: &Path, machines: &[&Machine], request: impl Into<Request>) -> String {
+    let machines = machines.iter().map(|machine| (*machine).clone()).collect();
+    let plan = ops::plan(&known(dir, machines), &request.into());
+    let said = plan.refusals.iter();
+    said.map(|refusal| format!("{:?}: {}\n", refusal.kind, refusal.text))
+        .collect()
+}
+
+fn branch_machine(on: Option<PathBuf>) -> BranchMachine {
+    BranchMachine {
+        machine: "web".to_owned(),
+        connection: None,
+        disks: vec![DiskBranch {
+            disk: Some("vda".to_owned()),
+            on,
+            new: None,
+        }],
+        start: false,
+    }
+}
+
+#[test]
+fn a_raw_disk_whose_guest_wrote_a_header_becomes_no_other_disk() {
+    let Some(qemu) = qemu() else { return };
+    let dir = small_forest(&qemu);
+    let at = |name: &str| dir.path().join(name);
+    let clone = |full| CloneMachine {
+        machine: "web".to_owned(),
+        connection: None,
+        new: "other".to_owned(),
+        full,
+        folder: None,
+        found: None,
+    };
+    let mut machine = machine_of(at("a1"));
+    let said = refusals(dir.path(), &[&machine], branch_machine(None));
+    assert!(!said.contains("BackingFormat"), "{said}");
+    // Where a definition says nothing it is raw to libvirt.
+    for format in [Some("raw".to_owned()), None] {
+        machine.disks[0].format = format;
+        let branched = refusals(dir.path(), &[&machine], branch_machine(None));
+        let copied = refusals(dir.path(), &[&machine], clone(true));
+        let cloned = refusals(dir.path(), &[&machine], clone(false));
+        for said in [branched, copied, cloned] {
+            assert!(
+                said.starts_with("BackingFormat: the definition of web says"),
+                "{said}"
+            );
+            assert!(
+                said.contains("a1 is raw, and it looks like qcow2"),
+                "{said}"
+            );
+        }
+    }
+}
+
+#[test]
+fn nothing_is_built_for_long_on_what_another_machine_writes() {
+    let Some(qemu) = qemu() else { return };
+    let dir = small_forest(&qemu);
+    let at = |name: &str| dir.path().join(name);
+    let web = machine_of(at("a1"));
+    let mut other = Machine {
+        name: "other".to_owned(),
+        id: Some("2".to_owned()),
+        ..machine_of(at("a2"))
+    };
+    let on_other = || branch_machine(Some(at("a2")));
+    let said = refusals(dir.path(), &[&web, &other], on_other());
+    assert!(
+        said.contains("a2 is written by other (libvirt, off)"),
+        "{said}"
+    );
+    let own = refusals(dir.path(), &[&web, &other], branch_machine(None));
+    assert!(!own.contains("is written by"), "{own}");
+    other.disks[0].read_only = true;
+    let read = refusals(dir.path(), &[&web, &other], on_other());
+    assert!(!read.contains("is written by"), "{read}");
+}
+
+#[test]
+fn a_machine_of_which_every_disk_stays_is_not_reverted() {
+    let Some(qemu) = qemu() else { return };
+    let dir = small_forest(&qemu);
+    let at = |name: &str| dir.path().join(name);
+    let web = machine_of(at("a1"));
+    let revert = RevertMachine {
+        machine: "web".to_owned(),
+        connection: None,
+        to: at("a"),
+        disks: vec![DiskRevert {
+            disk: "vda".to_owned(),
+            to: None,
+        }],
+        start: false,
+    };
+    let said = refusals(dir.path(), &[&web], revert);
+    assert!(
+        said.starts_with("Invalid: every disk of web is to stay"),
+        "{said}"
+    );
 }

@@ -180,12 +180,20 @@ impl Plan {
 
     fn redefine(&self, is_due: impl Fn(&Step) -> bool) -> Result<(), Error> {
         let due = |one: &&Redefinition| !one.is_done() && is_due(&one.change.step);
-        for one in self.redefinitions.iter().filter(due) {
+        let mut left: Vec<&Redefinition> = self.redefinitions.iter().filter(due).collect();
+        while let Some(first) = left.first().copied() {
+            let domain = domain_of(&first.change);
+            let (of_domain, others): (Vec<&Redefinition>, Vec<&Redefinition>) = left
+                .into_iter()
+                .partition(|one| domain_of(&one.change) == domain);
             let defines = self
                 .defines()
                 .map_err(|reason| Error::failed(reason.text))?;
-            put(&defines, &one.change)?;
-            one.set_done(true);
+            let changes: Vec<DefinitionChange> =
+                of_domain.iter().map(|one| one.change.clone()).collect();
+            put(&defines, &changes)?;
+            of_domain.iter().for_each(|one| one.set_done(true));
+            left = others;
         }
         Ok(())
     }
@@ -201,7 +209,7 @@ impl Plan {
         for one in done.into_iter().rev() {
             let put = self
                 .defines()
-                .is_ok_and(|defines| put(&defines, &one.change.reversed()).is_ok());
+                .is_ok_and(|defines| put(&defines, &[one.change.reversed()]).is_ok());
             match put {
                 true => one.set_done(false),
                 false => is_so = false,
@@ -308,28 +316,92 @@ fn read(defines: &Defines, disk: &DomainDisk) -> Result<Defined, Error> {
     }
 }
 
-/// Has the disk defined so, if it is as it was before.
-fn put(defines: &Defines, change: &DefinitionChange) -> Result<(), Error> {
-    let disk = &change.disk;
-    let now = read(defines, disk)?;
-    let here = |defined: &Defined| disk_element(&defined.text, &disk.target).map(str::to_owned);
-    let element = here(&now).map_err(|error| failed(disk, &error))?;
-    if say_the_same(&element, &change.after) {
+/// The domain whose disk is changed.
+fn domain_of(change: &DefinitionChange) -> (&str, &str) {
+    (&change.disk.connection, &change.disk.id)
+}
+
+/// Has disks of one domain defined so, all at once, each if it is as it was before.
+fn put(defines: &Defines, changes: &[DefinitionChange]) -> Result<(), Error> {
+    let Some(first) = changes.first().map(|change| &change.disk) else {
+        return Ok(());
+    };
+    let now = read(defines, first)?;
+    let text = put_in(&now.text, changes)?;
+    if text == now.text {
         return Ok(());
     }
-    if !say_the_same(&element, &change.before) {
-        return Err(stale(disk, "was changed meanwhile by somebody else"));
-    }
-    let text = with_disk(&now.text, &disk.target, &change.after);
-    let text = text.map_err(|error| failed(disk, &error))?;
-    let then = defines.define(&disk.connection, &disk.id, &text);
-    let then = then.map_err(|error| failed(disk, &error))?;
-    let is_so = here(&then).is_ok_and(|element| say_the_same(&element, &change.after));
-    if !is_so {
-        return Err(Error::failed(format!(
-            "libvirt took the definition of {} otherwise than it was given",
-            printable(disk.to_string())
-        )));
+    let then = defines.define(&first.connection, &first.id, &text);
+    let then = then.map_err(|error| failed(first, &error))?;
+    for (number, change) in changes.iter().enumerate() {
+        let later = changes.get(number..).unwrap_or_default().iter();
+        let mut later = later.filter(|one| one.disk == change.disk);
+        let is_so = disk_element(&then.text, &change.disk.target)
+            .is_ok_and(|element| later.any(|one| say_the_same(element, &one.after)));
+        if !is_so {
+            return Err(Error::failed(format!(
+                "libvirt took the definition of {} otherwise than it was given",
+                printable(change.disk.to_string())
+            )));
+        }
     }
     Ok(())
+}
+
+/// The definition with these elements in the places of those before, as far as they are not there already.
+fn put_in(definition: &str, changes: &[DefinitionChange]) -> Result<String, Error> {
+    let mut text = definition.to_owned();
+    for change in changes {
+        let disk = &change.disk;
+        let element = disk_element(&text, &disk.target).map_err(|error| failed(disk, &error))?;
+        if say_the_same(element, &change.after) {
+            continue;
+        }
+        if !say_the_same(element, &change.before) {
+            return Err(stale(disk, "was changed meanwhile by somebody else"));
+        }
+        text =
+            with_disk(&text, &disk.target, &change.after).map_err(|error| failed(disk, &error))?;
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disks_of_one_domain_are_changed_in_one_text_or_not_at_all() {
+        let disk = |target: &str, file: &str| {
+            format!("<disk type='file'><source file='{file}'/><target dev='{target}'/></disk>")
+        };
+        let domain =
+            |one: &str, other: &str| format!("<domain><devices>{one}{other}</devices></domain>");
+        let change = |target: &str, from: &str, to: &str| DefinitionChange {
+            disk: DomainDisk {
+                connection: "qemu:///system".to_owned(),
+                id: "1".to_owned(),
+                machine: "web".to_owned(),
+                target: target.to_owned(),
+            },
+            file: from.into(),
+            step: Step::Source {
+                from: from.into(),
+                to: to.into(),
+            },
+            before: disk(target, from),
+            after: disk(target, to),
+        };
+        let both = [change("vda", "/a", "/a2"), change("vdb", "/b", "/b2")];
+        let was = domain(&disk("vda", "/a"), &disk("vdb", "/b"));
+        let then = domain(&disk("vda", "/a2"), &disk("vdb", "/b2"));
+        assert_eq!(put_in(&was, &both).unwrap(), then);
+        // What is so already stays, and the rest follows.
+        let half = domain(&disk("vda", "/a2"), &disk("vdb", "/b"));
+        assert_eq!(put_in(&half, &both).unwrap(), then);
+        assert_eq!(put_in(&then, &both).unwrap(), then);
+        let changed = domain(&disk("vda", "/a"), &disk("vdb", "/x"));
+        assert!(put_in(&changed, &both).is_err());
+        assert_eq!(domain_of(&both[0]), domain_of(&both[1]));
+    }
 }

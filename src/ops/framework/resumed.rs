@@ -7,6 +7,7 @@ use super::absolute;
 use super::context::Context;
 use super::journal::{Entry, Journal};
 use super::nature::{Nature, Relocation};
+use super::preconditions::FileVersion;
 use super::request::Request;
 
 /// The operations that were interrupted, if any of that can be told.
@@ -24,6 +25,24 @@ pub(in crate::ops) fn made(context: &Context, request: &Request) -> Vec<PathBuf>
         .filter(|entry| entry.request.itself() == request.itself())
         .flat_map(|entry| entry.creates)
         .collect()
+}
+
+/// Whether the file is what it was when the same request was begun and interrupted.
+pub(in crate::ops) fn is_as_begun(context: &Context, request: &Request, file: &Path) -> bool {
+    let request = request.clone().absolute();
+    let Ok(now) = FileVersion::now(context.host.as_ref(), file) else {
+        return false;
+    };
+    let file = absolute::path(file);
+    let entries = interrupted(context.state_dir.as_deref());
+    let mut of_request = entries
+        .iter()
+        .filter(|entry| entry.request.itself() == request.itself());
+    of_request.all(|entry| match entry.before.version(&file) {
+        Some(was) => *was == now,
+        // One that is only read is not noted.
+        None => now.modified() <= entry.begun,
+    })
 }
 
 /// The whole of the move that these are a part of and that was interrupted, if the names it gave are there.

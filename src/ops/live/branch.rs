@@ -443,7 +443,7 @@ pub(super) fn take_away(host: &dyn Host, made: &[(PathBuf, Option<FileId>)]) {
 }
 
 /// Whether no guest has written an overlay.
-fn holds_nothing(host: &dyn Host, overlay: &Path) -> bool {
+pub(in crate::ops) fn holds_nothing(host: &dyn Host, overlay: &Path) -> bool {
     let chain = Chain::open(host, overlay, Some(&Format::Qcow2), &|_| true);
     chain.is_ok_and(|chain| {
         chain.layers().first().is_some_and(|layer| {

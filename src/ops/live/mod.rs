@@ -13,7 +13,7 @@
 //!
 //! Merging a layer down while a machine runs on it is `commit::live`, and `commit::active` where it writes that layer.
 
-mod branch;
+pub(super) mod branch;
 mod flatten;
 pub(super) mod following;
 mod move_disk;

@@ -7,14 +7,15 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::forest::overlay_name;
-use crate::host::printable;
+use crate::host::{Access, LockSet, printable};
+use crate::image::Format;
 use crate::machines::{Disk, Machine};
 
 use crate::ops::branch::{NewOverlay, plan_overlay};
 use crate::ops::framework::built_on::BuiltOn;
 use crate::ops::framework::definition_change::{Cure, Step, domain_disk};
 use crate::ops::framework::format::{listed, name, shown};
-use crate::ops::framework::locks::Locking;
+use crate::ops::framework::locks::{Locking, Locks};
 use crate::ops::framework::nature::{Nature, RestsOn};
 use crate::ops::framework::operation::Operation;
 use crate::ops::framework::plan::Job;
@@ -23,6 +24,7 @@ use crate::ops::framework::recovery::{Half, Way};
 use crate::ops::framework::refusal::Reason;
 use crate::ops::framework::request::Name;
 use crate::ops::framework::{absolute, resolve, resumed};
+use crate::ops::live::branch::holds_nothing;
 use crate::ops::power::{look_at, refuse_unformatted};
 use crate::ops::{
     BackingStyle, Branch, CommandLine, EffectKind, Error, ImageOptions, NoteKind, Outcome, Phase,
@@ -115,11 +117,26 @@ impl Operation for BranchMachine {
     }
 
     fn roll_back(&self, half: &Half<'_>) -> Way {
+        let made = half.there_of(&half.entry.creates);
+        if let Some(way) = written_since(half, &made) {
+            return way;
+        }
         // The definition leads to them once all are there.
-        let is_whole = half.there_of(&half.entry.creates).len() == half.entry.creates.len();
+        let is_whole = made.len() == half.entry.creates.len();
         let back = half.planned_way_back().filter(|_| is_whole);
         back.unwrap_or_else(|| half.unmake())
     }
+}
+
+/// That a machine has run with one of these overlays since, and what it wrote would go with that.
+pub(super) fn written_since(half: &Half<'_>, overlays: &[PathBuf]) -> Option<Way> {
+    let host = half.context.host.as_ref();
+    let mut there = overlays.iter().filter(|file| half.is_there(file));
+    let written = there.find(|file| !holds_nothing(host, file))?;
+    Some(Way::Impossible(format!(
+        "{} was written since, by a machine that has run with it: finish it instead",
+        shown(written)
+    )))
 }
 
 /// Plans it.
@@ -139,6 +156,8 @@ pub(super) fn plan_branch(plan: &mut Plan, asked: &BranchMachine) {
 struct Wanted {
     disk: Disk,
     on: PathBuf,
+    /// The format of that, as far as anybody says it.
+    format: Option<Format>,
     new: PathBuf,
 }
 
@@ -148,11 +167,14 @@ fn planned(plan: &mut Plan, asked: &BranchMachine) -> Result<BranchMachineJob, R
     let machine = target::changeable(machines.list(), &asked.machine, asked.connection.as_deref())?;
     let wanted = wanted(plan, machine, asked)?;
     let found_out = found_out(machine, asked, &wanted);
-    let made = resumed::made(plan.context(), &found_out.clone().into());
-    plan.request = found_out.into();
-    let (mut overlays, mut cures) = (Vec::new(), Vec::new());
+    let request: Request = found_out.into();
+    let made = resumed::made(plan.context(), &request);
+    plan.request = request.clone();
+    let (mut overlays, mut kept_bases, mut cures) = (Vec::new(), Vec::new(), Vec::new());
     for one in &wanted {
-        if !made.contains(&one.new) || !is_there(plan, one) {
+        if made.contains(&one.new) && is_there(plan, &request, one) {
+            kept_bases.push(one.on.clone());
+        } else {
             overlays.extend(new_overlay(plan, machine, one));
         }
         if one.disk.file.path == one.new {
@@ -196,6 +218,8 @@ fn planned(plan: &mut Plan, asked: &BranchMachine) -> Result<BranchMachineJob, R
         connection: machine.place.clone(),
         id: machine.id.clone().unwrap_or_default(),
         overlays,
+        bases: wanted.iter().map(|one| one.on.clone()).collect(),
+        kept_bases,
         new,
         is_first,
         start: asked.start,
@@ -219,11 +243,16 @@ fn wanted(plan: &Plan, machine: &Machine, asked: &BranchMachine) -> Result<Vec<W
     let mut all: Vec<Wanted> = Vec::new();
     for one in disks {
         let disk = target::disk(machine, one.disk.as_deref())?;
-        let on = match &one.on {
+        let base = match &one.on {
             Some(on) => resolve::named(plan.context(), on)?,
             None => target::image(forest, machine, disk)?,
         };
-        let on = absolute::path(&on.path);
+        let format = target::format(forest, machine, disk, base)?;
+        let is_another = |it: &Machine| !target::is_same(it, machine);
+        if let Some(reason) = target::written_by_another(forest.machines(), base, is_another) {
+            return Err(reason);
+        }
+        let on = absolute::path(&base.path);
         let is_free = |path: &Path| {
             plan.host().stat_link(path).is_err()
                 && forest.by_path(path).is_none()
@@ -247,6 +276,7 @@ fn wanted(plan: &Plan, machine: &Machine, asked: &BranchMachine) -> Result<Vec<W
         all.push(Wanted {
             disk: disk.clone(),
             on,
+            format,
             new,
         });
     }
@@ -271,12 +301,14 @@ fn found_out(machine: &Machine, asked: &BranchMachine, wanted: &[Wanted]) -> Bra
     }
 }
 
-/// Whether the overlay is there, as an interruption has left it; the plan rests on that then.
-fn is_there(plan: &mut Plan, one: &Wanted) -> bool {
+/// Whether the overlay is there, as an interruption has left it, on a base that is what it was; the plan rests on that
+/// then.
+fn is_there(plan: &mut Plan, request: &Request, one: &Wanted) -> bool {
     let context = plan.context().clone();
     let is_built = resolve::named(&context, &one.new).is_ok_and(|node| {
         let base = resolve::named(&context, &one.on);
         base.is_ok_and(|base| node.parent == Some(base.id))
+            && resumed::is_as_begun(&context, request, &one.on)
     });
     if is_built {
         plan.effect(EffectKind::Reads, &one.new, None, "it is there already");
@@ -289,7 +321,7 @@ fn new_overlay(plan: &mut Plan, machine: &Machine, one: &Wanted) -> Option<(NewO
     let branch = Branch {
         base: one.on.clone(),
         new: one.new.clone(),
-        format: None,
+        format: one.format.clone(),
         size: None,
         style: BackingStyle::Relative,
         image: ImageOptions::default(),
@@ -348,6 +380,10 @@ struct BranchMachineJob {
     connection: String,
     id: String,
     overlays: Vec<(NewOverlay, BuiltOn)>,
+    /// What they are built on.
+    bases: Vec<PathBuf>,
+    /// What overlays are built on that are there already.
+    kept_bases: Vec<PathBuf>,
     new: Vec<PathBuf>,
     /// Whether the definition is changed by this, and not by what was interrupted.
     is_first: bool,
@@ -357,8 +393,10 @@ struct BranchMachineJob {
 impl Job for BranchMachineJob {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         progress.enter(Phase::Collect, 0);
-        self.make(plan, progress)?;
+        // Until the definition leads to the overlays nobody begins to write what they are built on.
+        let locks = self.make(plan, progress)?;
         plan.redefine_sources()?;
+        drop(locks);
         let names: Vec<String> = self.new.iter().map(|new| shown(new)).collect();
         let mut summary = format!("{} has {} from now on", self.name, listed(&names, 5));
         if self.start {
@@ -376,17 +414,37 @@ impl Job for BranchMachineJob {
 }
 
 impl BranchMachineJob {
-    fn make(&self, plan: &Plan, progress: &Progress) -> Result<(), Error> {
+    fn make(&self, plan: &Plan, progress: &Progress) -> Result<Locks, Error> {
         let host = plan.host();
         let mut locking = Locking::default();
         for (_, on) in &self.overlays {
             on.hold(host, &mut locking)?;
         }
+        for base in &self.kept_bases {
+            let _ = locking.take(host, base, Access::Read, LockSet::ReadOnly)?;
+        }
         let locks = locking.settle(plan)?;
+        self.look_again(plan)?;
         progress.enter(Phase::Switch, 0);
         for (overlay, on) in &self.overlays {
             overlay.create(host, &locks, progress)?;
             on.look_again(host, std::slice::from_ref(&overlay.new))?;
+        }
+        Ok(locks)
+    }
+
+    /// With all locks held: still no other machine writes what the overlays are built on.
+    fn look_again(&self, plan: &Plan) -> Result<(), Error> {
+        let forest = &plan.context().forest;
+        let Some(now) = forest.machines().again() else {
+            return Ok(());
+        };
+        for base in self.bases.iter().filter_map(|base| forest.by_path(base)) {
+            let is_another =
+                |it: &Machine| it.place != self.connection || it.id.as_ref() != Some(&self.id);
+            if let Some(reason) = target::written_by_another(&now, base, is_another) {
+                return Err(Error::stale(reason.text));
+            }
         }
         Ok(())
     }

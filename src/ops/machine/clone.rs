@@ -7,11 +7,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::forest::overlay_name;
-use crate::host::printable;
-use crate::machines::{Disk, Machine, NewMachine, cloned, shared};
+use crate::host::{Access, LockSet, io_text, printable};
+use crate::image::Format;
+use crate::machines::{Disk, Machine, NewMachine, Sharing, cloned, shared};
 
 use crate::ops::framework::definition_change::{
-    Cure, Redefines, Step, domain_disk, is_defined_by_service,
+    Cure, Redefines, Step, digest, domain_disk, is_defined_by_service,
 };
 use crate::ops::framework::format::{listed, name};
 use crate::ops::framework::locks::Locking;
@@ -29,6 +30,7 @@ use crate::ops::{
     NoteKind, Outcome, Plan, Progress, Reflink, RefusalKind, Request, Undo,
 };
 
+use super::branch::written_since;
 use super::remove::RemoveMachine;
 use super::target;
 
@@ -56,7 +58,11 @@ pub struct ClonedFiles {
     /// The UUID.
     id: String,
     disks: Vec<ClonedDisk>,
+    /// Its own file with the variables of its firmware.
     nvram: Option<PathBuf>,
+    /// Whether that is made when it first starts: the old machine has none yet.
+    #[serde(default)]
+    nvram_comes_later: bool,
 }
 
 /// A disk of both machines.
@@ -69,6 +75,9 @@ struct ClonedDisk {
     new: PathBuf,
     /// What the old machine has then, where both are built on the leaf.
     own: Option<PathBuf>,
+    /// The leaf's format, as the definition says.
+    #[serde(default)]
+    format: Option<Format>,
 }
 
 impl Operation for CloneMachine {
@@ -142,6 +151,12 @@ impl Operation for CloneMachine {
     }
 
     fn roll_back(&self, half: &Half<'_>) -> Way {
+        let overlays = self.found.iter().flat_map(|found| &found.disks);
+        let overlays = overlays.filter_map(|disk| Some([disk.own.clone()?, disk.new.clone()]));
+        let overlays: Vec<PathBuf> = overlays.flatten().collect();
+        if let Some(way) = written_since(half, &overlays) {
+            return way;
+        }
         // The definitions change once all files are there.
         let is_whole = half.there_of(&half.entry.creates).len() == half.entry.creates.len();
         let back = half.planned_way_back().filter(|_| is_whole);
@@ -159,14 +174,24 @@ fn planned(plan: &mut Plan, asked: &CloneMachine) -> Result<CloneMachineJob, Rea
     };
     refuse_name(machines.list(), machine, asked, &found.id)?;
     let (called, new_called) = (printable(&machine.name), printable(&asked.new));
-    let request = CloneMachine {
+    let request: Request = CloneMachine {
         found: Some(found.clone()),
         ..asked.clone()
+    }
+    .into();
+    let made = resumed::made(&context, &request);
+    plan.request = request.clone();
+    let leaf_of = |path: &Path| {
+        let mut disks = found.disks.iter();
+        let of_it = disks.find(|disk| disk.new == path || disk.own.as_deref() == Some(path));
+        of_it.map(|disk| &disk.leaf)
     };
-    let made = resumed::made(&context, &request.clone().into());
-    plan.request = request.into();
-    let left =
-        |path: &Path| !(made.iter().any(|one| one == path) && plan.host().stat_link(path).is_ok());
+    let left = |path: &Path| {
+        let is_made = made.iter().any(|one| one == path) && plan.host().stat_link(path).is_ok();
+        let is_base_same =
+            || leaf_of(path).is_none_or(|leaf| resumed::is_as_begun(&context, &request, leaf));
+        !(is_made && is_base_same())
+    };
     let requests: Vec<Request> = copies(machine, &found)
         .into_iter()
         .filter(|(to, _)| left(to))
@@ -196,6 +221,7 @@ fn planned(plan: &mut Plan, asked: &CloneMachine) -> Result<CloneMachineJob, Rea
         connection: machine.place.clone(),
         id: found.id.clone(),
         files: files(&found),
+        defined_as: None,
     };
     plan.roll_back = Some(back.clone().into());
     plan.undo = match is_first {
@@ -261,7 +287,13 @@ fn found_out(plan: &Plan, machine: &Machine, asked: &CloneMachine) -> Result<Clo
     };
     let mut all = Vec::new();
     for disk in disks {
-        let leaf = absolute::path(&target::image(forest, machine, disk)?.path);
+        let image = target::image(forest, machine, disk)?;
+        let format = target::format(forest, machine, disk, image)?;
+        let is_another = |it: &Machine| !target::is_same(it, machine);
+        if let Some(reason) = target::written_by_another(forest.machines(), image, is_another) {
+            return Err(reason);
+        }
+        let leaf = absolute::path(&image.path);
         let target = disk.target.clone();
         let file = match is_one {
             true => format!("{}.qcow2", asked.new),
@@ -276,14 +308,27 @@ fn found_out(plan: &Plan, machine: &Machine, asked: &CloneMachine) -> Result<Clo
             leaf,
             new,
             own,
+            format,
         });
     }
     if all.is_empty() {
         target::disk(machine, None)?;
     }
-    // One that was never started has none yet: libvirt makes it.
-    let nvram = target::nvram(machine).filter(|disk| plan.host().stat(&disk.file.path).is_ok());
-    let nvram = nvram.map(|disk| beside(&disk.file.path, &format!("{}_VARS.fd", asked.new)));
+    let firmware = target::nvram(machine);
+    let nvram = firmware.map(|disk| beside(&disk.file.path, &format!("{}_VARS.fd", asked.new)));
+    let nvram_comes_later = match firmware.map(|disk| plan.host().stat(&disk.file.path)) {
+        None | Some(Ok(_)) => false,
+        // One that was never started has none yet: libvirt makes it.
+        Some(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => true,
+        Some(Err(error)) => {
+            let text = format!(
+                "the file with the variables of the firmware of {} cannot be looked at ({}), and the clone needs its own",
+                printable(&machine.name),
+                io_text(&error)
+            );
+            return Err(Reason::new(RefusalKind::Unreadable, text));
+        }
+    };
     Ok(ClonedFiles {
         id: new_id().map_err(|error| {
             Reason::new(
@@ -293,6 +338,7 @@ fn found_out(plan: &Plan, machine: &Machine, asked: &CloneMachine) -> Result<Clo
         })?,
         disks: all,
         nvram,
+        nvram_comes_later,
     })
 }
 
@@ -304,11 +350,11 @@ pub(super) fn new_id() -> std::io::Result<String> {
 
 /// What makes each file.
 fn copies(machine: &Machine, found: &ClonedFiles) -> Vec<(PathBuf, Request)> {
-    let overlay = |base: &Path, new: &Path| {
+    let overlay = |base: &Path, new: &Path, format: &Option<Format>| {
         let branch = Branch {
             base: base.to_path_buf(),
             new: new.to_path_buf(),
-            format: None,
+            format: format.clone(),
             size: None,
             style: BackingStyle::Relative,
             image: ImageOptions::default(),
@@ -327,7 +373,10 @@ fn copies(machine: &Machine, found: &ClonedFiles) -> Vec<(PathBuf, Request)> {
     let mut all = Vec::new();
     for disk in &found.disks {
         match &disk.own {
-            Some(own) => all.extend([overlay(&disk.leaf, own), overlay(&disk.leaf, &disk.new)]),
+            Some(own) => all.extend([
+                overlay(&disk.leaf, own, &disk.format),
+                overlay(&disk.leaf, &disk.new, &disk.format),
+            ]),
             None => {
                 let flatten = Flatten {
                     image: disk.leaf.clone(),
@@ -339,7 +388,8 @@ fn copies(machine: &Machine, found: &ClonedFiles) -> Vec<(PathBuf, Request)> {
             }
         }
     }
-    if let (Some(new), Some(old)) = (&found.nvram, target::nvram(machine)) {
+    let nvram = found.nvram.as_ref().filter(|_| !found.nvram_comes_later);
+    if let (Some(new), Some(old)) = (nvram, target::nvram(machine)) {
         all.push(file(&old.file.path, new));
     }
     all
@@ -403,8 +453,19 @@ fn define(
             printable(&machine.name)
         ),
     );
+    let of = |how: Sharing| -> Vec<String> {
+        let of_kind = both.iter().filter(|it| it.how == how);
+        of_kind.map(|it| printable(&it.what)).collect()
+    };
+    let (wanted, written, left) = (of(Sharing::Wanted), of(Sharing::Written), of(Sharing::Left));
+    if !left.is_empty() {
+        plan.note(
+            NoteKind::Machine,
+            format!("not cloned: {}", listed(&left, 5)),
+        );
+    }
+    let both: Vec<String> = written.into_iter().chain(wanted).collect();
     if !both.is_empty() {
-        let both: Vec<String> = both.iter().map(printable).collect();
         plan.warn(
             NoteKind::Machine,
             format!(
@@ -459,8 +520,14 @@ struct CloneMachineJob {
 
 impl Job for CloneMachineJob {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
-        // Each copy takes its own locks.
-        drop(Locking::default().settle(plan)?);
+        // Each copy takes its own locks; until the definitions lead to the copies nobody begins to write what those
+        // are built on.
+        let mut locking = Locking::default();
+        for disk in &self.found.disks {
+            let _ = locking.take(plan.host(), &disk.leaf, Access::Read, LockSet::ReadOnly)?;
+        }
+        let locks = locking.settle(plan)?;
+        self.look_again(plan)?;
         let copied = self
             .copying
             .as_ref()
@@ -477,7 +544,12 @@ impl Job for CloneMachineJob {
         let text =
             definition(&source.text, &self.new, &self.found).map_err(|error| failed(&error))?;
         let defined = defines.define(&self.connection, &self.found.id, &text);
-        defined.map_err(|error| failed(&error))?;
+        let defined = defined.map_err(|error| failed(&error))?;
+        drop(locks);
+        let back = self.back.clone().map(|back| RemoveMachine {
+            defined_as: Some(digest(&defined)),
+            ..back
+        });
         let files = files(&self.found);
         let disks: Vec<String> = self
             .found
@@ -488,8 +560,27 @@ impl Job for CloneMachineJob {
         Ok(Outcome {
             summary: format!("{} is defined, with {}", self.called, listed(&disks, 5)),
             touched: files,
-            undo: self.back.clone().map(Into::into),
+            undo: back.map(Into::into),
             remarks: copied.map(|copied| copied.remarks).unwrap_or_default(),
         })
+    }
+}
+
+impl CloneMachineJob {
+    /// With all locks held: still no other machine writes what both are built on.
+    fn look_again(&self, plan: &Plan) -> Result<(), Error> {
+        let forest = &plan.context().forest;
+        let Some(now) = forest.machines().again() else {
+            return Ok(());
+        };
+        let leaves = self.found.disks.iter().map(|disk| &disk.leaf);
+        for leaf in leaves.filter_map(|leaf| forest.by_path(leaf)) {
+            let is_another =
+                |it: &Machine| it.place != self.connection || it.id.as_ref() != Some(&self.source);
+            if let Some(reason) = target::written_by_another(&now, leaf, is_another) {
+                return Err(Error::stale(reason.text));
+            }
+        }
+        Ok(())
     }
 }

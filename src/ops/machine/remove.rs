@@ -9,6 +9,7 @@ use crate::host::printable;
 use crate::machines::{Machine, MachineState};
 
 use crate::ops::discard::plan_discard;
+use crate::ops::framework::definition_change::digest;
 use crate::ops::framework::format::shown;
 use crate::ops::framework::nature::{Nature, RestsOn};
 use crate::ops::framework::operation::Operation;
@@ -31,6 +32,9 @@ pub struct RemoveMachine {
     pub id: String,
     /// The files, those of its disks among them.
     pub files: Vec<PathBuf>,
+    /// A number for its definition as it was made; none where that was not reached.
+    #[serde(default)]
+    pub defined_as: Option<[u8; 32]>,
 }
 
 impl Operation for RemoveMachine {
@@ -107,8 +111,10 @@ impl Operation for RemoveMachine {
 
     fn finish(&self, half: &Half<'_>) -> Way {
         match half.left() {
-            Left::None => Way::Nothing("every file is in the trash".to_owned()),
-            Left::All | Left::Some(_) => Way::Ask(self.clone().into()),
+            Left::None if !self.is_known(half) => {
+                Way::Nothing("every file is in the trash".to_owned())
+            }
+            Left::None | Left::All | Left::Some(_) => Way::Ask(self.clone().into()),
         }
     }
 
@@ -121,13 +127,43 @@ impl Operation for RemoveMachine {
     }
 }
 
+impl RemoveMachine {
+    fn is_it(&self, machine: &Machine) -> bool {
+        machine.id.as_deref() == Some(&self.id) && machine.place == self.connection
+    }
+
+    fn is_known(&self, half: &Half<'_>) -> bool {
+        let machines = half.context.forest.machines();
+        machines.list().iter().any(|machine| self.is_it(machine))
+    }
+
+    /// It is off, and defined as it was made.
+    fn look_again(&self, plan: &Plan) -> Result<(), Error> {
+        let called = printable(&self.machine);
+        let machines = plan.context().forest.machines();
+        let now = machines
+            .defines()
+            .and_then(|defines| defines.read(&self.connection, &self.id));
+        let now = now.map_err(|error| Error::failed(format!("{called}: {error}")))?;
+        if !now.is_off {
+            return Err(Error::in_use(format!(
+                "{called} was started, or its memory saved: shut it down first"
+            )));
+        }
+        if self.defined_as.is_some_and(|then| then != digest(&now)) {
+            return Err(Error::stale(format!(
+                "the definition of {called} was changed since it was cloned: undefine it yourself (`virsh undefine`)"
+            )));
+        }
+        Ok(())
+    }
+}
+
 /// Whether it is defined still: just as it was made, and off.
 fn defined(plan: &Plan, asked: &RemoveMachine) -> Result<bool, Reason> {
     let forest = &plan.context().forest;
-    let is_it = |machine: &&Machine| {
-        machine.id.as_deref() == Some(&asked.id) && machine.place == asked.connection
-    };
-    let Some(machine) = forest.machines().list().iter().find(is_it) else {
+    let mut machines = forest.machines().list().iter();
+    let Some(machine) = machines.find(|machine| asked.is_it(machine)) else {
         return Ok(false);
     };
     let called = printable(&machine.name);
@@ -162,15 +198,20 @@ impl Job for RemoveMachineJob {
         plan.verify_preconditions()?;
         let called = printable(&self.asked.machine);
         if self.is_defined {
+            self.asked.look_again(plan)?;
+        }
+        // Its files are locked for that. The definition goes last: what fails before leaves it to be asked again.
+        let Some(discard) = &self.discard else {
+            return Err(Error::failed(format!("{called}: nothing to discard")));
+        };
+        let mut outcome = discard.run(plan, progress)?;
+        if self.is_defined {
+            self.asked.look_again(plan)?;
             let machines = plan.context().forest.machines();
             let domain = machines.domain(&self.asked.connection, &self.asked.id);
             let undefined = domain.and_then(|mut domain| domain.undefine());
             undefined.map_err(|error| Error::failed(format!("{called}: {error}")))?;
         }
-        let mut outcome = match &self.discard {
-            Some(discard) => discard.run(plan, progress)?,
-            None => return Err(Error::failed(format!("{called}: nothing to discard"))),
-        };
         outcome.summary = format!("{called} is no longer defined; {}", outcome.summary);
         outcome.undo = None;
         Ok(outcome)

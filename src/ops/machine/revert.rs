@@ -154,6 +154,14 @@ fn branches(plan: &Plan, asked: &RevertMachine) -> Result<BranchMachine, Reason>
     if let Some(reason) = unsaid(asked, machine, &unknown) {
         return Err(reason);
     }
+    if disks.is_empty() {
+        let text = format!(
+            "every disk of {} is to stay as it is: nothing is left to go back to {}",
+            printable(&machine.name),
+            shown(&asked.to)
+        );
+        return Err(Reason::new(RefusalKind::Invalid, text));
+    }
     Ok(BranchMachine {
         machine: asked.machine.clone(),
         connection: asked.connection.clone(),

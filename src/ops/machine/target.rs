@@ -2,8 +2,10 @@
 
 use crate::forest::{Forest, Node};
 use crate::host::printable;
-use crate::machines::{Disk, Machine, MachineState};
+use crate::image::Format;
+use crate::machines::{Disk, Machine, MachineState, Machines, Part, Use};
 
+use crate::ops::framework::backing_format::seen;
 use crate::ops::framework::definition_change::is_defined_by_service;
 use crate::ops::framework::format::{listed, shown};
 use crate::ops::framework::refusal::{Reason, RefusalKind, WayOut};
@@ -115,4 +117,76 @@ pub(super) fn image<'f>(
         );
         Reason::new(RefusalKind::NotFound, text)
     })
+}
+
+/// The format of what a disk of a machine is, or of a layer of it, as whoever opens it is told: the definition says
+/// that of the disk itself, and the image above that of a layer. The guest of a raw disk can write a header that names
+/// any file, so what the bytes look like is no answer. None where nobody says it.
+///
+/// # Errors
+/// That it looks otherwise than it is said to be.
+pub(super) fn format(
+    forest: &Forest,
+    machine: &Machine,
+    disk: &Disk,
+    base: &Node,
+) -> Result<Option<Format>, Reason> {
+    let leaf = image(forest, machine, disk)?;
+    if base.id == leaf.id {
+        // What libvirt has where a definition says nothing.
+        let said = Format::from_name(disk.format.as_deref().unwrap_or("raw"));
+        let who = format!("the definition of {}", printable(&machine.name));
+        return agreed(&said, base, &who, "`virsh edit`").map(Some);
+    }
+    let chain = forest.chain(leaf.id);
+    let at = chain.iter().position(|id| *id == base.id);
+    let above = at.and_then(|at| forest.get(*chain.get(at.checked_sub(1)?)?));
+    let recorded = above.and_then(|above| Some((above, above.backing_format()?)));
+    recorded
+        .map(|(above, said)| agreed(said, base, &shown(&above.path), "`qanopy relink`"))
+        .transpose()
+}
+
+fn agreed(said: &Format, base: &Node, who: &str, mends: &str) -> Result<Format, Reason> {
+    let looks_like = match seen(base) {
+        // What its guest encrypts, or keeps in it, is raw to the machine all the same.
+        Some(Format::Other(_)) if *said == Format::Raw => None,
+        Some(seen) if seen != *said => Some(printable(seen.name())),
+        _ => None,
+    };
+    let Some(looks_like) = looks_like else {
+        return Ok(said.clone());
+    };
+    let text = format!(
+        "{who} says that {} is {}, and it looks like {looks_like}: its guest may have written that, so nothing is built \
+         on it by guess. Have both say the same first ({mends})",
+        shown(&base.path),
+        printable(said.name()),
+    );
+    Err(Reason::new(RefusalKind::BackingFormat, text))
+}
+
+/// That another machine than these writes an image, so that what is built on it is worthless once that runs.
+pub(super) fn written_by_another(
+    machines: &Machines,
+    base: &Node,
+    is_another: impl Fn(&Machine) -> bool,
+) -> Option<Reason> {
+    let is_it = |used: &Use<'_>| {
+        matches!(used.part, Part::Disk(disk) if !disk.read_only) && is_another(used.machine)
+    };
+    let used = machines.uses_of(base).into_iter().find(is_it)?;
+    let text = format!(
+        "{} is written by {}: what is built on it would be worthless as soon as that runs. Have that machine go on in an \
+         overlay of its own first (`qanopy machine branch {}`)",
+        shown(&base.path),
+        printable(used.to_string()),
+        crate::host::shell_quoted(std::path::Path::new(&used.machine.name)),
+    );
+    Some(Reason::new(RefusalKind::Machine, text))
+}
+
+/// Whether it is that machine.
+pub(super) fn is_same(one: &Machine, other: &Machine) -> bool {
+    (&one.place, &one.id, &one.name) == (&other.place, &other.id, &other.name)
 }

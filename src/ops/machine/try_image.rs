@@ -9,16 +9,17 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::{Host, printable};
-use crate::image::temporary_name;
-use crate::machines::{Domain, Machine, NewMachine, cloned};
+use crate::forest::{ScanOptions, news};
+use crate::host::{LockSet, printable};
+use crate::image::{Format, temporary_name};
+use crate::machines::{Domain, Machine, MachineState, NewMachine, Sharing, cloned, shared};
 
 use crate::ops::branch::{NewOverlay, plan_overlay};
 use crate::ops::framework::absolute;
 use crate::ops::framework::built_on::BuiltOn;
 use crate::ops::framework::definition_change::is_defined_by_service;
-use crate::ops::framework::format::{name, shown};
-use crate::ops::framework::locks::Locking;
+use crate::ops::framework::format::{listed, name, shown};
+use crate::ops::framework::locks::{Locking, Use, who_uses};
 use crate::ops::framework::nature::{Nature, RestsOn};
 use crate::ops::framework::operation::Operation;
 use crate::ops::framework::plan::Job;
@@ -158,7 +159,11 @@ enum Runs {
 fn planned(plan: &mut Plan, asked: &TryImage) -> Result<TryJob, Reason> {
     let context = plan.context().clone();
     let image = absolute::path(&resolve::named(&context, &asked.image)?.path);
-    let mut bases = vec![(None, image)];
+    let mut bases = vec![Base {
+        target: None,
+        image,
+        format: None,
+    }];
     let mut machine = None;
     if let Some(like) = &asked.like {
         let known = context.forest.machines();
@@ -167,12 +172,19 @@ fn planned(plan: &mut Plan, asked: &TryImage) -> Result<TryJob, Reason> {
         machine = Some(found);
     }
     let (mut overlays, mut files) = (Vec::new(), Vec::new());
-    for (target, base) in bases {
-        let new = temporary_name(&base.with_file_name(overlay_of(&base, target.as_deref())));
+    refuse_written(plan, machine, &bases);
+    let images = bases.iter().map(|base| base.image.clone()).collect();
+    for base in bases {
+        let Base {
+            target,
+            image,
+            format,
+        } = base;
+        let new = temporary_name(&image.with_file_name(overlay_of(&image, target.as_deref())));
         let branch = Branch {
-            base,
+            base: image,
             new: new.clone(),
-            format: None,
+            format,
             size: None,
             style: BackingStyle::Relative,
             image: ImageOptions::default(),
@@ -205,9 +217,34 @@ fn planned(plan: &mut Plan, asked: &TryImage) -> Result<TryJob, Reason> {
     Ok(TryJob {
         called: name(&asked.image),
         overlays,
+        images,
+        like: machine.map(|it| (it.place.clone(), it.id.clone())),
         runs,
         talks: asked.talks,
     })
+}
+
+/// What an overlay is built on.
+struct Base {
+    /// The disk that the overlay is then, by the name that the machine has for it.
+    target: Option<String>,
+    image: PathBuf,
+    /// Its format, as far as anybody says it.
+    format: Option<Format>,
+}
+
+/// Refuses an image that another machine writes while it is tried. One that is off cannot begin to: the image is
+/// locked for reading as long.
+fn refuse_written(plan: &mut Plan, like: Option<&Machine>, bases: &[Base]) {
+    let forest = Arc::clone(&plan.context().forest);
+    let is_another = |it: &Machine| {
+        it.state != MachineState::Off && like.is_none_or(|like| !target::is_same(it, like))
+    };
+    for base in bases.iter().filter_map(|base| forest.by_path(&base.image)) {
+        if let Some(reason) = target::written_by_another(forest.machines(), base, is_another) {
+            plan.refuse_for(reason);
+        }
+    }
 }
 
 /// The name of an overlay before it is made that of something that goes.
@@ -221,11 +258,7 @@ fn overlay_of(base: &Path, target: Option<&str>) -> String {
 
 /// What each disk that the machine writes is built on: the image where that is a layer of it, otherwise what the disk
 /// is now.
-fn disks(
-    plan: &Plan,
-    machine: &Machine,
-    image: &Path,
-) -> Result<Vec<(Option<String>, PathBuf)>, Reason> {
+fn disks(plan: &Plan, machine: &Machine, image: &Path) -> Result<Vec<Base>, Reason> {
     let forest = &plan.context().forest;
     let node = resolve::named(plan.context(), image)?;
     let written: Vec<_> = target::written(machine).collect();
@@ -236,7 +269,11 @@ fn disks(
         let is_it = written.len() == 1 || forest.chain(leaf.id).contains(&node.id);
         is_met |= is_it;
         let base = if is_it { node } else { leaf };
-        found.push((Some(disk.target.clone()), absolute::path(&base.path)));
+        found.push(Base {
+            target: Some(disk.target.clone()),
+            image: absolute::path(&base.path),
+            format: target::format(forest, machine, disk, base)?,
+        });
     }
     if !is_met {
         let text = format!(
@@ -282,6 +319,15 @@ fn like(
     let defined = defines
         .read(&machine.place, id)
         .map_err(|error| unable(error.to_string()))?;
+    let told = shared(&defined.text).map_err(|error| unable(error.to_string()))?;
+    let written = told.iter().filter(|it| it.how == Sharing::Written);
+    let written: Vec<String> = written.map(|it| printable(&it.what)).collect();
+    if !written.is_empty() {
+        return Err(unable(format!(
+            "its guest could write more than its disks, which is not thrown away: {}. Clone it without that instead",
+            listed(&written, 5)
+        )));
+    }
     let new = super::clone::new_id().map_err(|error| unable(error.to_string()))?;
     let called = format!("{}-try-{}", machine.name, std::process::id());
     let disks: Vec<(String, PathBuf, String)> = files
@@ -344,22 +390,60 @@ fn filled(template: &[String], disk: &Path) -> Result<Vec<String>, Reason> {
 struct TryJob {
     called: String,
     overlays: Vec<(NewOverlay, BuiltOn)>,
+    /// What they are built on.
+    images: Vec<PathBuf>,
+    /// The connection and the UUID of the machine that it runs by.
+    like: Option<(String, Option<String>)>,
     runs: Runs,
     talks: Talks,
 }
 
 /// Overlays that go when this does.
-struct Thrown<'h> {
-    host: &'h dyn Host,
+struct Thrown<'p> {
+    plan: &'p Plan,
     files: Vec<PathBuf>,
+}
+
+impl Thrown<'_> {
+    /// Whether nobody needs it: nobody uses it, nothing was built on it, and no machine was defined with it.
+    fn is_free(&self, file: &Path) -> bool {
+        let (host, context) = (self.plan.host(), self.plan.context());
+        let is_unused = matches!(who_uses(host, file, LockSet::ReadWrite), Ok(Use::Free))
+            && !is_open(host, file);
+        let Some(id) = host
+            .stat(file)
+            .ok()
+            .map(|stat| stat.id)
+            .filter(|_| is_unused)
+        else {
+            return false;
+        };
+        let mut roots = context.looked_in.dirs();
+        roots.extend(file.parent().map(Path::to_path_buf));
+        let scan = ScanOptions {
+            roots,
+            follow: false,
+            raw: false,
+        };
+        let came = news(&context.forest, &context.host, &scan);
+        if came.iter().any(|it| it.reads().any(|base| base == id)) {
+            return false;
+        }
+        let now = context.forest.machines().again();
+        let mut disks = now
+            .iter()
+            .flat_map(|now| now.list())
+            .flat_map(|it| &it.disks);
+        !disks.any(|disk| disk.file.path == file || disk.file.file == Some(id))
+    }
 }
 
 impl Drop for Thrown<'_> {
     fn drop(&mut self) {
         for file in &self.files {
             // One that is in use still, or cannot be removed, is found as what is half made.
-            if !is_open(self.host, file) {
-                drop(self.host.remove_file(file));
+            if self.is_free(file) {
+                drop(self.plan.host().remove_file(file));
             }
         }
     }
@@ -375,8 +459,9 @@ impl Job for TryJob {
         }
         // Held to the end: nobody begins to write what the machine reads.
         let locks = locking.settle(plan)?;
+        self.look_again(plan)?;
         let mut thrown = Thrown {
-            host,
+            plan,
             files: Vec::new(),
         };
         for (overlay, on) in &self.overlays {
@@ -409,6 +494,29 @@ impl Job for TryJob {
             undo: None,
             remarks: Vec::new(),
         })
+    }
+}
+
+impl TryJob {
+    /// With all locks held: no other machine writes what is tried.
+    fn look_again(&self, plan: &Plan) -> Result<(), Error> {
+        let forest = &plan.context().forest;
+        let Some(now) = forest.machines().again() else {
+            return Ok(());
+        };
+        let is_another = |it: &Machine| {
+            let is_like = self
+                .like
+                .as_ref()
+                .is_some_and(|(place, id)| it.place == *place && it.id == *id);
+            it.state != MachineState::Off && !is_like
+        };
+        for base in self.images.iter().filter_map(|image| forest.by_path(image)) {
+            if let Some(reason) = target::written_by_another(&now, base, is_another) {
+                return Err(Error::stale(reason.text));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -466,8 +574,9 @@ fn run_domain(
     let created = domain.create(text);
     created.map_err(|error| Error::failed(format!("{called} does not start: {error}")))?;
     loop {
-        // What has ended is not known any more.
+        // What has ended is not known any more, or was defined by somebody meanwhile.
         match domain.is_known() {
+            Ok(true) if domain.state().is_ok_and(|state| state == "shut off") => return Ok(()),
             Ok(true) => {}
             Ok(false) => return Ok(()),
             Err(error) => return Err(Error::failed(format!("{called}: {error}"))),
