@@ -12,8 +12,8 @@ const EXAMPLES: &[Example] = &[
         "who is built on whom in this folder",
     ),
     (
-        "qanopy tree --check && echo fine",
-        "in a script: ends with 3 where something is wrong",
+        "qanopy tree --check --filter os:debian",
+        "only images with Debian inside; ends with 3 where something is wrong with one of them",
     ),
     ("qanopy info web.qcow2", "size, base, features, snapshots"),
     (

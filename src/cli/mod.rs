@@ -28,6 +28,7 @@ mod explain;
 mod export;
 mod extract;
 mod files;
+mod filter;
 mod find;
 mod flatten;
 mod garbage;

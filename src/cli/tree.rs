@@ -17,6 +17,7 @@ use crate::ops;
 
 use super::context::{self, Scanned};
 use super::exit::Stop;
+use super::filter;
 use super::insides;
 use super::options::{Globals, OpenArgs};
 use super::output::{self, Out};
@@ -40,6 +41,10 @@ pub(super) struct TreeArgs {
     /// Look through every image's tables as well; end with exit code 3 if any image has a problem
     #[arg(long)]
     check: bool,
+    /// Show only the images that this finds, and what they are built on; with --json these images alone. Words of a
+    /// path and terms such as size>1G, age>30d, state:bad, vm:web and os:debian, as the filter of the screen (/) takes
+    #[arg(long, value_name = "FILTER", conflicts_with = "picture")]
+    filter: Option<String>,
 }
 
 /// Columns taken for the picture where standard output is no terminal.
@@ -60,6 +65,10 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &TreeArgs) -> anyhow::R
     if args.check {
         check_all(&mut seen);
     }
+    let hits = args.filter.as_deref();
+    let hits = hits.map(|line| filter::hits(&seen.context, line));
+    let hits = hits.transpose()?;
+    let is_hit = |id: NodeId| hits.as_ref().is_none_or(|hits| hits.contains(id));
     let forest = &seen.context.forest;
     if args.dot {
         out.text(&render::dot(forest))?;
@@ -70,10 +79,11 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &TreeArgs) -> anyhow::R
             out.line(line)?;
         }
     } else {
-        print(out, globals, &seen)?;
+        print(out, globals, &seen, &is_hit)?;
     }
     out.flush()?;
-    let problems: usize = forest.nodes().map(|node| node.problems.len()).sum();
+    let images = forest.nodes().filter(|node| is_hit(node.id));
+    let problems: usize = images.map(|node| node.problems.len()).sum();
     if args.check && problems > 0 {
         let found = if problems == 1 {
             "1 problem found".to_owned()
@@ -106,7 +116,7 @@ fn check_all(seen: &mut Scanned) {
 
 /// Prints the tree (or JSON): what the screen would show, where there is none.
 pub(super) fn plain(out: &mut Out, globals: Globals, open: &OpenArgs) -> anyhow::Result<()> {
-    Ok(print(out, globals, &context::below(open)?)?)
+    Ok(print(out, globals, &context::below(open)?, &|_| true)?)
 }
 
 fn charset(globals: Globals) -> Charset {
@@ -117,10 +127,16 @@ fn charset(globals: Globals) -> Charset {
     }
 }
 
-fn print(out: &mut Out, globals: Globals, seen: &Scanned) -> io::Result<()> {
+/// Prints these images, and in the tree what they are built on.
+fn print(
+    out: &mut Out,
+    globals: Globals,
+    seen: &Scanned,
+    is_hit: &dyn Fn(NodeId) -> bool,
+) -> io::Result<()> {
     let forest = &seen.context.forest;
     if globals.json {
-        let mut told = render::json(forest, &ops::problem_json);
+        let mut told = render::json_of(forest, is_hit, &ops::problem_json);
         let images = told.get_mut("images").and_then(Value::as_array_mut);
         insides::put_in(images.into_iter().flatten(), &insides::known(forest));
         return out.json(told);
@@ -128,7 +144,10 @@ fn print(out: &mut Out, globals: Globals, seen: &Scanned) -> io::Result<()> {
     if forest.is_empty() {
         return out.line(nothing(seen));
     }
-    let lines = render::tree(forest, width(), charset(globals));
+    let lines = render::tree_to(forest, is_hit, width(), charset(globals));
+    if lines.is_empty() {
+        return out.line("No image here is what the filter asks for.");
+    }
     let inside = lines.iter().map(|line| inside(forest, line, globals));
     let inside: Vec<Vec<SnapshotLine>> = inside.collect();
     let names = lines.iter().map(|line| line.text().width());
@@ -143,7 +162,7 @@ fn print(out: &mut Out, globals: Globals, seen: &Scanned) -> io::Result<()> {
     }
     let mut sick = forest
         .nodes()
-        .filter(|node| !node.problems.is_empty())
+        .filter(|node| is_hit(node.id) && !node.problems.is_empty())
         .peekable();
     if sick.peek().is_some() {
         out.line("")?;

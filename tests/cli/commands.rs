@@ -428,6 +428,41 @@ fn the_pictures_say_who_is_built_on_whom() {
 }
 
 #[test]
+fn the_tree_shows_what_a_filter_finds_and_what_that_is_built_on() {
+    let place = small_forest();
+    let lines = |words: &str| {
+        let told = place.q(&format!("--ascii {words}")).with(0).out;
+        let names = told.lines().map(|line| {
+            let end = line.find(".qcow2").unwrap() + ".qcow2".len();
+            line[..end].to_owned()
+        });
+        names.collect::<Vec<_>>()
+    };
+    let [base, one, top] = ["* base.qcow2", "`-* one.qcow2", "  `-o top.qcow2"];
+    // The other overlay of the base is left out, so that the last is the last.
+    assert_eq!(lines("tree --filter top"), [base, one, top]);
+    assert_eq!(lines("tree --filter state:frozen"), [base, one]);
+    assert_eq!(lines("tree --filter TOP"), [base, one, top]);
+    let images = |words: &str| {
+        let told = place.q(words).with(0).result();
+        let images = told["images"].as_array().unwrap().clone();
+        let names = images.iter().map(|image| image["path"].as_str().unwrap());
+        let names = names.map(|path| path.rsplit('/').next().unwrap().to_owned());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(images("tree --json --filter top"), ["top.qcow2"]);
+    assert_eq!(images("tree --json --filter size>1T"), [""; 0]);
+    let none = place.q("tree --filter size>1T").with(0).out;
+    assert_eq!(none, "No image here is what the filter asks for.\n");
+    // Space is measured, where that is asked about.
+    assert_eq!(images("tree --json --filter own<1T").len(), 4);
+    assert_eq!(images("tree --json --filter own>1T"), [""; 0]);
+    let wrong = place.q("tree --filter state:lokced").with(2).err;
+    assert!(wrong.contains("No state is called lokced"), "{wrong}");
+    place.q("tree --boxes --filter top").with(2);
+}
+
+#[test]
 fn the_tree_as_json_has_the_promised_keys() {
     let place = small_forest();
     let tree = place.q("tree --json").with(0).result();

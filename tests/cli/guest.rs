@@ -86,6 +86,39 @@ fn a_diff_names_the_files_and_ends_as_diff_does() {
 }
 
 #[test]
+fn the_tree_shows_images_by_what_is_inside_them() {
+    let Some(place) = chain() else { return };
+    place.q("create empty.qcow2 1G").with(0);
+    let before = digests(place.path());
+    let found = |filter: &str| {
+        let words = ["tree", "--json", "--filter", filter];
+        let told = place.run(&words).with(0).result();
+        let mut names: Vec<String> = told["images"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|image| image["path"].as_str().unwrap())
+            .map(|path| path.rsplit('/').next().unwrap().to_owned())
+            .collect();
+        names.sort();
+        names
+    };
+    let all = ["base.qcow2", "middle.qcow2", "top.qcow2"];
+    // Looked at the first time, known the second.
+    for _ in 0..2 {
+        assert_eq!(found("os:debian"), all);
+    }
+    assert_eq!(found("os:bookworm fs:ext4 middle"), ["middle.qcow2"]);
+    assert_eq!(found("os:fedora"), [""; 0]);
+    let told = place.q("tree --filter hostname:golden").with(0).out;
+    assert!(
+        told.contains("top.qcow2") && !told.contains("empty.qcow2"),
+        "{told}"
+    );
+    assert_eq!(digests(place.path()), before);
+}
+
+#[test]
 fn files_of_a_guest_are_listed_printed_copied_out_and_found() {
     let Some(place) = chain() else { return };
     let before = digests(place.path());

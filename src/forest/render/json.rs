@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json as value};
 
-use crate::forest::{Forest, Node, Problem, Reads};
+use crate::forest::{Forest, Node, NodeId, Problem, Reads};
 use crate::json_text::{json_name, json_name_bytes};
 use crate::machines::{Machine, Part, Unasked, Use};
 use crate::qcow2::Snapshot;
@@ -22,8 +22,19 @@ pub type ProblemJson<'a> = &'a dyn Fn(&Forest, &Node, &Problem) -> Value;
 /// layer below that keeps it from being opened.
 #[must_use]
 pub fn json(forest: &Forest, problem: ProblemJson<'_>) -> Value {
+    json_of(forest, &|_| true, problem)
+}
+
+/// As [`json`], with no images but those that `is_wanted`.
+#[must_use]
+pub fn json_of(
+    forest: &Forest,
+    is_wanted: &dyn Fn(NodeId) -> bool,
+    problem: ProblemJson<'_>,
+) -> Value {
     let images: Vec<Value> = order(forest)
         .iter()
+        .filter(|place| is_wanted(place.id))
         .filter_map(|place| forest.get(place.id))
         .map(|node| image_json(forest, node, problem))
         .collect();

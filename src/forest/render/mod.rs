@@ -16,11 +16,11 @@ pub use boxes::{BOX_GAP, Diagram, PlacedBox, ToPlace};
 pub use charset::Charset;
 pub use dot::dot;
 pub use inside::{SnapshotLine, snapshot_lines, snapshot_sign};
-pub use json::{ProblemJson, image_json, json, machines_json, put_annotation};
+pub use json::{ProblemJson, image_json, json, json_of, machines_json, put_annotation};
 pub use mermaid::mermaid;
 pub use names::{cut_middle, labels};
 pub use note::note;
-pub use tree::{TreeLine, tree};
+pub use tree::{TreeLine, tree, tree_to};
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@
 
 use crate::forest::{Forest, Location, NodeId};
 
-use super::order::{Position, order};
+use super::order::{Position, order, order_to};
 use super::{Charset, labels, note};
 
 /// One line of the tree.
@@ -80,14 +80,28 @@ const ASCII: Signs = Signs {
 /// The forest as lines for a terminal of `width` columns.
 #[must_use]
 pub fn tree(forest: &Forest, width: usize, charset: Charset) -> Vec<TreeLine> {
-    let places = order(forest);
+    lines(forest, &order(forest), width, charset)
+}
+
+/// As [`tree`], with no images but those that `is_wanted` and what these are built on.
+#[must_use]
+pub fn tree_to(
+    forest: &Forest,
+    is_wanted: &dyn Fn(NodeId) -> bool,
+    width: usize,
+    charset: Charset,
+) -> Vec<TreeLine> {
+    lines(forest, &order_to(forest, is_wanted), width, charset)
+}
+
+fn lines(forest: &Forest, places: &[Position], width: usize, charset: Charset) -> Vec<TreeLine> {
     let names = labels(forest);
     let signs = match charset {
         Charset::Unicode => &UNICODE,
         Charset::Ascii => &ASCII,
     };
     let most = (width * 2 / 5 / 2).max(1);
-    let lanes = Lanes::of(&places, most);
+    let lanes = Lanes::of(places, most);
     places
         .iter()
         .enumerate()
@@ -99,7 +113,7 @@ pub fn tree(forest: &Forest, width: usize, charset: Charset) -> Vec<TreeLine> {
                 _ if forest.is_leaf(node) => signs.leaf,
                 _ => signs.frozen,
             };
-            let prefix = lanes.prefix(&places, at, most, signs);
+            let prefix = lanes.prefix(places, at, most, signs);
             Some(TreeLine {
                 id: place.id,
                 below: lanes.below(&prefix, place, at, signs),
