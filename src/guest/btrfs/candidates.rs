@@ -9,7 +9,6 @@ use std::sync::Arc;
 use super::block::{Block, Pointer};
 use super::format::{FIRST_FREE, ItemHeader, Key, LAST_FREE, kind};
 use super::inode;
-use super::snapshots::Origin;
 use super::tree::{Item, Tree, child};
 use super::volume::Btrfs;
 use crate::error::{Error, Result};
@@ -131,6 +130,13 @@ impl Unchanged {
         }
         Ok(!differs)
     }
+}
+
+/// A subvolume of one of the states.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Origin<'a> {
+    pub(super) filesystem: &'a Btrfs,
+    pub(super) subvolume: u64,
 }
 
 /// Snapshots that only the newer state has, with what they are snapshots of; and those that only the older one has.

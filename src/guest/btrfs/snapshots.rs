@@ -4,11 +4,12 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::{ControlFlow, Range};
 
+use super::candidates::{self, Origin};
 use super::format::{Key, RootItem, kind};
 use super::inode::empty_directory;
 use super::subvolumes::root_directory;
+use super::tree;
 use super::volume::Btrfs;
-use super::{candidates, tree};
 use crate::error::Result;
 use crate::field;
 use crate::filesystem::{
@@ -63,13 +64,6 @@ fn uuids(item: &tree::Item<'_>) -> Result<Uuids> {
 fn by_uuid(all: &HashMap<u64, Uuids>) -> HashMap<[u8; 16], u64> {
     let named = all.iter().filter(|(_, uuids)| uuids.own != [0; 16]);
     named.map(|(id, uuids)| (uuids.own, *id)).collect()
-}
-
-/// A subvolume of one of the states.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Origin<'a> {
-    pub(super) filesystem: &'a Btrfs,
-    pub(super) subvolume: u64,
 }
 
 /// The older state, with every new snapshot as what it is a snapshot of.
