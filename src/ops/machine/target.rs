@@ -136,14 +136,21 @@ pub(super) fn format(
         // What libvirt has where a definition says nothing.
         let said = Format::from_name(disk.format.as_deref().unwrap_or("raw"));
         let who = format!("the definition of {}", printable(&machine.name));
-        return agreed(&said, base, &who, "`virsh edit`").map(Some);
+        return agreed(&said, base, &who, "`virsh edit` changes the definition").map(Some);
     }
     let chain = forest.chain(leaf.id);
     let at = chain.iter().position(|id| *id == base.id);
     let above = at.and_then(|at| forest.get(*chain.get(at.checked_sub(1)?)?));
     let recorded = above.and_then(|above| Some((above, above.backing_format()?)));
     recorded
-        .map(|(above, said)| agreed(said, base, &shown(&above.path), "`qanopy relink`"))
+        .map(|(above, said)| {
+            agreed(
+                said,
+                base,
+                &shown(&above.path),
+                "relink records another format",
+            )
+        })
         .transpose()
 }
 
@@ -177,11 +184,9 @@ pub(super) fn written_by_another(
     };
     let used = machines.uses_of(base).into_iter().find(is_it)?;
     let text = format!(
-        "{} is written by {}: what is built on it would be worthless as soon as that runs. Have that machine go on in an \
-         overlay of its own first (`qanopy machine branch {}`)",
+        "{} is written by {}: what is built on it would be worthless as soon as that runs. Branch that machine first",
         shown(&base.path),
         printable(used.to_string()),
-        crate::host::shell_quoted(std::path::Path::new(&used.machine.name)),
     );
     Some(Reason::new(RefusalKind::Machine, text))
 }
