@@ -1,8 +1,8 @@
-//! Which files differ and what is inside the selected image, asked once the cursor rests on it. Dropped as soon as
-//! something else is asked.
+//! Which files differ and what is inside the selected image. Dropped as soon as something else is asked.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -30,10 +30,15 @@ pub(super) struct FileReader {
 impl FileReader {
     /// Answers what is asked, the newest question only, as long as anybody can ask.
     pub(super) fn run(&self, questions: &Receiver<FilesQuery>) {
+        let mut asked_last: Option<Instant> = None;
         while let Ok(mut query) = questions.recv() {
-            while let Ok(next) = questions.recv_timeout(REST) {
+            // One that stands alone is answered at once. One that follows another, as while the cursor runs over the
+            // tree, waits until it rests.
+            let runs = asked_last.is_some_and(|last| last.elapsed() < REST);
+            while runs && let Ok(next) = questions.recv_timeout(REST) {
                 query = next;
             }
+            asked_last = Some(Instant::now());
             // A reader that breaks must not take this thread along: the next image is asked all the same.
             let answered = catch_unwind(AssertUnwindSafe(|| self.files(&query, questions)));
             let answer = match answered {
