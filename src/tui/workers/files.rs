@@ -2,7 +2,6 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -17,7 +16,7 @@ use crate::tui::crash;
 use crate::tui::file_changes::{Before, Changes, FilesAnswer, FilesQuery};
 use crate::tui::msg::Msg;
 
-use super::selected::REST;
+use super::selected::newest;
 
 /// Who reads the files.
 pub(super) struct FileReader {
@@ -30,15 +29,9 @@ pub(super) struct FileReader {
 impl FileReader {
     /// Answers what is asked, the newest question only, as long as anybody can ask.
     pub(super) fn run(&self, questions: &Receiver<FilesQuery>) {
-        let mut asked_last: Option<Instant> = None;
-        while let Ok(mut query) = questions.recv() {
-            // One that stands alone is answered at once. One that follows another, as while the cursor runs over the
-            // tree, waits until it rests.
-            let runs = asked_last.is_some_and(|last| last.elapsed() < REST);
-            while runs && let Ok(next) = questions.recv_timeout(REST) {
-                query = next;
-            }
-            asked_last = Some(Instant::now());
+        let mut asked_last = None;
+        while let Ok(query) = questions.recv() {
+            let query = newest(query, questions, &mut asked_last);
             // A reader that breaks must not take this thread along: the next image is asked all the same.
             let answered = catch_unwind(AssertUnwindSafe(|| self.files(&query, questions)));
             let answer = match answered {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -14,7 +14,23 @@ use crate::tui::map::MapSeen;
 use crate::tui::msg::{LiveInfo, Msg};
 
 /// How long an image has to be selected before the disk is asked about it.
-pub(super) const REST: Duration = Duration::from_millis(60);
+const REST: Duration = Duration::from_millis(60);
+
+/// The newest of the questions. One that stands alone is answered at once; one that follows another, as while the
+/// cursor runs over the tree, waits until it rests. For what is stopped as soon as something else is asked.
+pub(super) fn newest<T>(
+    mut question: T,
+    questions: &Receiver<T>,
+    asked_last: &mut Option<Instant>,
+) -> T {
+    if asked_last.is_some_and(|last| last.elapsed() < REST) {
+        while let Ok(next) = questions.recv_timeout(REST) {
+            question = next;
+        }
+    }
+    *asked_last = Some(Instant::now());
+    question
+}
 
 /// Asks the disk about the selected image once the cursor rests on it: passing over thousands of
 /// images asks nothing.
@@ -44,7 +60,7 @@ pub(super) fn look_at_selected(
     }
 }
 
-/// Reads the tables of the selected image once the cursor rests on it, and stops as soon as another one
+/// Reads the tables of the selected image, and stops as soon as another one
 /// is asked for.
 pub(super) fn map_selected(
     host: &dyn Host,
@@ -52,10 +68,9 @@ pub(super) fn map_selected(
     selections: &Receiver<(PathBuf, Option<Format>)>,
     answers: &Sender<Msg>,
 ) {
-    while let Ok((mut path, mut format)) = selections.recv() {
-        while let Ok(next) = selections.recv_timeout(REST) {
-            (path, format) = next;
-        }
+    let mut asked_last = None;
+    while let Ok(selected) = selections.recv() {
+        let (path, format) = newest(selected, selections, &mut asked_last);
         let options = ReadOptions {
             format,
             folders: scan.roots.clone(),
