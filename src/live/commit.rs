@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 
 use serde_json::json;
 
-use super::job::{self, Ended, Followed, Job, JobStatus};
+use super::job::{self, Ended, Job, JobStatus};
 use super::qmp::{Qmp, QmpError};
 
 /// What to merge.
@@ -50,12 +50,10 @@ pub fn run(
         qmp.execute_within("block-commit", asked, super::SWITCHING)?;
     }
     let ended = |job: &Job| job.status == JobStatus::Concluded;
-    match job::follow(qmp, commit.id, &ended, look)? {
-        Followed::Gone => Ok(job::gone()),
-        Followed::Unwanted => job::cancel(qmp, commit.id),
-        // Nobody makes room for a question that nobody sees: what is merged so far stays, and is gone on with.
-        Followed::Stuck(why) => job::give_up(qmp, commit.id, why),
-        Followed::There(_) => job::conclude(qmp, commit.id),
+    match job::reach(qmp, commit.id, &ended, look)? {
+        // What is merged so far stays, and is gone on with.
+        Err(ended) => Ok(ended),
+        Ok(_) => job::conclude(qmp, commit.id),
     }
 }
 

@@ -114,7 +114,7 @@ pub fn find(qmp: &mut Qmp, id: &str) -> Result<Option<Job>, QmpError> {
 
 /// How waiting for a job ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Followed {
+enum Followed {
     /// It stands where it was waited for.
     There(Job),
     /// It was not wanted any more before that.
@@ -125,12 +125,31 @@ pub(super) enum Followed {
     Gone,
 }
 
+/// Waits until the job stands where `until` says. Before that it ends where `look` gives `false`, and where an error
+/// has stopped it: nobody makes room for a question that nobody sees.
+///
+/// # Errors
+/// [`QmpError`] where the conversation ended; within, how the job did.
+pub(super) fn reach(
+    qmp: &mut Qmp,
+    id: &str,
+    until: &dyn Fn(&Job) -> bool,
+    look: &mut dyn FnMut(&Job) -> bool,
+) -> Result<Result<Job, Ended>, QmpError> {
+    Ok(match follow(qmp, id, until, look)? {
+        Followed::There(job) => Ok(job),
+        Followed::Gone => Err(gone()),
+        Followed::Unwanted => Err(cancel(qmp, id)?),
+        Followed::Stuck(why) => Err(give_up(qmp, id, why)?),
+    })
+}
+
 /// Waits until the job stands where `until` says, telling `look` each time that it is looked at; that one ends the
 /// wait by giving `false`.
 ///
 /// # Errors
 /// [`QmpError`].
-pub(super) fn follow(
+fn follow(
     qmp: &mut Qmp,
     id: &str,
     until: &dyn Fn(&Job) -> bool,
@@ -160,7 +179,7 @@ pub(super) fn follow(
 }
 
 /// That somebody else had the job forgotten.
-pub(super) fn gone() -> Ended {
+fn gone() -> Ended {
     Ended::Failed("the job is gone".to_owned())
 }
 
@@ -192,15 +211,11 @@ pub(super) fn switch_when_ready(
     look: &mut dyn FnMut(&Job) -> bool,
 ) -> Result<Ended, QmpError> {
     let ready = |job: &Job| matches!(job.status, JobStatus::Ready | JobStatus::Concluded);
-    match follow(qmp, id, &ready, look)? {
-        Followed::Gone => Ok(gone()),
-        Followed::Unwanted => {
-            // One that was ready ends well by it, and has not switched.
-            cancel(qmp, id)?;
-            Ok(Ended::Cancelled)
-        }
-        Followed::Stuck(why) => give_up(qmp, id, why),
-        Followed::There(job) => {
+    match reach(qmp, id, &ready, look)? {
+        // One that was ready ends well by being ended, and has not switched.
+        Err(Ended::Done) => Ok(Ended::Cancelled),
+        Err(ended) => Ok(ended),
+        Ok(job) => {
             if job.status == JobStatus::Ready {
                 qmp.execute_within("job-complete", json!({ "id": id }), super::SWITCHING)?;
             }
@@ -213,7 +228,7 @@ pub(super) fn switch_when_ready(
 ///
 /// # Errors
 /// [`QmpError`] where the conversation ended.
-pub(super) fn give_up(qmp: &mut Qmp, id: &str, why: String) -> Result<Ended, QmpError> {
+fn give_up(qmp: &mut Qmp, id: &str, why: String) -> Result<Ended, QmpError> {
     Ok(match cancel(qmp, id)? {
         Ended::Done => Ended::Done,
         Ended::Cancelled | Ended::Failed(_) => Ended::Failed(why),

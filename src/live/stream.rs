@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::export::ExportError;
 use super::flush;
-use super::job::{self, Ended, Followed, Job, JobStatus};
+use super::job::{self, Ended, Job, JobStatus};
 use super::qmp::{Qmp, QmpError};
 
 /// What to take in.
@@ -43,11 +43,9 @@ pub fn run(
         start(qmp, stream)?;
     }
     let wait = |job: &Job| matches!(job.status, JobStatus::Pending | JobStatus::Concluded);
-    let job = match job::follow(qmp, stream.id, &wait, look)? {
-        Followed::Gone => return Ok(job::gone()),
-        Followed::Unwanted => return Ok(job::cancel(qmp, stream.id)?),
-        Followed::Stuck(why) => return Ok(job::give_up(qmp, stream.id, why)?),
-        Followed::There(job) => job,
+    let job = match job::reach(qmp, stream.id, &wait, look)? {
+        Ok(job) => job,
+        Err(ended) => return Ok(ended),
     };
     if job.status == JobStatus::Pending {
         if let Err(error) = flush::node(qmp, pid, stream.node) {
