@@ -93,11 +93,8 @@ impl Operation for Power {
 
     fn plan(&self, plan: &mut Plan) {
         plan.title = format!("{} {}", self.verb(), printable(&self.machine));
-        match planned(plan, self) {
-            Ok(job) if plan.refusals.is_empty() => plan.job = Some(Arc::new(job)),
-            Ok(_) => {}
-            Err(reason) => plan.refuse_for(reason),
-        }
+        let planned = planned(plan, self);
+        plan.is_done_by(planned.map(Some));
     }
 
     fn rests_on(&self) -> RestsOn<'_> {

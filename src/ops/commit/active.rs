@@ -3,7 +3,6 @@
 //! <https://www.qemu.org/docs/master/interop/live-block-operations.html>
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -92,11 +91,8 @@ impl Operation for ActiveCommit {
 
     fn plan(&self, plan: &mut Plan) {
         plan.title = format!("Commit {} while it is written", name(&self.overlay));
-        match planned(plan, self) {
-            Ok(Some(job)) if plan.refusals.is_empty() => plan.job = Some(Arc::new(job)),
-            Ok(_) => {}
-            Err(reason) => plan.refuse_for(reason),
-        }
+        let planned = planned(plan, self);
+        plan.is_done_by(planned);
     }
 
     fn rests_on(&self) -> RestsOn<'_> {

@@ -475,6 +475,18 @@ impl Plan {
         self.notes.insert(0, Note::new(kind, text).warning());
     }
 
+    /// Takes what does it, unless something was refused meanwhile; none where the plan says already why not.
+    pub(in crate::ops) fn is_done_by<J: Job + 'static>(
+        &mut self,
+        planned: Result<Option<J>, Reason>,
+    ) {
+        match planned {
+            Ok(Some(job)) if self.refusals.is_empty() => self.job = Some(Arc::new(job)),
+            Ok(_) => {}
+            Err(reason) => self.refuse_for(reason),
+        }
+    }
+
     /// Adds a reason not to do it, without a way out.
     pub(in crate::ops) fn refuse(&mut self, kind: RefusalKind, text: impl Into<String>) {
         self.refuse_but(kind, text, Vec::new());

@@ -2,7 +2,6 @@
 //! instant. What it wrote before is frozen from then on.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +17,7 @@ use crate::ops::framework::operation::Operation;
 use crate::ops::framework::plan::Job;
 use crate::ops::framework::preconditions::Compare;
 use crate::ops::framework::recovery::{Half, Way};
+use crate::ops::framework::refusal::Reason;
 use crate::ops::framework::request::Name;
 use crate::ops::framework::{absolute, resolve};
 use crate::ops::{
@@ -87,9 +87,10 @@ impl Operation for LiveBranch {
     }
 
     fn plan(&self, plan: &mut Plan) {
-        if let Some(job) = plan_live(plan, self) {
-            plan.job = Some(Arc::new(job));
-        }
+        let leaves: Vec<String> = self.disks.iter().map(|disk| name(&disk.leaf)).collect();
+        plan.title = format!("Branch {} while it is in use", listed(&leaves, 3));
+        let planned = planned(plan, self);
+        plan.is_done_by(planned);
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
@@ -126,28 +127,14 @@ impl Operation for LiveBranch {
     }
 }
 
-/// Plans the switch; what does it, unless that was refused.
-fn plan_live(plan: &mut Plan, request: &LiveBranch) -> Option<LiveBranchJob> {
-    let leaves: Vec<String> = request.disks.iter().map(|disk| name(&disk.leaf)).collect();
-    plan.title = format!("Branch {} while it is in use", listed(&leaves, 3));
+/// What switches the disks; none where the plan says why not.
+fn planned(plan: &mut Plan, request: &LiveBranch) -> Result<Option<LiveBranchJob>, Reason> {
     let context = plan.context().clone();
     let mut disks = Vec::new();
     let mut running: Option<Running> = None;
     for disk in &request.disks {
-        let node = match resolve::named(&context, &disk.leaf) {
-            Ok(node) => node,
-            Err(reason) => {
-                plan.refuse_for(reason);
-                return None;
-            }
-        };
-        let by = match Running::with(plan, node) {
-            Ok(by) => by,
-            Err(reason) => {
-                plan.refuse_for(reason);
-                return None;
-            }
-        };
+        let node = resolve::named(&context, &disk.leaf)?;
+        let by = Running::with(plan, node)?;
         if let Some(other) = running.as_ref().filter(|other| **other != by) {
             let text = format!(
                 "{} belongs to {}, the other disks to {}: disks are switched at one instant within one machine",
@@ -155,18 +142,11 @@ fn plan_live(plan: &mut Plan, request: &LiveBranch) -> Option<LiveBranchJob> {
                 by.name,
                 other.name
             );
-            plan.refuse(RefusalKind::Invalid, text);
-            return None;
+            return Err(Reason::new(RefusalKind::Invalid, text));
         }
         let target = match &by.by {
             By::Monitor => None,
-            By::Libvirt { .. } => match domain_disk(plan, &by, node) {
-                Ok(found) => Some(found.target.clone()),
-                Err(reason) => {
-                    plan.refuse_for(reason);
-                    return None;
-                }
-            },
+            By::Libvirt { .. } => Some(domain_disk(plan, &by, node)?.target.clone()),
         };
         let branch = Branch {
             base: disk.leaf.clone(),
@@ -176,7 +156,9 @@ fn plan_live(plan: &mut Plan, request: &LiveBranch) -> Option<LiveBranchJob> {
             style: request.style,
             image: ImageOptions::default(),
         };
-        let (overlay, ()) = plan_overlay(plan, &branch, |_, _| ())?;
+        let Some((overlay, ())) = plan_overlay(plan, &branch, |_, _| ()) else {
+            return Ok(None);
+        };
         plan.effect(
             EffectKind::Freezes,
             &disk.leaf,
@@ -191,10 +173,7 @@ fn plan_live(plan: &mut Plan, request: &LiveBranch) -> Option<LiveBranchJob> {
         });
         running = Some(by);
     }
-    let Some(running) = running else {
-        plan.refuse(RefusalKind::Invalid, "no disk is named");
-        return None;
-    };
+    let running = running.ok_or_else(|| Reason::new(RefusalKind::Invalid, "no disk is named"))?;
     plan.through = Some(running.through(None));
     say_of_guest(plan, &running, request.quiesce);
     // What qemu-img would do is done by the machine.
@@ -203,11 +182,11 @@ fn plan_live(plan: &mut Plan, request: &LiveBranch) -> Option<LiveBranchJob> {
         "{} writes the new file from then on: merge it down when it is shut down, or discard what it wrote",
         running.name
     ));
-    Some(LiveBranchJob {
+    Ok(Some(LiveBranchJob {
         running,
         disks,
         quiesce: request.quiesce,
-    })
+    }))
 }
 
 /// Whether its filesystems are at rest at that instant.

@@ -3,7 +3,6 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -85,9 +84,9 @@ impl Operation for LiveFlatten {
     }
 
     fn plan(&self, plan: &mut Plan) {
-        if let Some(job) = plan_live(plan, self) {
-            plan.job = Some(Arc::new(job));
-        }
+        plan.title = format!("Flatten {} while it is in use", name(&self.image));
+        let planned = planned(plan, self);
+        plan.is_done_by(planned.map(Some));
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
@@ -128,19 +127,7 @@ impl Operation for LiveFlatten {
     }
 }
 
-/// Plans to take in layers; what does it, unless that was refused.
-fn plan_live(plan: &mut Plan, request: &LiveFlatten) -> Option<LiveFlattenJob> {
-    plan.title = format!("Flatten {} while it is in use", name(&request.image));
-    match planned(plan, request) {
-        Ok(job) => Some(job),
-        Err(reason) => {
-            plan.refuse_for(reason);
-            None
-        }
-    }
-    .filter(|_| plan.refusals.is_empty())
-}
-
+/// What takes the layers in.
 fn planned(plan: &mut Plan, request: &LiveFlatten) -> Result<LiveFlattenJob, Reason> {
     let context = plan.context().clone();
     let forest = context.forest.as_ref();

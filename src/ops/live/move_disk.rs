@@ -2,7 +2,6 @@
 //! one goes to the trash.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -107,11 +106,8 @@ impl Operation for LiveMove {
             name(&self.image),
             shown(&self.to)
         );
-        match planned(plan, self) {
-            Ok(Some(job)) if plan.refusals.is_empty() => plan.job = Some(Arc::new(job)),
-            Ok(_) => {}
-            Err(reason) => plan.refuse_for(reason),
-        }
+        let planned = planned(plan, self);
+        plan.is_done_by(planned);
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
