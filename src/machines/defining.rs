@@ -63,6 +63,14 @@ impl Machines {
         let places = self.places().ok_or(DefineError::NotAsked)?;
         Defines::at(places)
     }
+
+    /// A domain of this connection as it is defined now.
+    ///
+    /// # Errors
+    /// As [`Machines::defines`] and [`Defines::read`].
+    pub fn defined(&self, connection: &str, id: &str) -> Result<Defined, DefineError> {
+        self.defines()?.read(connection, id)
+    }
 }
 
 impl Defines {

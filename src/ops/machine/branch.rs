@@ -11,9 +11,8 @@ use crate::host::{Access, LockSet, printable};
 use crate::image::Format;
 use crate::machines::{Disk, Machine};
 
-use crate::ops::branch::{NewOverlay, plan_overlay};
+use crate::ops::branch::NewOverlay;
 use crate::ops::framework::built_on::BuiltOn;
-use crate::ops::framework::definition_change::{Cure, Step, domain_disk};
 use crate::ops::framework::format::{listed, name, shown};
 use crate::ops::framework::locks::{Locking, Locks};
 use crate::ops::framework::nature::{Nature, RestsOn};
@@ -27,8 +26,8 @@ use crate::ops::framework::{absolute, resolve, resumed};
 use crate::ops::live::branch::holds_nothing;
 use crate::ops::power::{look_at, refuse_unformatted};
 use crate::ops::{
-    BackingStyle, Branch, CommandLine, EffectKind, Error, ImageOptions, NoteKind, Outcome, Phase,
-    Plan, Progress, RefusalKind, Request, Undo,
+    CommandLine, EffectKind, Error, NoteKind, Outcome, Phase, Plan, Progress, RefusalKind, Request,
+    Undo,
 };
 
 use super::target;
@@ -145,11 +144,7 @@ pub(super) fn plan_branch(plan: &mut Plan, asked: &BranchMachine) {
     plan.title.clone_from(&title);
     let planned = planned(plan, asked);
     plan.title = title;
-    match planned {
-        Ok(job) if plan.refusals.is_empty() => plan.job = Some(Arc::new(job)),
-        Ok(_) => {}
-        Err(reason) => plan.refuse_for(reason),
-    }
+    plan.is_done_by(planned.map(Some));
 }
 
 /// What is done to one disk.
@@ -177,23 +172,7 @@ fn planned(plan: &mut Plan, asked: &BranchMachine) -> Result<BranchMachineJob, R
         } else {
             overlays.extend(new_overlay(plan, machine, one));
         }
-        if one.disk.file.path == one.new {
-            continue;
-        }
-        let Some(disk) = domain_disk(machine, &one.disk) else {
-            continue;
-        };
-        cures.push(Cure {
-            disk,
-            file: one.disk.file.path.clone(),
-            step: Step::Source {
-                from: one.disk.file.path.clone(),
-                to: one.new.clone(),
-            },
-            format: Some("qcow2".to_owned()),
-            keeps_pin: false,
-            loses: None,
-        });
+        cures.extend(target::leads_to(machine, &one.disk, &one.new));
     }
     let new: Vec<PathBuf> = wanted.iter().map(|one| one.new.clone()).collect();
     let is_first = !cures.is_empty();
@@ -253,14 +232,10 @@ fn wanted(plan: &Plan, machine: &Machine, asked: &BranchMachine) -> Result<Vec<W
             return Err(reason);
         }
         let on = absolute::path(&base.path);
-        let is_free = |path: &Path| {
-            plan.host().stat_link(path).is_err()
-                && forest.by_path(path).is_none()
-                && all.iter().all(|it| it.new != path)
-        };
+        let taken: Vec<PathBuf> = all.iter().map(|it| it.new.clone()).collect();
         let new = match &one.new {
             Some(new) => absolute::path(new),
-            None => overlay_name(&on, is_free),
+            None => overlay_name(&on, |path| target::is_free(plan, path, &taken)),
         };
         if all
             .iter()
@@ -318,16 +293,8 @@ fn is_there(plan: &mut Plan, request: &Request, one: &Wanted) -> bool {
 
 /// Plans a new overlay, and says what becomes of what the disk was.
 fn new_overlay(plan: &mut Plan, machine: &Machine, one: &Wanted) -> Option<(NewOverlay, BuiltOn)> {
-    let branch = Branch {
-        base: one.on.clone(),
-        new: one.new.clone(),
-        format: one.format.clone(),
-        size: None,
-        style: BackingStyle::Relative,
-        image: ImageOptions::default(),
-    };
-    let ask = |plan: &mut Plan, watch| BuiltOn::ask(plan, &branch.base, &branch.new, watch);
-    let planned = plan_overlay(plan, &branch, ask)?;
+    let branch = target::overlay(one.on.clone(), one.new.clone(), one.format.clone());
+    let planned = target::plan_on(plan, &branch)?;
     let forest = Arc::clone(&plan.context().forest);
     let (called, was) = (printable(&machine.name), &one.disk.file.path);
     match *was == one.on {
@@ -424,7 +391,7 @@ impl BranchMachineJob {
             let _ = locking.take(host, base, Access::Read, LockSet::ReadOnly)?;
         }
         let locks = locking.settle(plan)?;
-        self.look_again(plan)?;
+        target::look_again(plan, &self.bases, |it| !self.is_it(it))?;
         progress.enter(Phase::Switch, 0);
         for (overlay, on) in &self.overlays {
             overlay.create(host, &locks, progress)?;
@@ -433,20 +400,8 @@ impl BranchMachineJob {
         Ok(locks)
     }
 
-    /// With all locks held: still no other machine writes what the overlays are built on.
-    fn look_again(&self, plan: &Plan) -> Result<(), Error> {
-        let forest = &plan.context().forest;
-        let Some(now) = forest.machines().again() else {
-            return Ok(());
-        };
-        for base in self.bases.iter().filter_map(|base| forest.by_path(base)) {
-            let is_another =
-                |it: &Machine| it.place != self.connection || it.id.as_ref() != Some(&self.id);
-            if let Some(reason) = target::written_by_another(&now, base, is_another) {
-                return Err(Error::stale(reason.text));
-            }
-        }
-        Ok(())
+    fn is_it(&self, machine: &Machine) -> bool {
+        machine.place == self.connection && machine.id.as_ref() == Some(&self.id)
     }
 
     fn start(&self, plan: &Plan) -> Result<(), Error> {

@@ -11,9 +11,7 @@ use crate::host::{Access, LockSet, io_text, printable};
 use crate::image::Format;
 use crate::machines::{Disk, Machine, NewMachine, Sharing, cloned, shared};
 
-use crate::ops::framework::definition_change::{
-    Cure, Redefines, Step, digest, domain_disk, is_defined_by_service,
-};
+use crate::ops::framework::definition_change::{Cure, Redefines, digest, is_defined_by_service};
 use crate::ops::framework::format::{listed, name};
 use crate::ops::framework::locks::Locking;
 use crate::ops::framework::nature::{Nature, RestsOn};
@@ -26,8 +24,8 @@ use crate::ops::framework::request::Name;
 use crate::ops::framework::{absolute, resumed};
 use crate::ops::recover::each;
 use crate::ops::{
-    BackingStyle, Branch, CloneImage, CommandLine, EffectKind, Error, Flatten, ImageOptions,
-    NoteKind, Outcome, Plan, Progress, Reflink, RefusalKind, Request, Undo,
+    CloneImage, CommandLine, EffectKind, Error, Flatten, NoteKind, Outcome, Plan, Progress,
+    Reflink, RefusalKind, Request, Undo,
 };
 
 use super::branch::written_since;
@@ -130,11 +128,8 @@ impl Operation for CloneMachine {
         plan.title.clone_from(&title);
         // A copy takes nobody's place here.
         plan.redefines = Redefines::Nothing;
-        match planned(plan, self) {
-            Ok(job) if plan.refusals.is_empty() => plan.job = Some(Arc::new(job)),
-            Ok(_) => {}
-            Err(reason) => plan.refuse_for(reason),
-        }
+        let planned = planned(plan, self);
+        plan.is_done_by(planned.map(Some));
         plan.title = title;
     }
 
@@ -276,11 +271,6 @@ fn found_out(plan: &Plan, machine: &Machine, asked: &CloneMachine) -> Result<Clo
     let forest = &plan.context().forest;
     let disks: Vec<&Disk> = target::written(machine).collect();
     let (is_one, mut taken): (bool, Vec<PathBuf>) = (disks.len() == 1, Vec::new());
-    let is_free = |path: &Path, taken: &[PathBuf]| {
-        plan.host().stat_link(path).is_err()
-            && forest.by_path(path).is_none()
-            && !taken.iter().any(|it| it == path)
-    };
     let beside = |path: &Path, file: &str| match &asked.folder {
         Some(folder) => absolute::path(&folder.join(file)),
         None => path.with_file_name(file),
@@ -301,7 +291,8 @@ fn found_out(plan: &Plan, machine: &Machine, asked: &CloneMachine) -> Result<Clo
         };
         let new = beside(&leaf, &file);
         taken.push(new.clone());
-        let own = (!asked.full).then(|| overlay_name(&leaf, |path| is_free(path, &taken)));
+        let own =
+            (!asked.full).then(|| overlay_name(&leaf, |path| target::is_free(plan, path, &taken)));
         taken.extend(own.clone());
         all.push(ClonedDisk {
             target,
@@ -351,14 +342,7 @@ pub(super) fn new_id() -> std::io::Result<String> {
 /// What makes each file.
 fn copies(machine: &Machine, found: &ClonedFiles) -> Vec<(PathBuf, Request)> {
     let overlay = |base: &Path, new: &Path, format: &Option<Format>| {
-        let branch = Branch {
-            base: base.to_path_buf(),
-            new: new.to_path_buf(),
-            format: format.clone(),
-            size: None,
-            style: BackingStyle::Relative,
-            image: ImageOptions::default(),
-        };
+        let branch = target::overlay(base.to_path_buf(), new.to_path_buf(), format.clone());
         (new.to_path_buf(), Request::from(branch))
     };
     let file = |image: &Path, new: &Path| {
@@ -397,28 +381,14 @@ fn copies(machine: &Machine, found: &ClonedFiles) -> Vec<(PathBuf, Request)> {
 
 /// The old machine's disks, as far as they are to become others.
 fn cures(machine: &Machine, found: &ClonedFiles) -> Vec<Cure> {
-    let mut cures = Vec::new();
-    for disk in target::written(machine) {
-        let of_disk = found.disks.iter().find(|one| one.target == disk.target);
-        let own = of_disk.and_then(|one| one.own.clone());
-        let Some((own, domain)) = own.zip(domain_disk(machine, disk)) else {
-            continue;
-        };
-        if disk.file.path != own {
-            cures.push(Cure {
-                disk: domain,
-                file: disk.file.path.clone(),
-                step: Step::Source {
-                    from: disk.file.path.clone(),
-                    to: own,
-                },
-                format: Some("qcow2".to_owned()),
-                keeps_pin: false,
-                loses: None,
-            });
-        }
-    }
-    cures
+    let own = |disk: &Disk| {
+        let mut disks = found.disks.iter();
+        disks.find(|one| one.target == disk.target)?.own.clone()
+    };
+    let disks = target::written(machine);
+    disks
+        .filter_map(|disk| target::leads_to(machine, disk, &own(disk)?))
+        .collect()
 }
 
 /// Says what the new machine is, and what both would want.
@@ -432,16 +402,9 @@ fn define(
         let text = format!("{} cannot be cloned: {error}", printable(&machine.name));
         Reason::new(RefusalKind::Machine, text)
     };
-    let defines = plan
-        .context()
-        .forest
-        .machines()
-        .defines()
-        .map_err(|error| unable(error.to_string()))?;
     let id = machine.id.as_deref().unwrap_or_default();
-    let defined = defines
-        .read(&machine.place, id)
-        .map_err(|error| unable(error.to_string()))?;
+    let defined = plan.context().forest.machines().defined(&machine.place, id);
+    let defined = defined.map_err(|error| unable(error.to_string()))?;
     definition(&defined.text, &asked.new, found).map_err(|error| unable(error.to_string()))?;
     let both = shared(&defined.text).map_err(|error| unable(error.to_string()))?;
     plan.note(
@@ -527,7 +490,10 @@ impl Job for CloneMachineJob {
             let _ = locking.take(plan.host(), &disk.leaf, Access::Read, LockSet::ReadOnly)?;
         }
         let locks = locking.settle(plan)?;
-        self.look_again(plan)?;
+        let leaves = self.found.disks.iter().map(|disk| &disk.leaf);
+        target::look_again(plan, leaves, |it| {
+            it.place != self.connection || it.id.as_ref() != Some(&self.source)
+        })?;
         let copied = self
             .copying
             .as_ref()
@@ -563,24 +529,5 @@ impl Job for CloneMachineJob {
             undo: back.map(Into::into),
             remarks: copied.map(|copied| copied.remarks).unwrap_or_default(),
         })
-    }
-}
-
-impl CloneMachineJob {
-    /// With all locks held: still no other machine writes what both are built on.
-    fn look_again(&self, plan: &Plan) -> Result<(), Error> {
-        let forest = &plan.context().forest;
-        let Some(now) = forest.machines().again() else {
-            return Ok(());
-        };
-        let leaves = self.found.disks.iter().map(|disk| &disk.leaf);
-        for leaf in leaves.filter_map(|leaf| forest.by_path(leaf)) {
-            let is_another =
-                |it: &Machine| it.place != self.connection || it.id.as_ref() != Some(&self.source);
-            if let Some(reason) = target::written_by_another(&now, leaf, is_another) {
-                return Err(Error::stale(reason.text));
-            }
-        }
-        Ok(())
     }
 }

@@ -141,9 +141,7 @@ impl RemoveMachine {
     fn look_again(&self, plan: &Plan) -> Result<(), Error> {
         let called = printable(&self.machine);
         let machines = plan.context().forest.machines();
-        let now = machines
-            .defines()
-            .and_then(|defines| defines.read(&self.connection, &self.id));
+        let now = machines.defined(&self.connection, &self.id);
         let now = now.map_err(|error| Error::failed(format!("{called}: {error}")))?;
         if !now.is_off {
             return Err(Error::in_use(format!(

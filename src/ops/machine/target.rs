@@ -1,16 +1,20 @@
 //! The machine that is meant, and its disks: whether its definition may be changed now.
 
+use std::path::{Path, PathBuf};
+
 use crate::forest::{Forest, Node};
 use crate::host::printable;
 use crate::image::Format;
 use crate::machines::{Disk, Machine, MachineState, Machines, Part, Use};
 
+use crate::ops::branch::{NewOverlay, plan_overlay};
 use crate::ops::framework::backing_format::seen;
-use crate::ops::framework::definition_change::is_defined_by_service;
+use crate::ops::framework::built_on::BuiltOn;
+use crate::ops::framework::definition_change::{Cure, Step, domain_disk, is_defined_by_service};
 use crate::ops::framework::format::{listed, shown};
 use crate::ops::framework::refusal::{Reason, RefusalKind, WayOut};
 use crate::ops::redefine::find_machine;
-use crate::ops::{Power, PowerAction, Request};
+use crate::ops::{BackingStyle, Branch, Error, ImageOptions, Plan, Power, PowerAction, Request};
 
 /// The name by which a machine has the file that holds the variables of its firmware.
 const NVRAM: &str = "nvram";
@@ -189,6 +193,69 @@ pub(super) fn written_by_another(
         printable(used.to_string()),
     );
     Some(Reason::new(RefusalKind::Machine, text))
+}
+
+/// With all locks held: still no other machine than these writes what is built on.
+///
+/// # Errors
+/// [`Error::Stale`] names the machine.
+pub(super) fn look_again<'b>(
+    plan: &Plan,
+    bases: impl IntoIterator<Item = &'b PathBuf>,
+    is_another: impl Fn(&Machine) -> bool,
+) -> Result<(), Error> {
+    let forest = &plan.context().forest;
+    let Some(now) = forest.machines().again() else {
+        return Ok(());
+    };
+    let mut nodes = bases.into_iter().filter_map(|base| forest.by_path(base));
+    match nodes.find_map(|base| written_by_another(&now, base, &is_another)) {
+        Some(reason) => Err(Error::stale(reason.text)),
+        None => Ok(()),
+    }
+}
+
+/// Has a machine have another file as its disk, a qcow2 image; none where that is so, or nobody changes its definition.
+pub(super) fn leads_to(machine: &Machine, disk: &Disk, to: &Path) -> Option<Cure> {
+    if disk.file.path == to {
+        return None;
+    }
+    Some(Cure {
+        disk: domain_disk(machine, disk)?,
+        file: disk.file.path.clone(),
+        step: Step::Source {
+            from: disk.file.path.clone(),
+            to: to.to_path_buf(),
+        },
+        format: Some("qcow2".to_owned()),
+        keeps_pin: false,
+        loses: None,
+    })
+}
+
+/// Whether a file can be made there, as far as can be seen, besides these that are made too.
+pub(super) fn is_free(plan: &Plan, path: &Path, taken: &[PathBuf]) -> bool {
+    plan.host().stat_link(path).is_err()
+        && plan.context().forest.by_path(path).is_none()
+        && !taken.iter().any(|it| it == path)
+}
+
+/// What is asked of a new overlay for a machine.
+pub(super) fn overlay(base: PathBuf, new: PathBuf, format: Option<Format>) -> Branch {
+    Branch {
+        base,
+        new,
+        format,
+        size: None,
+        style: BackingStyle::Relative,
+        image: ImageOptions::default(),
+    }
+}
+
+/// Plans it, with the question who uses its base.
+pub(super) fn plan_on(plan: &mut Plan, branch: &Branch) -> Option<(NewOverlay, BuiltOn)> {
+    let ask = |plan: &mut Plan, watch| BuiltOn::ask(plan, &branch.base, &branch.new, watch);
+    plan_overlay(plan, branch, ask)
 }
 
 /// Whether it is that machine.

@@ -14,7 +14,7 @@ use crate::host::{LockSet, printable};
 use crate::image::{Format, temporary_name};
 use crate::machines::{Domain, Machine, MachineState, NewMachine, Sharing, cloned, shared};
 
-use crate::ops::branch::{NewOverlay, plan_overlay};
+use crate::ops::branch::NewOverlay;
 use crate::ops::framework::absolute;
 use crate::ops::framework::built_on::BuiltOn;
 use crate::ops::framework::definition_change::is_defined_by_service;
@@ -31,8 +31,7 @@ use crate::ops::framework::resolve;
 use crate::ops::live::running::is_open;
 use crate::ops::redefine::find_machine;
 use crate::ops::{
-    BackingStyle, Branch, CommandLine, Error, ImageOptions, NoteKind, Outcome, Phase, Plan,
-    Progress, RemoveLeftovers, Undo,
+    CommandLine, Error, NoteKind, Outcome, Phase, Plan, Progress, RemoveLeftovers, Undo,
 };
 
 use super::target;
@@ -112,13 +111,9 @@ impl Operation for TryImage {
 
     fn plan(&self, plan: &mut Plan) {
         let title = format!("Try {}", name(&self.image));
-        let job = planned(plan, self);
+        let planned = planned(plan, self);
         plan.title = title;
-        match job {
-            Ok(job) if plan.refusals.is_empty() => plan.job = Some(Arc::new(job)),
-            Ok(_) => {}
-            Err(reason) => plan.refuse_for(reason),
-        }
+        plan.is_done_by(planned.map(Some));
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
@@ -176,22 +171,14 @@ fn planned(plan: &mut Plan, asked: &TryImage) -> Result<TryJob, Reason> {
     let images = bases.iter().map(|base| base.image.clone()).collect();
     for base in bases {
         let Base {
-            target,
+            target: disk,
             image,
             format,
         } = base;
-        let new = temporary_name(&image.with_file_name(overlay_of(&image, target.as_deref())));
-        let branch = Branch {
-            base: image,
-            new: new.clone(),
-            format,
-            size: None,
-            style: BackingStyle::Relative,
-            image: ImageOptions::default(),
-        };
-        let ask = |plan: &mut Plan, watch| BuiltOn::ask(plan, &branch.base, &branch.new, watch);
-        overlays.extend(plan_overlay(plan, &branch, ask));
-        files.push((target, new));
+        let new = temporary_name(&image.with_file_name(overlay_of(&image, disk.as_deref())));
+        let branch = target::overlay(image, new.clone(), format);
+        overlays.extend(target::plan_on(plan, &branch));
+        files.push((disk, new));
     }
     let runs = match machine {
         Some(machine) => like(plan, machine, &files)?,
@@ -309,16 +296,9 @@ fn like(
             "the variables of its firmware would be shared: clone it instead".to_owned(),
         ));
     }
-    let defines = plan
-        .context()
-        .forest
-        .machines()
-        .defines()
-        .map_err(|error| unable(error.to_string()))?;
     let id = machine.id.as_deref().unwrap_or_default();
-    let defined = defines
-        .read(&machine.place, id)
-        .map_err(|error| unable(error.to_string()))?;
+    let defined = plan.context().forest.machines().defined(&machine.place, id);
+    let defined = defined.map_err(|error| unable(error.to_string()))?;
     let told = shared(&defined.text).map_err(|error| unable(error.to_string()))?;
     let written = told.iter().filter(|it| it.how == Sharing::Written);
     let written: Vec<String> = written.map(|it| printable(&it.what)).collect();
@@ -459,7 +439,13 @@ impl Job for TryJob {
         }
         // Held to the end: nobody begins to write what the machine reads.
         let locks = locking.settle(plan)?;
-        self.look_again(plan)?;
+        target::look_again(plan, &self.images, |it| {
+            let is_like = self
+                .like
+                .as_ref()
+                .is_some_and(|(place, id)| it.place == *place && it.id == *id);
+            it.state != MachineState::Off && !is_like
+        })?;
         let mut thrown = Thrown {
             plan,
             files: Vec::new(),
@@ -494,29 +480,6 @@ impl Job for TryJob {
             undo: None,
             remarks: Vec::new(),
         })
-    }
-}
-
-impl TryJob {
-    /// With all locks held: no other machine writes what is tried.
-    fn look_again(&self, plan: &Plan) -> Result<(), Error> {
-        let forest = &plan.context().forest;
-        let Some(now) = forest.machines().again() else {
-            return Ok(());
-        };
-        let is_another = |it: &Machine| {
-            let is_like = self
-                .like
-                .as_ref()
-                .is_some_and(|(place, id)| it.place == *place && it.id == *id);
-            it.state != MachineState::Off && !is_like
-        };
-        for base in self.images.iter().filter_map(|image| forest.by_path(image)) {
-            if let Some(reason) = target::written_by_another(&now, base, is_another) {
-                return Err(Error::stale(reason.text));
-            }
-        }
-        Ok(())
     }
 }
 
