@@ -17,7 +17,8 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use support::filesystems::Filesystem;
-use support::{HoldMode, Qemu, qemu};
+use support::script::files_below;
+use support::{HoldMode, Qemu, guest_disks, qemu};
 
 /// How long a mount may take to come or to go.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -364,6 +365,46 @@ fn nothing_can_be_changed() {
     refused(fs::rename(&disk, place.mnt().join("other")));
     refused(fs::write(place.mnt().join("sub/new"), "new"));
     refused(symlink("a", place.mnt().join("link")));
+}
+
+/// The files below a folder that a process has open, with their access: `O_RDONLY`, `O_WRONLY` or `O_RDWR`.
+fn open_files(pid: u32, folder: &Path) -> Vec<(PathBuf, u32)> {
+    let all = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let access = |number: &str| {
+        let told = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).ok()?;
+        let flags = told.lines().find_map(|line| line.strip_prefix("flags:"))?;
+        Some(u32::from_str_radix(flags.trim(), 8).unwrap() & 3)
+    };
+    all.filter_map(|open| {
+        let open = open.unwrap().path();
+        let file = fs::read_link(&open).ok()?;
+        let number = open.file_name()?.to_str()?;
+        file.starts_with(folder)
+            .then(|| access(number).map(|access| (file, access)))?
+    })
+    .collect()
+}
+
+#[test]
+fn images_are_read_through_what_is_opened_for_reading_only() {
+    let Some(qemu) = fuse() else { return };
+    let place = Place::new();
+    guest_disks::make(&place.images(), &qemu);
+    let before = digests(&place.images());
+    let mut mounted = place.mounted(&["top.qcow2"]);
+    // The kernel reads all of the disk, and of a file that is in it.
+    let mut held = File::open(place.mnt().join("disk.raw")).unwrap();
+    std::io::copy(&mut held, &mut std::io::sink()).unwrap();
+    let mut files = files_below(&place.mnt());
+    files.retain(|path| path.ends_with("etc/fstab"));
+    assert_eq!(fs::read(&files[0]).unwrap(), b"the new table\n");
+    let open = open_files(mounted.child.as_ref().unwrap().id(), &place.images());
+    assert!(!open.is_empty());
+    assert!(open.iter().all(|(_, access)| *access == 0), "{open:?}");
+    drop(held);
+    mounted.signal("TERM");
+    mounted.ended();
+    assert_eq!(digests(&place.images()), before);
 }
 
 #[test]

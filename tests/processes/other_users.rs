@@ -21,7 +21,7 @@ impl Drop for Ends {
 }
 
 /// Whether a user who is not root could be made the one who asks; says so where not.
-fn may_become_another() -> bool {
+pub(crate) fn may_become_another() -> bool {
     let is_root = nix::unistd::geteuid().is_root();
     if !is_root {
         let thread = std::thread::current();
@@ -31,6 +31,29 @@ fn may_become_another() -> bool {
         let _ = std::io::stderr().write_all(line.as_bytes());
     }
     is_root
+}
+
+/// Puts the program into a folder that all may go to: where it was built others may not.
+pub(crate) fn put_program(home: &Path) {
+    let (built, program) = (env!("CARGO_BIN_EXE_qanopy"), home.join("qanopy"));
+    if fs::hard_link(built, &program).is_err() {
+        fs::copy(built, program).unwrap();
+    }
+}
+
+/// That program as a user to whom nothing belongs, beside the images in that folder.
+pub(crate) fn as_nobody(home: &Path, words: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(home.join("qanopy"))
+        .args(words.split(' '))
+        .current_dir(home.join("images"))
+        .env("HOME", home)
+        .env("XDG_STATE_HOME", home.join("state"))
+        .env("XDG_RUNTIME_DIR", home.join("run"))
+        .stdin(Stdio::null());
+    command
 }
 
 fn open_to_all(path: &Path) {
@@ -57,12 +80,7 @@ fn an_image_on_the_command_line_of_another_users_process_is_no_garbage() {
         ]);
         open_to_all(&images.join(name));
     }
-    // Where it was built others may not go.
-    let program = home.join("qanopy");
-    let built = env!("CARGO_BIN_EXE_qanopy");
-    if fs::hard_link(built, &program).is_err() {
-        fs::copy(built, &program).unwrap();
-    }
+    put_program(&home);
     let other = Command::new("tail")
         .arg("-f")
         .arg(images.join("one"))
@@ -70,16 +88,7 @@ fn an_image_on_the_command_line_of_another_users_process_is_no_garbage() {
         .spawn();
     let other = Ends(other.unwrap());
     let q = |words: &str| {
-        let ended = Command::new("setpriv")
-            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
-            .arg(&program)
-            .args(words.split(' '))
-            .current_dir(&images)
-            .env("HOME", &home)
-            .env("XDG_STATE_HOME", home.join("state"))
-            .env("XDG_RUNTIME_DIR", home.join("run"))
-            .output();
-        let ended = ended.unwrap();
+        let ended = as_nobody(&home, words).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (text(&ended.stdout), text(&ended.stderr))
     };
