@@ -13,7 +13,7 @@ use crate::live::job::Ended;
 use crate::live::{self, BlockNode, Graph, commit};
 use crate::machines::{Domain, Part};
 use crate::ops::framework::format::{listed, name, processes, shown};
-use crate::ops::framework::locks::{Locking, look_again};
+use crate::ops::framework::locks::Locking;
 use crate::ops::framework::nature::{Nature, RestsOn};
 use crate::ops::framework::operation::Operation;
 use crate::ops::framework::plan::Job;
@@ -29,15 +29,16 @@ use crate::ops::live::next_start::{self, Next};
 use crate::ops::live::running::{
     By, Running, domain_disk, holders_at, holders_of, is_open, refuse_lost, written_node,
 };
-use crate::ops::trash::{Batch, TrashItem};
+use crate::ops::trash::Batch;
 use crate::ops::{
     CommandLine, EffectKind, Error, Note, NoteKind, Outcome, Phase, Plan, Progress, RefusalKind,
     Siblings, Undo,
 };
 use crate::units::size;
 
+use super::merge::prepare_trash;
 use super::run::{CommitRange, find_run};
-use super::unfit_live::refuse_unfit;
+use super::while_running::{base_of, is_gone, refuse_unfit, require_free};
 
 /// Merge `overlay`, which a machine writes now, and all that is between, down into an image below, in which its guest
 /// goes on.
@@ -102,13 +103,8 @@ impl Operation for ActiveCommit {
     fn finish(&self, half: &Half<'_>) -> Way {
         let host = half.context.host.as_ref();
         let overlay = shown(&self.overlay);
-        if !half.is_there(&self.overlay) {
-            return match half.is_in_trash(&self.overlay) {
-                true => Way::Nothing(format!("it was merged, and {overlay} is in the trash")),
-                false => Way::Impossible(format!(
-                    "{overlay} is neither at its place nor in the trash"
-                )),
-            };
+        if let Some(way) = is_gone(half, &self.overlay) {
+            return way;
         }
         if is_open(host, &self.overlay) {
             let again = Self {
@@ -117,11 +113,7 @@ impl Operation for ActiveCommit {
             };
             return Way::Ask(again.into());
         }
-        let base = self.into.clone().or_else(|| {
-            let forest = half.context.forest.as_ref();
-            let node = forest.by_path(&self.overlay)?;
-            Some(forest.get(node.parent?)?.path.clone())
-        });
+        let base = base_of(half, &self.overlay, self.into.as_deref());
         let Some(base) = base else {
             return Way::Impossible(format!("{overlay} is built on nothing that is known"));
         };
@@ -330,7 +322,9 @@ impl Job for ActiveCommitJob {
         progress.enter(Phase::Collect, 0);
         let _locks = Locking::default().settle(plan)?;
         // A folder that takes no trash is found out before anything is merged.
-        let batch = self.prepare_trash(plan)?;
+        let layers = self.layers.iter();
+        let layers = layers.map(|layer| (&layer.path, layer.size_on_disk().unwrap_or(0)));
+        let batch = prepare_trash(plan, layers, &self.base.path)?;
         progress.enter(Phase::Copy, plan.copies);
         let merged = match self.running.by {
             By::Monitor => self.by_monitor(plan, progress).map(|()| Vec::new()),
@@ -383,19 +377,6 @@ impl ActiveCommitJob {
             self.overlay(),
             shown(&self.base.path)
         )
-    }
-
-    fn prepare_trash<'p>(&self, plan: &'p Plan) -> Result<Batch<'p>, Error> {
-        let items = self.layers.iter().map(|layer| TrashItem {
-            path: layer.path.clone(),
-            why: format!("committed into {}", name(&self.base.path)),
-            bytes: layer.size_on_disk().unwrap_or(0),
-            step: 0,
-            file: None,
-        });
-        let state_dir = plan.context().state_dir.as_deref();
-        let reason = plan.reason("commit");
-        Batch::prepare(plan.host(), state_dir, reason, items.collect())
     }
 
     fn by_monitor(&self, plan: &Plan, progress: &Progress) -> Result<(), Error> {
@@ -493,15 +474,7 @@ impl ActiveCommitJob {
         batch: Batch<'_>,
         touched: &mut Vec<PathBuf>,
     ) -> Result<String, Error> {
-        // Somebody may have built on a layer while it was merged.
-        let mut stays = look_again(plan);
-        for layer in &self.layers {
-            if stays.is_ok() && is_open(plan.host(), &layer.path) {
-                let text = format!("{} is open still", shown(&layer.path));
-                stays = Err(Error::in_use(text));
-            }
-        }
-        if let Err(error) = stays {
+        if let Err(error) = require_free(plan, self.layers.iter().map(|layer| &layer.path)) {
             batch.give_up();
             return Err(error);
         }

@@ -41,7 +41,7 @@ use super::analysis::Analysis;
 use super::merge::{CommitJob, MergedFile};
 use super::others::{judge_dependants, plan_children};
 use super::run::{CommitRange, find_run};
-use super::unfit_live::refuse_unfit;
+use super::while_running::{base_of, is_gone, refuse_unfit, require_free};
 
 /// Bytes compared at a time.
 const PIECE: u64 = 4 << 20;
@@ -125,17 +125,8 @@ impl Operation for LiveCommit {
     fn finish(&self, half: &Half<'_>) -> Way {
         let overlay = &self.overlay;
         let host = half.context.host.as_ref();
-        if !half.is_there(overlay) {
-            return match half.is_in_trash(overlay) {
-                true => Way::Nothing(format!(
-                    "it was merged, and {} is in the trash",
-                    name(overlay)
-                )),
-                false => Way::Impossible(format!(
-                    "{} is neither at its place nor in the trash",
-                    shown(overlay)
-                )),
-            };
+        if let Some(way) = is_gone(half, overlay) {
+            return way;
         }
         if is_open(host, overlay) {
             let again = Self {
@@ -144,11 +135,7 @@ impl Operation for LiveCommit {
             };
             return Way::Ask(again.into());
         }
-        let base = self.into.clone().or_else(|| {
-            let forest = half.context.forest.as_ref();
-            let node = forest.by_path(overlay)?;
-            Some(forest.get(node.parent?)?.path.clone())
-        });
+        let base = base_of(half, overlay, self.into.as_deref());
         if base.as_ref().is_some_and(|base| is_open(host, base)) {
             return Way::Impossible(format!(
                 "the machine has merged it, and reads {} no longer: shut the machine down, and finish it then",
@@ -712,20 +699,11 @@ impl LiveCommitJob {
         batch: Option<trash::Batch<'_>>,
         touched: &mut Vec<PathBuf>,
     ) -> Result<String, Error> {
-        let host = plan.host();
-        // Somebody may have built on a layer while it was merged.
-        if let Err(error) = look_again(plan) {
+        if let Err(error) = require_free(plan, self.merge.run.iter().map(|layer| &layer.path)) {
             batch.into_iter().for_each(trash::Batch::give_up);
             return Err(error);
         }
-        for layer in &self.merge.run {
-            if is_open(host, &layer.path) {
-                batch.into_iter().for_each(trash::Batch::give_up);
-                let text = format!("{} is open still", shown(&layer.path));
-                return Err(Error::in_use(text));
-            }
-        }
-        let held = &LockedHost::new(host, locks);
+        let held = &LockedHost::new(plan.host(), locks);
         self.merge
             .relink_children(held)
             .map_err(|error| self.merge.failed(error))?;

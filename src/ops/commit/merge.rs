@@ -4,7 +4,7 @@
 //! that is not merged show what they showed.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::host::{Access, Host};
 use crate::image::{
@@ -261,21 +261,8 @@ impl CommitJob {
         if self.layer == CommittedLayer::Keep {
             return Ok(None);
         }
-        // The uppermost first: what is left of a run that is cut off here has nobody above it, and the
-        // trash brings back what went.
-        let items: Vec<TrashItem> = self
-            .run
-            .iter()
-            .map(|member| TrashItem {
-                path: member.path.clone(),
-                why: format!("committed into {}", name(&self.base.path)),
-                bytes: member.bytes,
-                step: 0,
-                file: None,
-            })
-            .collect();
-        let state_dir = plan.context().state_dir.as_deref();
-        Batch::prepare(plan.host(), state_dir, plan.reason("commit"), items).map(Some)
+        let layers = self.run.iter().map(|member| (&member.path, member.bytes));
+        prepare_trash(plan, layers, &self.base.path).map(Some)
     }
 
     /// The uppermost layer and what it is built on, as they are now.
@@ -371,4 +358,30 @@ impl CommitJob {
         )?;
         overlay.empty()
     }
+}
+
+/// Prepares layers that were merged into `base`, each with its bytes, to go to the trash. The uppermost comes first:
+/// what is left of a run that is cut off here has nobody above it, and the trash brings back what went.
+///
+/// # Errors
+/// [`Error`] where a folder takes no trash.
+pub(super) fn prepare_trash<'p, 'l>(
+    plan: &'p Plan,
+    layers: impl Iterator<Item = (&'l PathBuf, u64)>,
+    base: &Path,
+) -> Result<Batch<'p>, Error> {
+    let items = layers.map(|(path, bytes)| TrashItem {
+        path: path.clone(),
+        why: format!("committed into {}", name(base)),
+        bytes,
+        step: 0,
+        file: None,
+    });
+    let state_dir = plan.context().state_dir.as_deref();
+    Batch::prepare(
+        plan.host(),
+        state_dir,
+        plan.reason("commit"),
+        items.collect(),
+    )
 }

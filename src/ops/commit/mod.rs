@@ -10,7 +10,7 @@ mod others;
 pub(super) mod request;
 mod run;
 mod uncommit;
-mod unfit_live;
+mod while_running;
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsString;
