@@ -180,39 +180,42 @@ impl Plan {
 
     fn redefine(&self, is_due: impl Fn(&Step) -> bool) -> Result<(), Error> {
         let due = |one: &&Redefinition| !one.is_done() && is_due(&one.change.step);
-        let mut left: Vec<&Redefinition> = self.redefinitions.iter().filter(due).collect();
-        while let Some(first) = left.first().copied() {
-            let domain = domain_of(&first.change);
-            let (of_domain, others): (Vec<&Redefinition>, Vec<&Redefinition>) = left
-                .into_iter()
-                .partition(|one| domain_of(&one.change) == domain);
-            let defines = self
-                .defines()
-                .map_err(|reason| Error::failed(reason.text))?;
+        let due: Vec<&Redefinition> = self.redefinitions.iter().filter(due).collect();
+        if due.is_empty() {
+            return Ok(());
+        }
+        let defines = self
+            .defines()
+            .map_err(|reason| Error::failed(reason.text))?;
+        for of_domain in by_domain(due) {
             let changes: Vec<DefinitionChange> =
                 of_domain.iter().map(|one| one.change.clone()).collect();
             put(&defines, &changes)?;
             of_domain.iter().for_each(|one| one.set_done(true));
-            left = others;
         }
         Ok(())
     }
 
     /// Takes back what was done to definitions by this, where no file has changed; whether that is so then.
     pub(in crate::ops) fn put_definitions_back(&self, planned: &[bool]) -> bool {
-        let mut is_so = true;
         let of_now = self.redefinitions.iter().zip(planned);
         let done: Vec<&Redefinition> = of_now
             .filter(|(one, was_done)| one.is_done() && !**was_done)
             .map(|(one, _)| one)
             .collect();
-        for one in done.into_iter().rev() {
-            let put = self
-                .defines()
-                .is_ok_and(|defines| put(&defines, &[one.change.reversed()]).is_ok());
-            match put {
-                true => one.set_done(false),
-                false => is_so = false,
+        if done.is_empty() {
+            return true;
+        }
+        let Ok(defines) = self.defines() else {
+            return false;
+        };
+        let mut is_so = true;
+        for of_domain in by_domain(done) {
+            let changes: Vec<DefinitionChange> =
+                of_domain.iter().map(|one| one.change.clone()).collect();
+            match put(&defines, &reversed(&changes)) {
+                Ok(()) => of_domain.iter().for_each(|one| one.set_done(false)),
+                Err(_) => is_so = false,
             }
         }
         is_so
@@ -319,6 +322,22 @@ fn read(defines: &Defines, disk: &DomainDisk) -> Result<Defined, Error> {
 /// The domain whose disk is changed.
 fn domain_of(change: &DefinitionChange) -> (&str, &str) {
     (&change.disk.connection, &change.disk.id)
+}
+
+/// The changes of each domain together, in the order in which they are made.
+fn by_domain(changes: Vec<&Redefinition>) -> Vec<Vec<&Redefinition>> {
+    let mut domains: Vec<Vec<&Redefinition>> = Vec::new();
+    for one in changes {
+        let is_it = |of_domain: &&mut Vec<&Redefinition>| {
+            let first = of_domain.first();
+            first.is_some_and(|first| domain_of(&first.change) == domain_of(&one.change))
+        };
+        match domains.iter_mut().find(is_it) {
+            Some(of_domain) => of_domain.push(one),
+            None => domains.push(vec![one]),
+        }
+    }
+    domains
 }
 
 /// Has disks of one domain defined so, all at once, each if it is as it was before.
