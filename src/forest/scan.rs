@@ -1,33 +1,28 @@
 //! Finds images: one thread walks the directories, several look at the files, and what they find
-//! comes out in batches while the walk goes on. What is done with one file is in
-//! `inspect`; how the finds become a forest is `insert`'s business.
+//! comes out in batches while the walk goes on. How the directories are read is in `walk`, what is done with one file
+//! in `inspect`; how the finds become a forest is `insert`'s business.
 
 mod inspect;
 mod options;
+mod walk;
 
 use std::collections::HashMap;
-use std::io;
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
-use walkdir::WalkDir;
 
-use crate::host::{Access, FileId, FileKind, Holder, Host, LockProbe, LockSet, io_text};
-use crate::image::{TRASH_FOLDER, foreign_trash, is_trashed, maker_of};
+use crate::host::{Access, FileId, FileKind, Holder, Host, LockProbe, LockSet};
+use crate::system::{is_over_network, on_threads};
 
-use super::trash_folder::left_alone;
 use super::{Forest, ScannedFile};
 pub(super) use inspect::{Looker, Visit, Why};
 pub use options::{RAW_EXTENSIONS, ScanOptions};
-
-/// Kernel filesystems at their usual places: their files are no images, and reading some of them
-/// waits for ever.
-const KERNEL_FILESYSTEMS: [&str; 3] = ["/proc", "/sys", "/dev"];
+pub(super) use walk::entries_below;
+use walk::{Unreadable, walk};
 
 /// Finds in one event at most.
 const BATCH: usize = 256;
@@ -80,6 +75,35 @@ pub struct Scan {
 #[derive(Debug, Default)]
 struct Counts {
     files: AtomicU64,
+    /// Threads that look at files, once that is known.
+    lookers: AtomicUsize,
+}
+
+/// How many threads do what: a disk keeps as many busy as there are processors, a network as many as wait for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Hands {
+    /// Those that look at files.
+    lookers: usize,
+    /// Those that read folders.
+    readers: usize,
+}
+
+impl Hands {
+    const OVER_NETWORK: Self = Self {
+        lookers: 32,
+        readers: 8,
+    };
+
+    fn for_roots(roots: &[PathBuf]) -> Self {
+        if roots.iter().any(|root| is_over_network(root)) {
+            return Self::OVER_NETWORK;
+        }
+        let processors = thread::available_parallelism().map_or(2, usize::from);
+        Self {
+            lookers: processors.clamp(2, 8),
+            readers: 1,
+        }
+    }
 }
 
 impl Scan {
@@ -93,16 +117,21 @@ impl Scan {
         let (visits_in, visits) = bounded::<Visit>(1024);
         let (found_in, found) = bounded::<ScannedFile>(1024);
 
-        let workers = thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8));
-        for _ in 0..workers {
-            let (looker, visits, found) = (looker.clone(), visits.clone(), found_in.clone());
-            let (cancel, counts) = (cancel.clone(), counts.clone());
-            thread::spawn(move || work(&looker, &visits, &found, &cancel, &counts));
-        }
-        drop((visits, found_in));
         let walker = {
-            let (looker, cancel) = (looker.clone(), cancel.clone());
-            thread::spawn(move || walk(&looker, &options.roots, &visits_in, &cancel))
+            let (looker, cancel, counts) = (looker.clone(), cancel.clone(), counts.clone());
+            thread::spawn(move || {
+                // A server that does not answer holds up the scan, and not whoever started it.
+                let hands = Hands::for_roots(&options.roots);
+                counts.lookers.store(hands.lookers, Ordering::Relaxed);
+                for _ in 0..hands.lookers {
+                    let (looker, visits, found) =
+                        (looker.clone(), visits.clone(), found_in.clone());
+                    let (cancel, counts) = (cancel.clone(), counts.clone());
+                    thread::spawn(move || work(&looker, &visits, &found, &cancel, &counts));
+                }
+                drop((visits, found_in));
+                walk(&looker, &options.roots, &visits_in, &cancel, hands.readers)
+            })
         };
         {
             let cancel = cancel.clone();
@@ -214,118 +243,6 @@ pub fn follow(host: Arc<dyn Host>, files: &[PathBuf]) -> Forest {
     forest
 }
 
-type Unreadable = Vec<(PathBuf, String)>;
-
-/// Sends every file below the roots to the workers; returns what could not be read.
-fn walk(
-    looker: &Looker,
-    roots: &[PathBuf],
-    visits: &Sender<Visit>,
-    cancel: &AtomicBool,
-) -> Unreadable {
-    let mut unreadable = Unreadable::new();
-    let mut not_read = |what: (PathBuf, String)| unreadable.push(what);
-    let told = |path: &Path, error: &io::Error| (path.to_path_buf(), io_text(error));
-    for (i, root) in roots.iter().enumerate() {
-        if roots.iter().take(i).any(|before| before == root) {
-            continue;
-        }
-        match looker.host().stat(root) {
-            Err(error) => {
-                // A dangling link given by name still gets its row.
-                let why = Why::Given;
-                if looker.host().stat_link(root).is_ok() {
-                    if visits.send(Visit::new(root.clone(), true, why)).is_err() {
-                        return unreadable;
-                    }
-                } else {
-                    not_read(told(root, &error));
-                }
-                continue;
-            }
-            Ok(stat) if stat.kind != FileKind::Directory => {
-                let link = looker.host().stat_link(root);
-                let symlink = link.is_ok_and(|link| link.kind == FileKind::Symlink);
-                let visit = Visit::new(root.clone(), symlink, Why::Given);
-                if visits.send(visit).is_err() {
-                    return unreadable;
-                }
-                continue;
-            }
-            Ok(_) if looker.is_inside_another_root(root) => continue,
-            Ok(_) => {}
-        }
-        for entry in entries_below(looker.host(), root) {
-            if cancel.load(Ordering::Relaxed) {
-                return unreadable;
-            }
-            match entry {
-                Err(error) => {
-                    let path = error.path().unwrap_or(root).to_path_buf();
-                    if let Some(error) = error.io_error() {
-                        not_read(told(&path, error));
-                    }
-                }
-                Ok(entry) => {
-                    let kind = entry.file_type();
-                    if entry.file_name() == TRASH_FOLDER {
-                        let why = foreign_trash(looker.host(), entry.path());
-                        why.into_iter()
-                            .for_each(|why| not_read(left_alone(entry.path(), &why)));
-                    }
-                    if kind.is_file() || kind.is_symlink() || kind.is_block_device() {
-                        let visit = Visit::new(entry.into_path(), kind.is_symlink(), Why::Met);
-                        if visits.send(visit).is_err() {
-                            return unreadable;
-                        }
-                    }
-                }
-            }
-        }
-    }
-    unreadable
-}
-
-/// Everything below a directory that a scan looks at: of trash folders, the files that were put there, and
-/// only where the folder is believed.
-pub(super) fn entries_below<'a>(
-    host: &'a dyn Host,
-    root: &Path,
-) -> impl Iterator<Item = walkdir::Result<walkdir::DirEntry>> + 'a {
-    let mut in_trash: Option<PathBuf> = None;
-    let mut is_ours = false;
-    WalkDir::new(root).into_iter().filter_entry(move |entry| {
-        // What somebody is making, or has left half made, is no image yet.
-        if entry.depth() > 0 && maker_of(entry.path()).is_some() {
-            return false;
-        }
-        if in_trash
-            .as_ref()
-            .is_some_and(|trash| !entry.path().starts_with(trash))
-        {
-            in_trash = None;
-        }
-        let is_dir = entry.file_type().is_dir();
-        if let Some(trash) = &in_trash {
-            return is_ours
-                && if is_dir {
-                    entry.path().parent() == Some(trash)
-                } else {
-                    entry.file_type().is_file() && is_trashed(entry.path())
-                };
-        }
-        if is_dir && entry.file_name() == TRASH_FOLDER {
-            in_trash = Some(entry.path().to_path_buf());
-            is_ours = foreign_trash(host, entry.path()).is_none();
-        }
-        entry.depth() == 0
-            || !is_dir
-            || !KERNEL_FILESYSTEMS
-                .iter()
-                .any(|path| entry.path() == Path::new(path))
-    })
-}
-
 /// Looks at files until there are no more.
 fn work(
     looker: &Looker,
@@ -374,13 +291,20 @@ impl Collector {
             if left_over.is_empty() || self.cancelled() {
                 break;
             }
-            for visit in left_over {
-                if self.cancelled() {
+            for visits in left_over.chunks(BATCH) {
+                let lookers = self.counts.lookers.load(Ordering::Relaxed);
+                let found = on_threads(lookers, visits, |visit| {
+                    let goes_on = !self.cancelled();
+                    goes_on.then(|| {
+                        self.counts.files.fetch_add(1, Ordering::Relaxed);
+                        looker.look(visit)
+                    })
+                });
+                let Some(found) = found else {
                     break;
-                }
-                self.counts.files.fetch_add(1, Ordering::Relaxed);
-                batch.extend(looker.look(&visit));
-                self.flush_full(&mut batch)?;
+                };
+                batch.extend(found.into_iter().flatten());
+                self.flush(&mut batch)?;
             }
         }
         if !self.cancelled() {
@@ -418,13 +342,6 @@ impl Collector {
             self.flush(&mut batch)?;
             due = Instant::now() + PROGRESS_TIME;
         }
-    }
-
-    fn flush_full(&self, batch: &mut Vec<ScannedFile>) -> Result<(), Unheard> {
-        if batch.len() >= BATCH {
-            self.flush(batch)?;
-        }
-        Ok(())
     }
 
     fn flush(&self, batch: &mut Vec<ScannedFile>) -> Result<(), Unheard> {

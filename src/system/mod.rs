@@ -14,6 +14,6 @@ pub use date::Utc;
 pub use folder_lock::FolderLock;
 pub use local_time::local_offset;
 pub use log_file::LogFile;
-pub use network::network_filesystem;
-pub use parallel::on_all_processors;
+pub use network::{is_over_network, network_filesystem};
+pub use parallel::{on_all_processors, on_threads};
 pub use wait_lock::wait_for_lock;

@@ -1,4 +1,4 @@
-//! Work on many things of a kind, on all processors.
+//! Work on many things of a kind, on all processors, or by as many threads as wait for a network.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -11,6 +11,15 @@ pub fn on_all_processors<T: Sync, R: Send>(
     work: impl Fn(&T) -> Option<R> + Sync,
 ) -> Option<Vec<R>> {
     let threads = thread::available_parallelism().map_or(1, usize::from);
+    on_threads(threads, items, work)
+}
+
+/// The same by so many threads at most.
+pub fn on_threads<T: Sync, R: Send>(
+    threads: usize,
+    items: &[T],
+    work: impl Fn(&T) -> Option<R> + Sync,
+) -> Option<Vec<R>> {
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<(usize, R)>> = Mutex::new(Vec::with_capacity(items.len()));
     thread::scope(|scope| {

@@ -4,7 +4,8 @@
 //! memory this process ever had. `QANOPY_BENCH_DIR` says where the image is made: 200 MiB on disk.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // A benchmark fails loudly and prints.
 
-use std::fs;
+mod memory;
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -37,14 +38,6 @@ fn theirs(path: &Path) -> Duration {
 fn median<T: PartialOrd + Copy>(mut values: Vec<T>) -> T {
     values.sort_by(|a, b| a.partial_cmp(b).unwrap());
     values[values.len() / 2]
-}
-
-fn peak_memory_kib() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    line.and_then(|line| line.split_whitespace().nth(1))
-        .and_then(|number| number.parse().ok())
-        .unwrap()
 }
 
 fn main() {
@@ -88,6 +81,6 @@ fn main() {
     println!("ratio              {:.1} times", median(ratios));
     println!(
         "peak memory        {:.1} MiB",
-        peak_memory_kib() as f64 / 1024.0
+        memory::peak_kib() as f64 / 1024.0
     );
 }

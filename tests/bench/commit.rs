@@ -7,6 +7,8 @@
 //! `QANOPY_BENCH_DIR` says where: on a filesystem that shares blocks the copies share theirs.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // A benchmark fails loudly and prints.
 
+mod memory;
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -142,14 +144,6 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
-}
-
-fn peak_memory_kib() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    line.and_then(|line| line.split_whitespace().nth(1))
-        .and_then(|number| number.parse().ok())
-        .unwrap()
 }
 
 /// A copy of these files: blocks are shared where the filesystem can.
@@ -296,6 +290,6 @@ fn main() {
     }
     println!(
         "peak memory        {:.1} MiB",
-        peak_memory_kib() as f64 / 1024.0
+        memory::peak_kib() as f64 / 1024.0
     );
 }

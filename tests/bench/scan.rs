@@ -6,8 +6,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // A benchmark fails loudly and prints.
 
 mod images;
+mod memory;
 
-use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -50,14 +50,6 @@ fn median<T: PartialOrd + Copy>(mut values: Vec<T>) -> T {
     values[values.len() / 2]
 }
 
-fn peak_memory_kib() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    line.and_then(|line| line.split_whitespace().nth(1))
-        .and_then(|number| number.parse().ok())
-        .unwrap()
-}
-
 fn main() {
     // `cargo test --benches` runs this too; then a look at few images is enough.
     let full = std::env::args().any(|arg| arg == "--bench");
@@ -94,6 +86,6 @@ fn main() {
     }
     println!(
         "peak memory        {:.1} MiB",
-        peak_memory_kib() as f64 / 1024.0
+        memory::peak_kib() as f64 / 1024.0
     );
 }

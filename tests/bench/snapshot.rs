@@ -7,6 +7,7 @@
 //! the most memory this process ever had. Every time contains the flush at the end.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // A benchmark fails loudly and prints.
 
+mod memory;
 mod usage;
 
 use std::path::Path;
@@ -45,14 +46,6 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
-}
-
-fn peak_memory_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    line.and_then(|line| line.split_whitespace().nth(1))
-        .and_then(|number| number.parse().ok())
-        .unwrap()
 }
 
 fn main() {
@@ -98,7 +91,7 @@ fn main() {
         let (worked_out, gone) = ours(|| SnapshotChange::delete(&file, b"1", &NoProgress).unwrap());
         delete.push((theirs_gone, worked_out, gone));
     }
-    let memory = peak_memory_kib();
+    let memory = memory::peak_kib();
     qemu_img(&["check", "-q"], &path);
 
     println!("mapped             {gib} GiB, {pairs} pairs");

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::forest::{BackingState, Content, Location, ProblemKind};
 use crate::host::RealHost;
-use crate::image::Format;
+use crate::image::{Format, TRASH_FOLDER};
 use crate::qcow2::{Geometry, Header, HostOffset, Version};
 
 /// Writes the header of an image that holds nothing, in three clusters.
@@ -376,4 +376,49 @@ proptest! {
         };
         prop_assert_eq!(look_in(&order), look_in(&[0, 1, 2, 3, 4, 5, 6, 7, 8]));
     }
+}
+
+#[test]
+fn folders_read_at_the_same_time_give_what_one_after_the_other_gives() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for i in 0..20 {
+        image(&at(&format!("a{i}/b/c{}/d", i % 3)), None);
+        image(&at(&format!("a{}/e{i}", i % 5)), None);
+    }
+    symlink(at("a0"), at("link")).unwrap();
+    symlink(at("a0/e0"), at("a1/link")).unwrap();
+    let batch = at("a2").join(TRASH_FOLDER).join("20261123-115537-3fa2");
+    image(&batch.join("old.qcow2"), None);
+    image(&batch.join("deeper/old.qcow2"), None);
+    image(&at("a3").join(TRASH_FOLDER).join("other/old.qcow2"), None);
+    let roots = [dir.path().to_path_buf(), at("a1"), at("none")];
+    let walked = |readers| {
+        let options = ScanOptions {
+            roots: roots.to_vec(),
+            ..ScanOptions::default()
+        };
+        let looker = Looker::new(Arc::new(RealHost), &options);
+        let (visits_in, visits) = crossbeam_channel::unbounded();
+        let mut unread = walk(
+            &looker,
+            &roots,
+            &visits_in,
+            &AtomicBool::new(false),
+            readers,
+        );
+        drop(visits_in);
+        let mut met: Vec<String> = visits.iter().map(|visit| format!("{visit:?}")).collect();
+        met.sort();
+        unread.sort();
+        (met, unread)
+    };
+    let one = walked(1);
+    assert!(one.0.len() >= 41, "{one:?}");
+    assert!(one.1.iter().any(|(path, _)| *path == at("none")), "{one:?}");
+    assert_eq!(walked(8), one);
+    // Nobody takes what is met: the walk ends all the same.
+    let looker = Looker::new(Arc::new(RealHost), &ScanOptions::default());
+    let (visits_in, _) = bounded(0);
+    let _ = walk(&looker, &roots, &visits_in, &AtomicBool::new(false), 8);
 }
