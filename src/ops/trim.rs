@@ -1,7 +1,9 @@
 //! Trim: what the filesystems inside a leaf call free is given up, so that deleted data takes no room any more. Only of
 //! filesystems that are in order, and only where nothing depends on the image: what is free to its own guest may be in
-//! use by whatever else reads it. Which bytes are free is found by [`crate::guest::discardable`].
+//! use by whatever else reads it. Which bytes are free is found by [`crate::guest::discardable`]. Clusters of the file
+//! that nothing in the image uses go with them.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,8 +14,11 @@ use crate::guest::block::Stoppable;
 use crate::guest::cache::{Chunks, PAGE};
 use crate::guest::discardable::{Discardable, FreeOf, discardable};
 use crate::guest::{self, Source};
-use crate::host::{Host, printable};
-use crate::image::{self, Amendment, Chain, Discarded, ErrorKind, Format, Keys, Layer, Version};
+use crate::host::{Access, Host, printable};
+use crate::image::{
+    self, Amendment, Chain, Check, Discarded, ErrorKind, Format, ImageFile, Keys, Layer,
+    NoProgress, Repair, RepairExtent, Version, frees_leaks,
+};
 use crate::inside::{Until, View};
 use crate::machines::Part;
 use crate::units::{count, size};
@@ -119,10 +124,9 @@ fn plan_trim(plan: &mut Plan, image: &Path) {
     if let Err(error) = unlock::unlock_chain(&context, node.id) {
         return plan.refuse_error(&error);
     }
-    refuse_corrupt(plan, &node.path);
-    if !plan.refusals.is_empty() {
+    let Some(check) = refuse_corrupt(plan, &node.path).filter(|_| plan.refusals.is_empty()) else {
         return;
-    }
+    };
     // Nobody can stop a plan.
     let until = Until::as_long_as(|| true);
     let found = match Found::of(&context.keys, context.host.as_ref(), &node.path, &until) {
@@ -130,10 +134,14 @@ fn plan_trim(plan: &mut Plan, image: &Path) {
         Err(Failure::Image(error)) => return plan.refuse_unsaid(&error, "this"),
         Err(Failure::Guest(why)) => return plan.refuse(RefusalKind::Unreadable, why),
     };
-    if !found.is_anything(plan, node) {
+    let unused = match Unused::of(context.host.as_ref(), &node.path, &check) {
+        Ok(unused) => unused,
+        Err(error) => return plan.refuse_error(&error),
+    };
+    if !found.is_anything(plan, node, &unused) {
         return;
     }
-    describe(plan, node, &found);
+    describe(plan, node, &found, &unused);
     let mut files_to_lock = FilesToLock::default();
     files_to_lock.write(context.host.as_ref(), &node.path, &Format::Qcow2);
     for base in below {
@@ -238,20 +246,37 @@ fn refuse_snapshots(plan: &mut Plan, node: &Node) {
     }
 }
 
-fn describe(plan: &mut Plan, node: &Node, found: &Found) {
+fn describe(plan: &mut Plan, node: &Node, found: &Found, unused: &Unused) {
     let path = &node.path;
     let bytes = found.given.guest();
     let of: Vec<String> = found.free.volumes.iter().map(free_words).collect();
-    plan.effect(
-        EffectKind::Writes,
-        path,
-        Some(bytes),
-        format!(
-            "gives up {} that its filesystems call free ({}): they read as zero then",
-            size(bytes),
-            listed(&of, 5)
+    if bytes > 0 {
+        plan.effect(
+            EffectKind::Writes,
+            path,
+            Some(bytes),
+            format!(
+                "gives up {} that its filesystems call free ({}): they read as zero then",
+                size(bytes),
+                listed(&of, 5)
+            ),
+        );
+    }
+    for (bytes, what) in [
+        (
+            unused.free,
+            "that it counts as free, and that still take room on disk",
         ),
-    );
+        (
+            unused.leaked,
+            "that it counts as used, and that nothing uses",
+        ),
+    ] {
+        if bytes > 0 {
+            let text = format!("gives back clusters {what} ({})", size(bytes));
+            plan.effect(EffectKind::Writes, path, Some(bytes), text);
+        }
+    }
     let forest = Arc::clone(&plan.context().forest);
     let edges = forest.also_reads(node.id).iter();
     for data in edges.filter(|edge| edge.how == Reads::DataFile) {
@@ -265,7 +290,8 @@ fn describe(plan: &mut Plan, node: &Node, found: &Found) {
             ),
         );
     }
-    plan.frees = found.given.on_disk;
+    // What is leaked may lie in a hole already.
+    plan.frees = found.given.on_disk.saturating_add(unused.free);
     plan.keeps
         .push(format!("every file inside {}, as it is", name(path)));
     if let Some(node) = node.parent.and_then(|id| plan.context().forest.get(id)) {
@@ -340,6 +366,33 @@ struct Found {
     given: Discarded,
 }
 
+/// Room that the image's file takes and nothing in the image uses: QEMU leaves it behind where it frees clusters, and so
+/// does whatever was cut off.
+#[derive(Debug)]
+struct Unused {
+    /// Bytes on disk of clusters that are counted as free.
+    free: u64,
+    /// Bytes of leaked clusters, which may take no room.
+    leaked: u64,
+}
+
+impl Unused {
+    /// Of an image in which this check has found no corruption.
+    fn of(host: &dyn Host, image: &Path, check: &Check) -> image::Result<Self> {
+        let file = ImageFile::open(host, image, Access::Read)?;
+        let is_leaking = check.leaks > 0
+            && frees_leaks(&Repair::work_out(&file, RepairExtent::Leaks, &NoProgress)?);
+        Ok(Self {
+            free: image::unused(&file, &NoProgress)?,
+            leaked: if is_leaking { check.leaked_bytes } else { 0 },
+        })
+    }
+
+    fn is_none(&self) -> bool {
+        self.free == 0 && self.leaked == 0
+    }
+}
+
 /// Why that is not known.
 #[derive(Debug)]
 enum Failure {
@@ -394,8 +447,11 @@ impl Found {
     }
 
     /// Whether there is anything to give up, refused if not.
-    fn is_anything(&self, plan: &mut Plan, node: &Node) -> bool {
+    fn is_anything(&self, plan: &mut Plan, node: &Node, unused: &Unused) -> bool {
         let path = shown(&node.path);
+        if !unused.is_none() {
+            return true;
+        }
         if self.free.volumes.is_empty() {
             plan.refuse(
                 RefusalKind::Unsupported,
@@ -446,20 +502,18 @@ impl TrimJob {
         }
     }
 
-    /// Under the locks all is looked at anew: only what is free now is given up.
-    fn give_up(&self, host: &dyn Host, progress: &Progress) -> Result<u64, Failure> {
+    /// Under the locks all is looked at anew: only what is free now is given up. Gives the bytes of the guest's disk, and
+    /// those on disk that nothing used before.
+    fn give_up(&self, host: &dyn Host, progress: &Progress) -> Result<(u64, u64), Failure> {
         let asked = progress.clone();
         let until = Until::as_long_as(move || !asked.is_cancelled());
         let found = Found::of(&self.keys, host, &self.image, &until)?;
         progress.enter(Phase::Copy, found.given.guest());
         let ranges = &found.given.ranges;
-        Ok(image::discard(
-            host,
-            &self.image,
-            found.chain,
-            ranges,
-            progress,
-        )?)
+        let given_up = image::discard(host, &self.image, found.chain, ranges, progress)?;
+        progress.enter(Phase::CleanUp, 0);
+        let unused = image::give_back_unused(host, &self.image, progress)?;
+        Ok((given_up, unused))
     }
 }
 
@@ -468,15 +522,19 @@ impl Job for TrimJob {
         progress.enter(Phase::Collect, 0);
         let locks = self.files_to_lock.lock(plan)?;
         let host = &LockedHost::new(plan.host(), &locks);
-        let bytes = self
+        let (bytes, unused) = self
             .give_up(host, progress)
             .map_err(|failure| self.failed(failure))?;
+        let path = shown(&self.image);
+        let mut summary = format!(
+            "gave up {} of {path} that its filesystems call free",
+            size(bytes)
+        );
+        if unused > 0 {
+            let _ = write!(summary, ", and {} that nothing in it used", size(unused));
+        }
         Ok(Outcome {
-            summary: format!(
-                "gave up {} of {} that its filesystems call free",
-                size(bytes),
-                shown(&self.image)
-            ),
+            summary,
             touched: vec![self.image.clone()],
             undo: None,
             remarks: Vec::new(),

@@ -4,7 +4,7 @@
 use crate::support;
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -255,6 +255,64 @@ fn by_the_real_tools_only_what_is_free_changes_whatever_the_image_is_like() {
         let context = format!("overlay {options}");
         only_free_bytes_change(&qemu, &overlay_of(options, "6M", 2_000_000), &context);
     }
+}
+
+/// An image without a filesystem whose compressed clusters were all written over: QEMU has freed them, and their blocks
+/// are still there. The bytes that came free.
+fn written_over(qemu: &Qemu, dir: &Path) -> u64 {
+    // Half of every byte is noise: compressed it takes half the room.
+    let noise = (0_u32..4 << 15).flat_map(|at| Sha256::digest(at.to_le_bytes()));
+    let bytes: Vec<u8> = noise.map(|byte| byte & 15).collect();
+    fs::write(dir.join("content"), bytes).unwrap();
+    let here = qemu.within(dir);
+    here.img(&["create", "-q", "-f", "qcow2", "image.qcow2", "6M"]);
+    here.io("image.qcow2", &["write -q -c -s content 0 4M"]);
+    let compressed = on_disk(dir);
+    here.io("image.qcow2", &["write -q -s content 0 4M"]);
+    compressed
+}
+
+#[test]
+fn what_was_freed_or_leaked_in_the_file_is_given_back_as_well() {
+    let Some(qemu) = support::qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let freed = written_over(&qemu, dir);
+    assert!(freed > 1 << 20, "{freed}");
+    // Clusters past the end, counted as in use, as a kill leaves them.
+    let image = dir.join("image.qcow2");
+    let file = fs::File::options()
+        .read(true)
+        .write(true)
+        .open(&image)
+        .unwrap();
+    let end = file.metadata().unwrap().len().next_multiple_of(1 << 16);
+    file.write_all_at(&[7; 1 << 20], end).unwrap();
+    let mut block = [0; 8];
+    file.read_exact_at(&mut block, 1 << 16).unwrap();
+    let block = u64::from_be_bytes(block);
+    for cluster in end >> 16..(end >> 16) + 16 {
+        file.write_all_at(&[0, 1], block + 2 * cluster).unwrap();
+    }
+    let before = raw_of(&qemu, dir, "before.raw");
+    let room = on_disk(dir);
+    let host = own_code::real_host();
+    let planned = plan(&host, dir, &trim(&image));
+    let said = words(&planned);
+    for part in ["counts as free", "that nothing uses (1 MiB)"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    own_code::run(&host, dir, &trim(&image)).unwrap();
+    let came_free = room - on_disk(dir);
+    // The header and the tables stay.
+    assert!(
+        came_free + (384 << 10) >= freed + (1 << 20),
+        "{came_free} of {freed}"
+    );
+    assert!(raw_of(&qemu, dir, "after.raw") == before);
+    assert!(oracle::check(&image).is_clean());
+    // Without a filesystem nothing else is left to be asked for.
+    refused(dir, RefusalKind::Unsupported, "can be trimmed");
 }
 
 fn cases() -> ProptestConfig {

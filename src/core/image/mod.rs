@@ -47,6 +47,7 @@ pub use change::snapshots::made_like;
 pub use change::snapshots::{
     NewSnapshot, SnapshotChange, SnapshotForm, extract_snapshot, snapshot_view,
 };
+pub use change::unused::{frees_leaks, give_back_unused, unused};
 pub use check::{Check, Finding, FindingKind, Severity, Verdict, check, require_sound};
 pub use error::{Error, ErrorKind, Result, in_use};
 pub use image_file::ImageFile;

@@ -6,7 +6,9 @@ use std::path::Path;
 
 use crate::forest::{Content, Flags, Forest, Location, Node, NodeId};
 use crate::host::{Access, Volume, printable};
-use crate::image::{self, BackingName, Encryption, ErrorKind, Format, ImageFile, NoProgress};
+use crate::image::{
+    self, BackingName, Check, Encryption, ErrorKind, Format, ImageFile, NoProgress,
+};
 
 use super::data_files::data_file_users;
 use super::format::{listed, name, shown};
@@ -24,7 +26,7 @@ pub(in crate::ops) fn format_of(node: &Node) -> Format {
 
 /// Refuses a qcow2 image whose tables contradict each other: whoever writes into it would find that out
 /// first thing.
-pub(in crate::ops) fn refuse_corrupt(plan: &mut Plan, path: &Path) {
+pub(in crate::ops) fn refuse_corrupt(plan: &mut Plan, path: &Path) -> Option<Check> {
     let found = ImageFile::open(plan.host(), path, Access::Read)
         .and_then(|file| image::check(&file, &NoProgress));
     match found {
@@ -38,9 +40,13 @@ pub(in crate::ops) fn refuse_corrupt(plan: &mut Plan, path: &Path) {
                     request: Request::repair(path),
                 }],
             );
+            None
         }
-        Ok(_) => {}
-        Err(error) => plan.refuse_error(&error),
+        Ok(found) => Some(found),
+        Err(error) => {
+            plan.refuse_error(&error);
+            None
+        }
     }
 }
 

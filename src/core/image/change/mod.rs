@@ -13,3 +13,4 @@ pub(crate) mod preserve;
 pub(crate) mod repair;
 pub(crate) mod shrink;
 pub(crate) mod snapshots;
+pub(crate) mod unused;
