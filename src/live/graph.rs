@@ -22,6 +22,8 @@ const STORAGE: [&str; 3] = ["file", "host_device", "host_cdrom"];
 pub struct BlockNode {
     /// Its node name: `disk`, `#block105`.
     pub name: String,
+    /// Its driver: `qcow2`, `raw`.
+    pub driver: String,
     /// Which file it is; none where it was removed.
     pub file: Option<FileId>,
     /// The node for the file itself.
@@ -74,6 +76,7 @@ impl Graph {
             };
             nodes.push(BlockNode {
                 name: name.to_owned(),
+                driver: member(node, "drv").to_owned(),
                 file: storage.get(storage_node).and_then(|name| file(name)),
                 storage: storage_node.to_owned(),
                 backing: links.backing_of(name).map(str::to_owned),

@@ -187,6 +187,30 @@ fn a_machine_that_cannot_open_the_new_file_goes_on_in_the_old_one() {
 }
 
 #[test]
+fn a_raw_disk_stays_raw_whatever_its_guest_writes_at_its_front() {
+    let Some(mut machine) = LiveMachine::start(Kind::Daemon) else {
+        return;
+    };
+    machine.kill();
+    // As a guest could have written it: a header that names a file which is none of its business.
+    let words = "create -q -f qcow2 -b base -F qcow2 disk";
+    machine.qemu().img(&words.split(' ').collect::<Vec<_>>());
+    let disk = File::options().write(true).open(machine.at("disk"));
+    disk.unwrap().set_len(64 << 20).unwrap();
+    machine.run_on_as("disk", "raw");
+    let told = machine.q("move --live disk other --yes");
+    let told = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(told.contains("no qcow2 image whose features"), "{told}");
+    machine.q_ok("branch --live disk next --yes");
+    machine.write(0x55, 40);
+    machine.kill();
+    let info = machine.qemu().img(&["info", "--output=json", "next"]);
+    let info: serde_json::Value = serde_json::from_str(&info).unwrap();
+    assert_eq!(info["backing-filename-format"], "raw", "{info}");
+    machine.finds("next", &[(0x55, 40), (0, 1)]);
+}
+
+#[test]
 fn what_is_written_is_merged_and_the_guest_goes_on_in_the_base() {
     for (words, goes_on) in [
         ("commit --live --active l3 --confirm 1", true),

@@ -88,6 +88,11 @@ impl LiveMachine {
 
     /// Starts it on this image.
     pub fn run_on(&mut self, image: &str) {
+        self.run_on_as(image, "qcow2");
+    }
+
+    /// The same, told that it is of this format.
+    pub fn run_on_as(&mut self, image: &str, format: &str) {
         let monitor = self.monitor();
         // Left of one that was killed.
         drop(fs::remove_file(&monitor));
@@ -107,7 +112,8 @@ impl LiveMachine {
                     ))
                     .arg("--blockdev")
                     .arg(format!("driver=file,node-name=f,filename={image}"))
-                    .args(["--blockdev", "driver=qcow2,node-name=disk,file=f"])
+                    .arg("--blockdev")
+                    .arg(format!("driver={format},node-name=disk,file=f"))
                     .args(["--export", "nbd,id=e,node-name=disk,name=disk,writable=on"]);
                 command
             }
@@ -127,7 +133,7 @@ impl LiveMachine {
                     ])
                     .arg(format!("unix:{},server=on,wait=off", monitor.display()))
                     .arg("-drive")
-                    .arg(format!("file={image},format=qcow2,if=none,id=d0"))
+                    .arg(format!("file={image},format={format},if=none,id=d0"))
                     .args(["-device", "virtio-blk-pci,drive=d0"]);
                 command
             }

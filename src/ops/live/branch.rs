@@ -151,7 +151,7 @@ fn planned(plan: &mut Plan, request: &LiveBranch) -> Result<Option<LiveBranchJob
         let branch = Branch {
             base: disk.leaf.clone(),
             new: disk.new.clone(),
-            format: None,
+            format: by.opened_as(plan, node),
             size: None,
             style: request.style,
             image: ImageOptions::default(),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::forest::Node;
 use crate::host::{FileKind, Host, printable};
-use crate::image::{self, CreateOptions};
+use crate::image::{self, CreateOptions, Format};
 use crate::live::job::Ended;
 use crate::live::{self, BlockNode, Graph, mirror};
 use crate::machines::Domain;
@@ -169,7 +169,10 @@ fn planned(plan: &mut Plan, request: &LiveMove) -> Result<Option<LiveMoveJob>, R
         let text = format!("other images are built on {path}: it stays at its place");
         return Err(Reason::new(RefusalKind::HasDependants, text));
     }
-    let Some(image) = options_of(node) else {
+    let is_qcow2 = running
+        .opened_as(plan, node)
+        .is_none_or(|format| format == Format::Qcow2);
+    let Some(image) = options_of(node).filter(|_| is_qcow2) else {
         let text = format!("{path} is no qcow2 image whose features a new file can be given");
         return Err(Reason::new(RefusalKind::Unsupported, text));
     };

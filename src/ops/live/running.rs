@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::forest::Node;
 use crate::host::{FileId, Holder, Host, printable};
+use crate::image::Format;
 use crate::live::{self, BlockNode, Graph, Qmp};
 use crate::machines::{Disk, Domain, Machine, MachineState};
 use crate::ops::framework::absolute;
@@ -122,6 +123,24 @@ impl Running {
         }
         let mut holders = holders_of(plan.host(), file).into_iter();
         holders.any(|holder| holder.pid == self.pid && holder.writes)
+    }
+
+    /// The format as which it has the image of a disk open, whatever the bytes look like: the guest of a raw disk can
+    /// write a header that names any file. None where its monitor does not tell.
+    pub(in crate::ops) fn opened_as(&self, plan: &Plan, node: &Node) -> Option<Format> {
+        let name = match &self.by {
+            By::Monitor => {
+                let (_, graph) = self.monitor(plan).ok()?;
+                let mut nodes = graph.of_file(node.file_id()?);
+                nodes.find(|one| one.is_root)?.driver.clone()
+            }
+            // What libvirt has where a definition says nothing.
+            By::Libvirt { .. } => {
+                let disk = domain_disk(plan, self, node).ok()?;
+                disk.format.clone().unwrap_or_else(|| "raw".to_owned())
+            }
+        };
+        Some(Format::from_name(&name))
     }
 
     /// Begins to speak with its monitor; gives its nodes as well.
