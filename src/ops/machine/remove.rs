@@ -11,6 +11,7 @@ use crate::machines::{Machine, MachineState};
 use crate::ops::discard::plan_discard;
 use crate::ops::framework::definition_change::digest;
 use crate::ops::framework::format::shown;
+use crate::ops::framework::locks::Locking;
 use crate::ops::framework::nature::{Nature, RestsOn};
 use crate::ops::framework::operation::Operation;
 use crate::ops::framework::plan::Job;
@@ -83,7 +84,9 @@ impl Operation for RemoveMachine {
                 printable(&self.machine)
             ));
         }
-        plan_discard(plan, &there, &[]);
+        if !there.is_empty() {
+            plan_discard(plan, &there, &[]);
+        }
         // What the old machine has instead is said by whoever asks.
         plan.falls_back = false;
         plan.title = format!("Undefine {}", printable(&self.machine));
@@ -199,10 +202,18 @@ impl Job for RemoveMachineJob {
             self.asked.look_again(plan)?;
         }
         // Its files are locked for that. The definition goes last: what fails before leaves it to be asked again.
-        let Some(discard) = &self.discard else {
-            return Err(Error::failed(format!("{called}: nothing to discard")));
+        let mut outcome = match &self.discard {
+            Some(discard) => discard.run(plan, progress)?,
+            None => {
+                let _ = Locking::default().settle(plan)?;
+                Outcome {
+                    summary: "its files were gone already".to_owned(),
+                    touched: Vec::new(),
+                    undo: None,
+                    remarks: Vec::new(),
+                }
+            }
         };
-        let mut outcome = discard.run(plan, progress)?;
         if self.is_defined {
             self.asked.look_again(plan)?;
             let machines = plan.context().forest.machines();
