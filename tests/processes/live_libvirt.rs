@@ -3,8 +3,8 @@
 
 use crate::support::libvirt::{Session, session};
 
-/// `base <- l1 <- l2 <- l3`, and `sib` on `l1`; the machine `web` runs on `l3`.
-fn web() -> Option<Session> {
+/// `base <- l1 <- l2 <- l3`, and `sib` on `l1`; the machine `web` is defined on `l3`.
+pub(crate) fn chain() -> Option<Session> {
     let session = session()?;
     session.image("base 64M");
     session.write("base", 1, 0);
@@ -16,6 +16,12 @@ fn web() -> Option<Session> {
     session.write("l3", 4, 192);
     session.image("-b l1 -F qcow2 sib");
     session.define("web", "l3");
+    Some(session)
+}
+
+/// The same, and the machine runs.
+fn web() -> Option<Session> {
+    let session = chain()?;
     session.virsh_ok("start web");
     Some(session)
 }

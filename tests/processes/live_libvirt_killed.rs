@@ -4,24 +4,14 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::support::libvirt::{Session, session};
+use crate::live_libvirt::chain;
+use crate::support::libvirt::Session;
 
-/// `base <- l1 <- l2 <- l3`, and `sib` on `l1`; the machine `web` runs on `l3`. `l2` and `l3` hold enough for a job to
-/// take its time.
+/// The machine `web` runs on `l3`; it and `l2` hold enough for a job to take its time.
 fn web() -> Option<Session> {
-    let session = session()?;
-    session.image("base 64M");
-    session.write("base", 1, 0);
-    session.image("-b base -F qcow2 l1");
-    session.write("l1", 2, 64);
-    session.image("-b l1 -F qcow2 l2");
-    session.write("l2", 3, 128);
+    let session = chain()?;
     session.fill("l2", 5, 16, 24);
-    session.image("-b l2 -F qcow2 l3");
-    session.write("l3", 4, 192);
     session.fill("l3", 6, 40, 16);
-    session.image("-b l1 -F qcow2 sib");
-    session.define("web", "l3");
     session.virsh_ok("start web");
     Some(session)
 }

@@ -1,18 +1,7 @@
 //! What is done to a machine as a whole, with a real libvirt: its disks and its definition change together, its guest
 //! finds what it is to find, one undo leads back, and what was cut off comes to an end.
 
-use crate::support::libvirt::{Cut, Session, session};
-
-/// `base`, on it `disk` of the machine `web`, each with bytes of its own.
-fn web() -> Option<Session> {
-    let session = session()?;
-    session.image("base 64M");
-    session.write("base", 1, 0);
-    session.image("-b base -F qcow2 disk");
-    session.write("disk", 2, 64);
-    session.define("web", "disk");
-    Some(session)
-}
+use crate::support::libvirt::{Cut, OF_BASE, OF_WEB, Session, web};
 
 /// The same with a second disk: `data`, built on `ground`.
 fn two_disks() -> Option<Session> {
@@ -27,9 +16,6 @@ fn two_disks() -> Option<Session> {
     session.edit("web", "</disk>", &second);
     Some(session)
 }
-
-const OF_WEB: &[(u8, u32)] = &[(1, 0), (2, 64)];
-const OF_BASE: &[(u8, u32)] = &[(1, 0), (0, 64)];
 
 /// Whether the machine's definition names just these files, and pins nothing.
 fn has(session: &Session, name: &str, disks: &[&str]) -> bool {

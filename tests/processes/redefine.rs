@@ -5,21 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::libvirt::{Cut, Session, session};
-
-/// `base`, on it `disk` of the machine `web`, each with bytes of its own.
-fn web() -> Option<Session> {
-    let session = session()?;
-    session.image("base 64M");
-    session.write("base", 1, 0);
-    session.image("-b base -F qcow2 disk");
-    session.write("disk", 2, 64);
-    session.define("web", "disk");
-    Some(session)
-}
-
-const OF_WEB: &[(u8, u32)] = &[(1, 0), (2, 64)];
-const OF_BASE: &[(u8, u32)] = &[(1, 0), (0, 64)];
+use crate::support::libvirt::{Cut, OF_BASE, OF_WEB, Session, session, web};
 
 /// The same with a snapshot by libvirt: the definition pins `disk` below `disk.before`.
 fn pinned() -> Option<Session> {

@@ -112,6 +112,22 @@ fn command(dir: &Path, lends: bool, program: &Path) -> Command {
     command
 }
 
+/// What the guest of the machine of [`web`] finds: a pattern, and where it is in KiB.
+pub const OF_WEB: &[(u8, u32)] = &[(1, 0), (2, 64)];
+/// What its base shows.
+pub const OF_BASE: &[(u8, u32)] = &[(1, 0), (0, 64)];
+
+/// `base`, on it `disk` of the machine `web`, each with bytes of its own.
+pub fn web() -> Option<Session> {
+    let session = session()?;
+    session.image("base 64M");
+    session.write("base", 1, 0);
+    session.image("-b base -F qcow2 disk");
+    session.write("disk", 2, 64);
+    session.define("web", "disk");
+    Some(session)
+}
+
 impl Session {
     /// The file of that name in the session's folder of images.
     pub fn at(&self, name: &str) -> PathBuf {
