@@ -7,10 +7,10 @@ use crate::ops::Context;
 use super::finder::{Finder, Subject};
 use super::finding::Finding;
 use super::{
-    cluster_size, cut_off_base, deep_chain, far_names, half_made, label_differs, machine_disk_gone,
-    moved_folder, name_leads_astray, not_permitted, odd_size, old_trash, old_version, orphan,
-    pinned, pinned_otherwise, problems, same_content, stale_bitmap, stale_note, tables, unfinished,
-    unread_notes, writable_base,
+    cluster_size, cut_off_base, deep_chain, far_names, format_differs, half_made, label_differs,
+    machine_disk_gone, moved_folder, name_leads_astray, not_permitted, odd_size, old_trash,
+    old_version, orphan, pinned, pinned_otherwise, problems, same_content, stale_bitmap,
+    stale_note, tables, unfinished, unread_notes, writable_base,
 };
 
 /// What looks for what the scan itself does not see, the gravest first: one line each.
@@ -18,6 +18,7 @@ static FINDERS: &[Finder] = &[
     moved_folder::FINDER,
     machine_disk_gone::FINDER,
     pinned_otherwise::FINDER,
+    format_differs::FINDER,
     not_permitted::FINDER,
     label_differs::FINDER,
     name_leads_astray::FINDER,

@@ -19,6 +19,7 @@ mod examine;
 mod far_names;
 mod finder;
 mod finding;
+mod format_differs;
 mod half_made;
 mod label_differs;
 mod machine_disk_gone;

@@ -117,9 +117,13 @@ fn disks(domain: Node<'_, '_>) -> Vec<DomainDisk> {
             .map(str::trim)
             .filter(|path| path.starts_with('/'));
         let path = path.map(PathBuf::from).or_else(|| file_of(nvram));
-        found.extend(path.map(|path| DomainDisk {
-            source: Source::File(path),
-            disk: Disk::new("nvram", ""),
+        found.extend(path.map(|path| {
+            let mut disk = Disk::new("nvram", "");
+            disk.format = nvram.attribute("format").map(str::to_owned);
+            DomainDisk {
+                source: Source::File(path),
+                disk,
+            }
         }));
     }
     found

@@ -28,6 +28,16 @@ pub struct Machine {
     pub managed_by: Option<String>,
 }
 
+impl Machine {
+    /// The format as which it opens one of its disks, whatever the bytes look like; none where nothing says it.
+    #[must_use]
+    pub fn format_of<'m>(&self, disk: &'m Disk) -> Option<&'m str> {
+        // What libvirt has where a definition says nothing.
+        let unsaid = matches!(self.product, "libvirt" | "GNOME Boxes").then_some("raw");
+        disk.format.as_deref().or(unsaid)
+    }
+}
+
 /// What a machine does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MachineState {

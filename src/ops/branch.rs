@@ -137,8 +137,10 @@ pub(super) fn plan_overlay<T>(
             return None;
         }
     };
-    if let Some(said) = said {
-        backing_format::said(plan, node, said)?;
+    match said {
+        Some(said) => drop(backing_format::said(plan, node, said)?),
+        None if !backing_format::as_defined(plan, node) => return None,
+        None => {}
     }
     let (format, least) = base_info(plan, forest, node, base, said.as_ref(), wanted)?;
     check_secrecy(plan, node, new, image);

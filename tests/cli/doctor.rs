@@ -208,11 +208,16 @@ impl Place {
 
     /// Defines the machine `web`; the rest of its disk is as it stands here.
     fn define(&self, disk: &str, rest: &str) {
+        self.define_as("qcow2", disk, rest);
+    }
+
+    /// The same, the disk being of that format by the definition.
+    fn define_as(&self, format: &str, disk: &str, rest: &str) {
         let domains = self.dir.path().join("home/.config/libvirt/qemu");
         fs::create_dir_all(&domains).unwrap();
         let text = format!(
             "<domain type='qemu'><name>web</name><uuid>8c34a151-90f6-4e2c-8572-a4dc793693a8</uuid><devices>\
-             <disk type='file'><driver name='qemu' type='qcow2'/><source file='{}'/><target dev='vda'/>{rest}</disk>\
+             <disk type='file'><driver name='qemu' type='{format}'/><source file='{}'/><target dev='vda'/>{rest}</disk>\
              </devices></domain>",
             self.at(disk).display()
         );
@@ -509,6 +514,38 @@ fn a_chain_that_a_definition_pins_otherwise_than_the_headers_is_told() {
         let one = place.only("disk", "pinned-otherwise");
         assert!(text(&one, "message").contains("virsh edit web"), "{one}");
     }
+}
+
+#[test]
+fn a_format_that_a_definition_says_otherwise_than_the_bytes_is_told_and_never_guessed() {
+    let Some(place) = Place::new() else { return };
+    for name in ["base", "plain"] {
+        place.create("", name, "4M");
+    }
+    place.overlay("base", "disk");
+    place.define("disk", "");
+    assert_eq!(place.findings(), Vec::<Value>::new());
+    // As its guest can make a raw disk look.
+    place.define_as("raw", "disk", "");
+    let one = place.only("disk", "format-differs");
+    for part in ["reads", "as raw", "looks like qcow2", "virsh edit web"] {
+        assert!(text(&one, "message").contains(part), "{part}: {one}");
+    }
+    for guessed in [
+        "branch disk new --yes",
+        "convert disk new --yes",
+        "rebase plain --to disk --yes",
+    ] {
+        let told = place.q(guessed).with(4).err;
+        assert!(told.contains("web opens"), "{guessed}: {told}");
+    }
+    assert!(!place.at("new").exists());
+    place
+        .q("branch disk new --backing-format raw --yes")
+        .with(0);
+    let info = place.qemu.img(&["info", "--output=json", "new"]);
+    let info: Value = serde_json::from_str(&info).unwrap();
+    assert_eq!(info["backing-filename-format"], "raw");
 }
 
 #[test]

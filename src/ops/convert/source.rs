@@ -156,6 +156,9 @@ pub(super) fn format_of(
     if wanted == Some(&Format::Raw) {
         return wanted.cloned();
     }
+    if wanted.is_none() && !backing_format::as_defined(plan, node) {
+        return None;
+    }
     if !matches!(node.content, Content::Opaque(_)) && !need.is_met(plan, node) {
         return None;
     }

@@ -2,7 +2,9 @@
 //! what a look at it tells where a look cannot mislead. A raw disk's guest can write a header that names
 //! any file of the machine, so a guess is never written down where it could open one.
 
-use crate::forest::{Content, Forest, Node};
+use std::sync::Arc;
+
+use crate::forest::{Content, Forest, FormatMismatch, Node};
 use crate::host::printable;
 use crate::image::Format;
 
@@ -77,6 +79,25 @@ pub(in crate::ops) fn said(plan: &mut Plan, base: &Node, said: &Format) -> Optio
     Some(said.clone())
 }
 
+/// Refuses an image that a machine opens as another format than it looks like: which of both it is, is not guessed.
+/// Whether it is as it looks.
+pub(in crate::ops) fn as_defined(plan: &mut Plan, image: &Node) -> bool {
+    let forest = Arc::clone(&plan.context().forest);
+    let Some((machine, FormatMismatch { said, seen })) = forest.format_mismatch(image) else {
+        return true;
+    };
+    let text = format!(
+        "{} opens {} as {}, and it looks like {}: its guest may have written that, so it is not guessed. Say which \
+         format it is of",
+        printable(&machine.name),
+        shown(&image.path),
+        printable(said.name()),
+        printable(seen.name()),
+    );
+    plan.refuse(RefusalKind::BackingFormat, text);
+    false
+}
+
 /// The format of `base` where nobody says it: as images built on it record it, or as it looks, unless it
 /// is built on something itself. `saying` is the request that says it.
 pub(in crate::ops) fn found(
@@ -86,6 +107,9 @@ pub(in crate::ops) fn found(
     saying: impl FnOnce(Format) -> Request,
 ) -> Option<Format> {
     let path = shown(&base.path);
+    if !as_defined(plan, base) {
+        return None;
+    }
     let Some(seen) = seen(base) else {
         plan.refuse(
             RefusalKind::BackingFormat,
@@ -98,11 +122,13 @@ pub(in crate::ops) fn found(
     if records.clone().next().is_some() && records.clone().all(|format| *format == seen) {
         return Some(seen);
     }
-    if base.backing.is_some() {
+    let names_another =
+        base.backing.is_some() || base.info().is_some_and(|info| info.external_data);
+    if names_another {
         let word = printable(seen.name());
         plan.refuse_but(RefusalKind::BackingFormat,
             format!(
-                "{path} begins like a {word} image that is itself built on another. The guest of a raw disk \
+                "{path} begins like a {word} image that names another file. The guest of a raw disk \
                  could have written such a header to reach other files, so this is not guessed: say that it is right"
             ),
             vec![WayOut {

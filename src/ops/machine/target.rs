@@ -137,8 +137,7 @@ pub(super) fn format(
 ) -> Result<Option<Format>, Reason> {
     let leaf = image(forest, machine, disk)?;
     if base.id == leaf.id {
-        // What libvirt has where a definition says nothing.
-        let said = Format::from_name(disk.format.as_deref().unwrap_or("raw"));
+        let said = Format::from_name(machine.format_of(disk).unwrap_or("raw"));
         let who = format!("the definition of {}", printable(&machine.name));
         return agreed(&said, base, &who, "`virsh edit` changes the definition").map(Some);
     }
