@@ -620,6 +620,10 @@ mod tests {
     use super::*;
 
     fn leaves(command: &Command, words: &str, found: &mut Vec<(String, usize)>) {
+        // What nobody types needs none.
+        if command.is_hide_set() {
+            return;
+        }
         if !command.has_subcommands() {
             found.push((words.to_owned(), of(command, words).len()));
         }

@@ -69,6 +69,7 @@ mod relink;
 mod remedies;
 mod resize;
 mod revert;
+mod scan;
 mod schema;
 mod snapshot;
 mod space;
@@ -257,6 +258,9 @@ enum Command {
     Schema,
     /// Serve another qanopy over standard input and output: what it starts on a host, over ssh
     Agent(agent::AgentArgs),
+    /// Print what a scan meets, for another qanopy that asks for it over ssh
+    #[command(hide = true)]
+    Scan(scan::ScanArgs),
 }
 
 /// What stands behind the help of the program.
@@ -341,8 +345,15 @@ pub fn main() -> ExitCode {
 /// Has a command line done by the hosts that it names.
 fn over_hosts(arguments: &[OsString], asked: hosts::Asked, entries: &[HostEntry]) -> ExitCode {
     let (config, warnings) = config::of_this_run();
-    config::complain(&warnings);
     let globals = holding(asked.globals, &config);
+    if asked.is_screen && !globals.json && open::is_screen() {
+        let no_query = asked.no_query;
+        let (here, hosts) = hosts::of_screen(asked, entries);
+        let mut out = Out::new(None);
+        let result = open::beside_hosts(globals, &here, hosts, no_query);
+        return exit::end(&mut out, result);
+    }
+    config::complain(&warnings);
     let has_document = globals.json && !globals.bare_json;
     let document = has_document.then(|| Document::of(&program(), arguments));
     let mut out = Out::new(document);
@@ -439,6 +450,7 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Man(args) => manual::run(out, globals, program(), &args)?,
         Command::Schema => schema::run(out, globals)?,
         Command::Agent(args) => agent::run(globals, &args)?,
+        Command::Scan(args) => scan::run(globals, &args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::fleet::FarFolders;
 use crate::forest::Index;
+use crate::tui::config::Config;
 use crate::tui::{self, TuiOptions};
 
 use super::options::{Globals, OpenArgs};
@@ -71,8 +73,43 @@ pub(super) fn run(
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let options = TuiOptions {
-        roots: context::roots(&open)?,
+    let options = options(globals, &open, face, config, warnings)?;
+    match face.plain {
+        true => tui::run_plain(&options),
+        false => tui::run(options),
+    }
+}
+
+/// Shows folders of hosts on the screen, beside those of this machine that are named as well.
+pub(super) fn beside_hosts(
+    globals: Globals,
+    here: &OpenArgs,
+    hosts: Vec<FarFolders>,
+    no_query: bool,
+) -> anyhow::Result<ExitCode> {
+    let (config, warnings) = config::of_this_run();
+    let face = Face {
+        no_query,
+        ..Face::default()
+    };
+    let has_folders = !here.dirs.is_empty();
+    let mut options = options(globals, here, face, config, warnings)?;
+    // Where only hosts are named, the current folder is not meant.
+    options.roots.retain(|_| has_folders);
+    options.hosts = hosts;
+    tui::run(options)
+}
+
+fn options(
+    globals: Globals,
+    open: &OpenArgs,
+    face: Face,
+    config: Config,
+    warnings: Vec<String>,
+) -> anyhow::Result<TuiOptions> {
+    Ok(TuiOptions {
+        roots: context::roots(open)?,
+        hosts: Vec::new(),
         follow: open.look.follow,
         raw: open.look.raw,
         read_only: globals.read_only,
@@ -83,11 +120,7 @@ pub(super) fn run(
         config,
         warnings,
         state_dir: Index::default_dir(),
-    };
-    match face.plain {
-        true => tui::run_plain(&options),
-        false => tui::run(options),
-    }
+    })
 }
 
 /// Whether the screen can be opened: input and output are a terminal that can do more than print.

@@ -49,7 +49,7 @@ impl Globals {
 }
 
 /// Where to look.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(super) struct OpenArgs {
     /// Folders to search, and images [default: the current folder]
     #[arg(value_name = "DIR")]
@@ -59,7 +59,7 @@ pub(super) struct OpenArgs {
 }
 
 /// How to look.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Copy, Default, Args)]
 pub(super) struct LookArgs {
     /// Also open backing files that lie outside the folders
     #[arg(long)]

@@ -74,6 +74,7 @@ pub(super) fn request_of<W: Into<OsString> + Clone>(
         | Command::Man(_)
         | Command::Schema
         | Command::Agent(_)
+        | Command::Scan(_)
         | Command::Explain(_) => return None,
     };
     Some(request.unwrap())

@@ -42,7 +42,7 @@ pub(super) struct TreeArgs {
     #[arg(long)]
     check: bool,
     /// Show only the images that this finds, and what they are built on; with --json these images alone. Words of a
-    /// path and terms such as size>1G, age>30d, state:bad, vm:web and os:debian, as the filter of the screen (/) takes
+    /// path and terms such as size>1G, age>30d, state:bad, vm:web, host:db and os:debian, as the filter of the screen (/) takes
     #[arg(long, value_name = "FILTER", conflicts_with = "picture")]
     filter: Option<String>,
 }

@@ -188,6 +188,8 @@ impl Connection {
         self.runs += 1;
         run.id = self.runs;
         let id = run.id;
+        // Nobody had anything to say since the one before.
+        self.heard();
         self.send(ToAgent::Run(run));
         let mut cancelled = false;
         let mut must_stop = false;

@@ -31,6 +31,8 @@
 //! | `connection` | this side: threads, deadlines, the end of it |
 //! | `agent` | the other side |
 //! | `person` | what a process that an agent started knows of the person at the other end |
+//! | `folders` | what the screen is asked to show of a host |
+//! | `here` | the files of this machine, beside names of others |
 //! | `error` | why it does not work, in sentences |
 
 mod address;
@@ -40,7 +42,9 @@ mod bootstrap;
 mod connection;
 mod destination;
 mod error;
+mod folders;
 mod frame;
+mod here;
 mod message;
 mod person;
 
@@ -49,7 +53,9 @@ pub use agent::{Rules, greeting, serve};
 pub use connection::{Connection, Ends, Patience, Watcher};
 pub use destination::{Destination, HostEntry};
 pub use error::Error;
+pub use folders::FarFolders;
 pub use frame::{MOST_BYTES, read_frame, write_frame};
+pub use here::Here;
 pub use message::{
     Answer, FromAgent, Hello, Moved, PROTOCOL, Question, Run, Said, Stream, ToAgent,
 };

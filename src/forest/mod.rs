@@ -8,6 +8,7 @@ mod changed_base;
 mod checked;
 mod edge;
 mod edges;
+pub mod far;
 mod fingerprints;
 mod folder_notes;
 mod format_mismatch;

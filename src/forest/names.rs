@@ -46,6 +46,12 @@ impl Forest {
         }
     }
 
+    /// A node goes by the name it shows no longer.
+    pub(super) fn forget_shown_name_of(&mut self, id: NodeId) {
+        let path = self.path_of(id).to_path_buf();
+        self.by_path.remove(&path, |known| *known == id);
+    }
+
     fn forget_shown_name(&mut self, path: &Path) {
         let nodes = &self.nodes;
         self.by_path.remove(path, |id| path_of(nodes, *id) == path);

@@ -13,6 +13,7 @@ use crate::units;
 use super::actions::Action;
 use super::detail_pane::DetailPane;
 use super::diagram::DiagramPane;
+use super::hosts::{HostSeen, Hosts};
 use super::insides::Insides;
 use super::jobs::Jobs;
 use super::log::Kind;
@@ -62,6 +63,8 @@ pub struct App {
     pub insides: Insides,
     /// How what is shown is kept in line with the disk.
     pub refresh: Refresh,
+    /// The other machines.
+    pub hosts: Hosts,
     /// The diagram, while it is shown instead of the tree.
     pub diagram: Option<DiagramPane>,
     /// The pane with the focus.
@@ -93,6 +96,7 @@ impl App {
     pub fn new(settings: Settings, size: (u16, u16)) -> Self {
         Self {
             mouse: settings.mouse,
+            hosts: Hosts::of(&settings.hosts),
             settings,
             size,
             ..Self::default()
@@ -176,6 +180,15 @@ impl App {
     pub fn snapshot_on(&self, row: &Row) -> Option<&Snapshot> {
         match row.kind {
             RowKind::Snapshot { of, at } => rows::nth(self.forest.get(of)?.known_snapshots().0, at),
+            _ => None,
+        }
+    }
+
+    /// The host on whose row the cursor is.
+    #[must_use]
+    pub fn host_under_cursor(&self) -> Option<&HostSeen> {
+        match self.tree.rows.list.get(self.tree.cursor)?.kind {
+            RowKind::Host(at) => rows::nth(&self.hosts.list, at),
             _ => None,
         }
     }

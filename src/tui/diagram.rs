@@ -113,6 +113,8 @@ fn name(
         RowKind::Machine(place) => nth(forest.machines().list(), place)
             .map_or_else(String::new, |machine| printable(&machine.name)),
         RowKind::Disk { .. } => "not an image here".to_owned(),
+        // What is said of a host has no room in a box.
+        RowKind::Host(_) => String::new(),
         RowKind::New(new) => {
             let new = preview.and_then(|preview| nth(&preview.new, new));
             new.map_or_else(|| "new".to_owned(), |(path, _)| units::file_name(path))

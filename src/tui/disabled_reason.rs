@@ -10,6 +10,7 @@ use crate::ops::is_defined_by_service;
 
 use super::actions::{Action, Motion};
 use super::app::App;
+use super::hosts::NOT_HERE;
 
 /// Why the action cannot be done now; none if it can.
 #[must_use]
@@ -18,6 +19,9 @@ pub(crate) fn why_not(app: &App, action: Action) -> Option<String> {
     if entry.is_some_and(|entry| entry.group.changes())
         && let Some(reason) = read_only(app)
     {
+        return Some(reason);
+    }
+    if let Some(reason) = far(app, action) {
         return Some(reason);
     }
     let when = when(action);
@@ -150,6 +154,27 @@ fn when(action: Action) -> When {
         | Action::Suspend
         | Action::Redraw => anywhere(|_| None),
     }
+}
+
+/// What is not done with images of other hosts.
+fn far(app: &App, action: Action) -> Option<String> {
+    let concerned = app.targets().into_iter().chain(app.tree.at);
+    let mut concerned = concerned.filter_map(|id| app.forest.get(id));
+    let host = concerned.find_map(|node| app.forest.host_of(node))?;
+    let entry = app.settings.keymap.entry(action);
+    let changes = entry.is_some_and(|entry| entry.group.changes());
+    let reads = matches!(
+        action,
+        Action::Files
+            | Action::Measure
+            | Action::Mount
+            | Action::Shell
+            | Action::Compare
+            | Action::Check
+            | Action::Own
+            | Action::Machine
+    );
+    (changes || reads).then(|| format!("{NOT_HERE}: do it on {host}"))
 }
 
 fn read_only(app: &App) -> Option<String> {

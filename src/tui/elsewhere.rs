@@ -23,7 +23,8 @@ pub(super) fn open(
     roots: Vec<PathBuf>,
 ) -> Result<Receiver<Msg>, String> {
     let (answers_in, answers) = bounded(ANSWERS);
-    let there = workers.elsewhere(&roots, answers_in)?;
+    let hosts = ui.app.settings.hosts_with(&roots);
+    let there = workers.elsewhere(&roots, &hosts, answers_in)?;
     remember(&ui.app, workers.state_dir.as_deref());
     *workers = there;
     *ui = std::mem::take(ui).on(roots);

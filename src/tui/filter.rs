@@ -36,7 +36,7 @@ pub struct Filter {
 }
 
 /// Terms that can be asked for, and what each finds.
-pub(crate) const TERMS: [(&str, &str); 23] = [
+pub(crate) const TERMS: [(&str, &str); 24] = [
     (
         "base",
         "a word of the path as it is shown; several words: all of them",
@@ -62,6 +62,10 @@ pub(crate) const TERMS: [(&str, &str); 23] = [
     (
         "vm:web",
         "disks of machines whose names hold that; vm: those of all",
+    ),
+    (
+        "host:web",
+        "images of hosts whose names hold that; host: those of all others than this one",
     ),
     ("tag:golden", "images with a tag that holds that; tag: any"),
     ("note:kernel", "images with a note that holds that"),
@@ -107,6 +111,8 @@ enum Term {
     State(String),
     /// A machine whose name holds these letters uses it.
     Machine(String),
+    /// It is of another host whose name holds these letters.
+    Host(String),
     /// One of its tags holds these letters.
     Tag(String),
     /// Its note holds these letters.
@@ -411,6 +417,9 @@ fn term(word: &str) -> Term {
     if let Some(machine) = lower.strip_prefix("vm:") {
         return Term::Machine(machine.to_owned());
     }
+    if let Some(host) = lower.strip_prefix("host:") {
+        return Term::Host(host.to_owned());
+    }
     if let Some(tag) = lower.strip_prefix("tag:") {
         return Term::Tag(tag.trim_start_matches('#').to_owned());
     }
@@ -507,6 +516,10 @@ fn holds(term: &Term, forest: &Forest, node: &Node, (now, space): (SystemTime, &
         Term::Machine(name) => {
             let mut uses = forest.uses(node).into_iter();
             uses.any(|used| holds_word(&printable(&used.machine.name), name))
+        }
+        Term::Host(name) => {
+            let host = forest.host_of(node);
+            host.is_some_and(|host| holds_word(host, name))
         }
         Term::Tag(tag) => {
             let mut tags = node.annotation.iter().flat_map(|noted| &noted.tags);
@@ -639,6 +652,7 @@ mod tests {
         assert!(matches!(term("size>x"), Term::Word(_)));
         assert_eq!(term("vm:Web"), Term::Machine("web".into()));
         assert_eq!(term("tag:#Golden"), Term::Tag("golden".into()));
+        assert_eq!(term("host:Web"), Term::Host("web".into()));
         assert_eq!(term("note:Kernel"), Term::Note("kernel".into()));
         assert_eq!(
             term("os:Debian"),

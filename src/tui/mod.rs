@@ -8,6 +8,7 @@
 //! | `settings`, `selection`, `detail_pane`, `session`, `refresh`, `jobs` | its parts |
 //! | `rows`, `order`, `filter`, `summary`, `plan_preview`, `diagram` | what the images pane shows |
 //! | `health`, `map`, `selected_chain`, `file_changes`, `change_tree` | what the detail shows |
+//! | `hosts`, `border` | other machines, and what keeps their names from this one's files |
 //! | `tour`, `tour_strip` | five small tasks on the sample forests |
 //! | `actions`, `bindings`, `keymap`, `disabled_reason` | what keys mean, and when not |
 //! | `msg`, `query`, `browse` | what happens, and what is asked for |
@@ -25,6 +26,7 @@ mod actions;
 mod answers;
 mod app;
 mod bindings;
+mod border;
 mod browse;
 mod change_tree;
 mod clipboard;
@@ -41,6 +43,7 @@ mod file_changes;
 pub(crate) mod filter;
 mod forms;
 mod health;
+mod hosts;
 mod input;
 mod insides;
 mod jobs;

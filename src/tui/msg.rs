@@ -75,6 +75,14 @@ pub enum Msg {
     Looked(QueryId, u64),
     /// A scan has ended.
     Scanned(QueryId, ScanEnd),
+    /// Files that a host has met; the number is its place among the hosts.
+    FarFound(QueryId, usize, Vec<ScannedFile>),
+    /// Which of them processes have open there.
+    FarHeld(QueryId, usize, HashMap<FileId, Vec<Holder>>),
+    /// A host that is asked has said nothing for so many seconds.
+    FarSilent(QueryId, usize, u64),
+    /// A host has told of all its images, or why it cannot.
+    FarScanned(QueryId, usize, Result<ScanEnd, String>),
     /// The forest after changed files were looked at again.
     Refreshed(QueryId, Arc<Forest>),
     /// Files or folders have changed; none if so many that everything has to be looked at.
@@ -145,7 +153,14 @@ impl Msg {
     /// come while a scan runs.
     #[must_use]
     pub(super) fn may_gather(&self) -> bool {
-        matches!(self, Self::Found(..) | Self::Held(..) | Self::Looked(..))
+        matches!(
+            self,
+            Self::Found(..)
+                | Self::Held(..)
+                | Self::Looked(..)
+                | Self::FarFound(..)
+                | Self::FarHeld(..)
+        )
     }
 }
 
@@ -200,6 +215,8 @@ pub struct Notice {
 pub enum Effect {
     /// Scan the directories anew.
     Scan(QueryId),
+    /// Have a host scan its folders anew; the number is its place among the hosts.
+    ScanHost(QueryId, usize),
     /// Make a plan, if no newer one is asked for within the delay.
     Plan {
         /// The question's number.

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::fleet::FarFolders;
 use crate::system::local_offset;
 
 use super::config::Config;
@@ -15,6 +16,8 @@ use super::theme::Depth;
 pub struct TuiOptions {
     /// The directories to look at, with all below them.
     pub roots: Vec<PathBuf>,
+    /// Folders of other machines, shown beside these.
+    pub hosts: Vec<FarFolders>,
     /// Whether backing files outside the directories are opened too.
     pub follow: bool,
     /// Whether raw images are listed by their names' extensions.
@@ -73,6 +76,7 @@ impl TuiOptions {
         };
         Settings {
             roots: self.roots.clone(),
+            hosts: self.hosts.clone(),
             read_only: self.read_only,
             ascii: self.ascii.or(config.ascii).unwrap_or_else(asks_ascii),
             theme: config.theme_on(heard.is_light).at_depth(depth()),

@@ -14,11 +14,13 @@ use crossbeam_channel::{Receiver, Sender, after, at, bounded, never, select};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
 
+use crate::fleet::Here;
 use crate::forest::ScanOptions;
-use crate::host::{RealHost, io_text, printable};
+use crate::host::{Host, RealHost, io_text, printable};
 use crate::image::Format;
 use crate::system::share_memory;
 
+use super::border::Border;
 use super::crash;
 use super::early_input;
 use super::elsewhere;
@@ -81,13 +83,19 @@ pub fn run(options: TuiOptions) -> anyhow::Result<ExitCode> {
     let screen = Screen::take(options.config.mouse).context("cannot draw on this terminal")?;
     let heard = terminal_query::ask(options.questions()).context("cannot ask the terminal")?;
     let settings = options.settings(&heard);
+    let has_hosts = !options.hosts.is_empty();
+    let host: Arc<dyn Host> = match has_hosts {
+        true => Arc::new(Here),
+        false => Arc::new(RealHost),
+    };
     let workers = Workers::new(
-        Arc::new(RealHost),
+        host,
         ScanOptions {
             roots: options.roots.clone(),
             follow: options.follow,
             raw: options.raw,
         },
+        &options.hosts,
         options.state_dir.clone(),
         answers_in,
     );
@@ -102,6 +110,7 @@ pub fn run(options: TuiOptions) -> anyhow::Result<ExitCode> {
         answers,
         watches: options.config.watch,
         gate,
+        border: Border::new(has_hosts),
         left: false,
         next_find: Instant::now(),
         tick_at: None,
@@ -128,6 +137,8 @@ struct Runner<S> {
     /// Whether directories are watched for changes.
     watches: bool,
     gate: Arc<Gate>,
+    /// What keeps names of other machines from files of this one.
+    border: Border,
     left: bool,
     /// When finds alone are worth the next frame.
     next_find: Instant,
@@ -368,6 +379,13 @@ impl<S: Surface> Runner<S> {
 
     fn execute(&mut self, effects: Vec<Effect>) -> anyhow::Result<()> {
         for effect in effects {
+            let effect = match self.border.pass(effect) {
+                Ok(effect) => effect,
+                Err(answers) => {
+                    answers.into_iter().try_for_each(|msg| self.take(msg))?;
+                    continue;
+                }
+            };
             match effect {
                 Effect::Quit => self.left = true,
                 Effect::Open(roots) => self.open(roots)?,
@@ -471,7 +489,13 @@ mod tests {
 
     fn runner() -> Runner<Counted> {
         let (answers_in, answers) = bounded(1024);
-        let workers = Workers::new(Arc::new(RealHost), ScanOptions::default(), None, answers_in);
+        let workers = Workers::new(
+            Arc::new(RealHost),
+            ScanOptions::default(),
+            &[],
+            None,
+            answers_in,
+        );
         Runner {
             ui: Ui::new(Settings::default(), (80, 24)),
             screen: Counted::default(),
@@ -479,6 +503,7 @@ mod tests {
             answers,
             watches: false,
             gate: Arc::default(),
+            border: Border::default(),
             left: false,
             next_find: Instant::now(),
             tick_at: None,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::fleet::FarFolders;
 use crate::forest::render::Charset;
 
 use super::bindings::Keymap;
@@ -13,6 +14,8 @@ use super::theme::Theme;
 pub struct Settings {
     /// The directories looked at.
     pub roots: Vec<PathBuf>,
+    /// Folders of other machines.
+    pub hosts: Vec<FarFolders>,
     /// Whether whatever changes files is hidden.
     pub read_only: bool,
     /// Whether the sample forests are shown.
@@ -44,6 +47,15 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The hosts that are shown with these directories: those of before, where directories are only added.
+    #[must_use]
+    pub fn hosts_with(&self, roots: &[PathBuf]) -> Vec<FarFolders> {
+        match self.roots.iter().all(|root| roots.contains(root)) {
+            true => self.hosts.clone(),
+            false => Vec::new(),
+        }
+    }
+
     /// The characters that pictures are drawn with.
     #[must_use]
     pub fn charset(&self) -> Charset {

@@ -35,8 +35,10 @@ impl Ui {
         // The tour is about the sample forests: it stays where they stay open.
         let is_demo =
             old.settings.is_demo && old.settings.roots.iter().all(|root| roots.contains(root));
+        let hosts = old.settings.hosts_with(&roots);
         let settings = Settings {
             roots,
+            hosts,
             is_demo,
             ..old.settings
         };

@@ -108,6 +108,7 @@ fn lay_out(forest: &Forest) -> Rows {
             indent_room: 32,
             snapshots: true,
             space: &Figures::default(),
+            hosts: (&[], &[]),
         },
     )
 }

@@ -18,83 +18,36 @@ use serde_json::Value;
 
 use crate::commands::{Ended, Place};
 use crate::schema;
+use crate::support::lab::{Hosts, program};
 
 const QANOPY: &str = env!("CARGO_BIN_EXE_qanopy");
-
-/// Called as ssh is: the host is a folder, and the line is run by a shell in it.
-const STAND_IN: &str = r#"#!/bin/sh
-while [ "$1" != -- ]; do shift; done
-case "$2" in
-  away) echo "ssh: connect to host away port 22: Connection refused" >&2; exit 255 ;;
-  shut) echo "me@shut: Permission denied (publickey,password)." >&2; exit 255 ;;
-esac
-export HOME="@HOSTS@/$2"
-unset XDG_STATE_HOME XDG_CONFIG_HOME
-echo "Welcome to $2"
-cd "$HOME" && exec sh -c "$3"
-"#;
 
 /// Machines that are folders.
 struct Lab {
     place: Place,
-    hosts: tempfile::TempDir,
+    hosts: Hosts,
 }
 
 impl Lab {
     /// Two of them, one and two, with a.qcow2 <- b.qcow2 each.
     fn new() -> Self {
-        let hosts = tempfile::tempdir().unwrap();
-        let place = Place::new();
-        let text = STAND_IN.replace("@HOSTS@", hosts.path().to_str().unwrap());
-        program(&hosts.path().join("ssh"), &text);
-        let config = hosts.path().join("config/qanopy");
-        fs::create_dir_all(&config).unwrap();
-        let entry = |name: &str| {
-            let groups = "groups = [\"lab\"]\ndirs = [\".\"]";
-            format!("[[host]]\nname = \"{name}\"\n{groups}\nagent = \"{QANOPY}\"\n")
-        };
-        let text: String = ["one", "two", "odd"].map(entry).concat();
-        fs::write(
-            config.join("config.toml"),
-            text.replace("odd\"\ngroups = [\"lab\"]", "odd\""),
-        )
-        .unwrap();
-        let lab = Self { place, hosts };
-        for name in ["one", "two"] {
-            fs::create_dir(lab.home(name)).unwrap();
-            lab.there(name, "create a.qcow2 8M");
-            lab.there(name, "branch a.qcow2 b.qcow2");
-            // An age that is the same in every run.
-            let old = std::time::SystemTime::now() - Duration::from_secs(9_000_000);
-            for image in ["a.qcow2", "b.qcow2"] {
-                let file = fs::File::options()
-                    .write(true)
-                    .open(lab.home(name).join(image));
-                file.unwrap().set_modified(old).unwrap();
-            }
+        Self {
+            place: Place::new(),
+            hosts: Hosts::new(QANOPY),
         }
-        lab
     }
 
     fn home(&self, name: &str) -> PathBuf {
-        self.hosts.path().join(name)
+        self.hosts.home(name)
     }
 
     fn ssh(&self) -> PathBuf {
-        self.hosts.path().join("ssh")
+        self.hosts.ssh()
     }
 
     /// Runs a command line on a host, as somebody there would.
     fn there(&self, name: &str, words: &str) -> Ended {
-        let output = Command::new(QANOPY)
-            .args(words.split(' '))
-            .current_dir(self.home(name))
-            .env("HOME", self.home(name))
-            .env_remove("XDG_STATE_HOME")
-            .env_remove("XDG_CONFIG_HOME")
-            .stdin(Stdio::null())
-            .output();
-        Ended::of(output.unwrap()).with(0)
+        Ended::of(self.hosts.there(name, words))
     }
 
     /// Runs a command line here.
@@ -103,7 +56,7 @@ impl Lab {
         command
             .args(words.split(' '))
             .env("QANOPY_SSH", self.ssh())
-            .env("XDG_CONFIG_HOME", self.hosts.path().join("config"))
+            .env("XDG_CONFIG_HOME", self.hosts.config())
             .stdin(Stdio::null());
         Ended::of(command.output().unwrap())
     }
@@ -119,11 +72,6 @@ impl Lab {
         let mut ends = Told::default();
         Connection::open(&to, Patience::default(), &mut ends, &AtomicUsize::new(0)).unwrap()
     }
-}
-
-fn program(path: &Path, text: &str) {
-    fs::write(path, text).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 /// What a command line printed and asked, and what is answered.

@@ -13,6 +13,7 @@
 //! | `faults` | the n-th call fails with ENOSPC, EIO, a short read, ... |
 //! | `libvirt` | a real libvirt in a session of its own |
 //! | `live_machine` | a machine that runs, and can be told what to do |
+//! | `lab` | other machines, which are folders |
 //! | `script` | steps of the real tools that build images, printable as shell lines |
 //! | `fields` | small images of every kind, and values to forge in each of their fields |
 //! | `forests` | the sample forests, and what a scan has to say of every file in them |
@@ -47,6 +48,7 @@ pub mod forests;
 pub mod guest_disks;
 pub mod holding;
 pub mod image_crash_suite;
+pub mod lab;
 pub mod libvirt;
 pub mod live_machine;
 pub mod oracle;

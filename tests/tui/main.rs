@@ -12,6 +12,7 @@ mod counts;
 
 mod e2e;
 mod files;
+mod hosts;
 mod inside_pane;
 mod insides;
 mod journeys;

@@ -55,6 +55,27 @@ impl Terminal {
         terminal
     }
 
+    /// Opens it with these words and in this environment.
+    pub fn with_words(words: &[&str], env: &[(&str, &str)], size: (u16, u16)) -> Self {
+        Self::with_words_in(Path::new("/"), words, env, size)
+    }
+
+    /// Likewise, in this folder.
+    pub fn with_words_in(
+        dir: &Path,
+        words: &[&str],
+        env: &[(&str, &str)],
+        size: (u16, u16),
+    ) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_qanopy"));
+        command.args(words);
+        command.cwd(dir);
+        let mut terminal = Self::run_with(command, env, home.path(), size);
+        terminal.home = Some(home);
+        terminal
+    }
+
     /// Opens it with what is remembered and configured in `home`.
     pub fn open_at(home: &Path, dir: &Path, args: &[&str], size: (u16, u16)) -> Self {
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_qanopy"));

@@ -11,7 +11,7 @@ mod words;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,11 +22,11 @@ use clap::{Arg, ArgMatches, FromArgMatches};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::fleet::{Address, Destination, HostEntry, address};
+use crate::fleet::{Address, Destination, FarFolders, HostEntry, address};
 use crate::host::printable;
 
 use super::exit::Stop;
-use super::options::Globals;
+use super::options::{Globals, OpenArgs};
 use super::output::Out;
 use super::program;
 use rules::{is_for_hosts, is_for_several};
@@ -57,6 +57,10 @@ pub(super) struct Asked {
     /// The command's own name.
     command: String,
     parts: Vec<Part>,
+    /// Whether no command is named: the screen is asked for, where there is one.
+    pub(super) is_screen: bool,
+    /// Whether the terminal is asked nothing.
+    pub(super) no_query: bool,
     /// What every command understands, as far as it was typed.
     pub(super) globals: Globals,
 }
@@ -122,6 +126,8 @@ pub(super) fn asked(arguments: &[OsString], entries: &[HostEntry]) -> Result<Opt
     Ok(Some(Asked {
         command,
         parts,
+        is_screen: matches.subcommand().is_none(),
+        no_query: matches!(matches.try_get_one("no_query"), Ok(Some(true))),
         globals,
     }))
 }
@@ -343,6 +349,34 @@ fn folders_of(
         true => vec![".".into()],
         false => own.iter().map(OsString::from).collect(),
     })
+}
+
+/// What the screen is asked to show: how this machine's folders are looked at, and the folders of hosts.
+pub(super) fn of_screen(asked: Asked, entries: &[HostEntry]) -> (OpenArgs, Vec<FarFolders>) {
+    let ssh = std::env::var_os(SSH).filter(|words| !words.is_empty());
+    let mut here = OpenArgs::default();
+    let mut hosts = Vec::new();
+    for part in asked.parts {
+        let end = part.words.iter().position(|word| word == "--");
+        let (look, folders) = part.words.split_at(end.unwrap_or(part.words.len()));
+        let folders: Vec<PathBuf> = folders.iter().skip(1).map(PathBuf::from).collect();
+        let is_given = |word: &str| look.iter().any(|given| given == word);
+        here.look.follow |= is_given("--follow");
+        here.look.raw |= is_given("--raw");
+        let Some(host) = part.host else {
+            here.dirs.extend(folders);
+            continue;
+        };
+        let mut scan = vec![OsString::from("scan")];
+        // The first is the command that prints the same.
+        scan.extend(part.words.iter().skip(1).cloned());
+        hosts.push(FarFolders {
+            to: Destination::of(&host, entries, ssh.as_deref()),
+            folders,
+            scan,
+        });
+    }
+    (here, hosts)
 }
 
 /// Has it done, shows what comes back, and gives the exit code.

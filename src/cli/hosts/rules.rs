@@ -7,6 +7,7 @@ use super::words::name_of_command;
 /// Commands that change nothing, unless an option says so; with --read-only that is refused.
 const READING: &[&str] = &[
     "tree",
+    "scan",
     "info",
     "check",
     "doctor",
@@ -34,6 +35,7 @@ const READING: &[&str] = &[
 /// Commands for whoever may see one folder and nothing else of the machine.
 const WITHIN_A_FOLDER: &[&str] = &[
     "tree",
+    "scan",
     "info",
     "check",
     "map",

@@ -2,8 +2,12 @@
 
 use std::fmt;
 
+#[cfg(feature = "serde")]
+use serde::{Deserialize, Serialize};
+
 /// A process that has a file open.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Holder {
     /// Process id; 0 where there is somebody and nobody can see who.
     pub pid: u32,

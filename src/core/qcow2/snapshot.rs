@@ -2,6 +2,9 @@
 //!
 //! A snapshot's L1 table is not read here.
 
+#[cfg(feature = "serde")]
+use serde::{Deserialize, Serialize};
+
 use zerocopy::byteorder::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -29,6 +32,7 @@ struct RawSnapshot {
 
 /// One internal snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Snapshot {
     /// Where its L1 table is. Checked by [`Snapshot::check_l1`], not by parsing.
     pub l1_offset: HostOffset,

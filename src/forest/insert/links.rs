@@ -20,7 +20,8 @@ impl Forest {
         let old = node.parent;
         let overlay = node.path.clone();
         let backing = self.whole_link(node);
-        let new = backing.map(|backing| self.end_of(&overlay, &backing));
+        let machine = node.file_id().map_or(0, FileId::machine);
+        let new = backing.map(|backing| self.end_of(&overlay, machine, &backing));
         self.name_shared(id, new);
         self.growth.dirty.insert(id);
         if old == new {
@@ -46,11 +47,11 @@ impl Forest {
     }
 
     /// The node at the end of a backing link; made if nothing is known of it yet.
-    pub(super) fn end_of(&mut self, overlay: &Path, backing: &Backing) -> NodeId {
-        let path = match (&backing.state, &backing.path) {
-            (BackingState::Elsewhere(_), _) | (_, None) => PathBuf::from(backing.name()),
-            (_, Some(path)) if path.as_os_str().is_empty() => overlay.to_path_buf(),
-            (_, Some(path)) => path.to_path_buf(),
+    pub(super) fn end_of(&mut self, overlay: &Path, machine: u64, backing: &Backing) -> NodeId {
+        let path = match &backing.path {
+            None => PathBuf::from(backing.name()),
+            Some(path) if path.as_os_str().is_empty() => overlay.to_path_buf(),
+            Some(path) => path.to_path_buf(),
         };
         let file: Option<FileId> = match &backing.state {
             BackingState::Present(file) => Some(*file),
@@ -63,7 +64,14 @@ impl Forest {
             self.also_named(id, path);
             return id;
         }
-        let by_path = self.by_path(&path).map(|node| node.id);
+        // A name that is no file's stands for none, whatever it looks like, and the other way round.
+        let is_elsewhere = matches!(backing.state, BackingState::Elsewhere(_));
+        let is_alike = |node: &&Node| match (node.location, is_elsewhere) {
+            (Location::Elsewhere, true) => self.is_named_on(node.id, machine),
+            (Location::Elsewhere, false) => false,
+            (_, is_elsewhere) => !is_elsewhere,
+        };
+        let by_path = self.by_path(&path).filter(is_alike).map(|node| node.id);
         match (by_path, file) {
             (Some(id), None) => return id,
             (Some(id), Some(file)) => {
@@ -113,10 +121,18 @@ impl Forest {
             let missing = &mut self.growth.missing;
             missing.entry(name).or_default().push(id);
         }
-        if by_path.is_none() {
+        if self.by_path(&path).is_none() {
             self.note_name(&path, id);
         }
         id
+    }
+
+    /// Whether what is only named is named by images of that machine; those of others mean something else by it.
+    fn is_named_on(&self, id: NodeId, machine: u64) -> bool {
+        let unlisted = self.growth.unlisted.get(&Some(id)).into_iter().flatten();
+        let mut members = self.list(Some(id)).iter().chain(unlisted);
+        let first = members.find_map(|id| self.get(*id)?.file_id());
+        first.is_none_or(|file| file.machine() == machine)
     }
 
     /// A link to what is shown by the path that it leads to needs no path of its own.

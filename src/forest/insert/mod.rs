@@ -5,6 +5,7 @@
 //! thousand layers, or as many layers on one base, cost no more a node than a short one.
 
 mod claims;
+mod forget;
 mod links;
 mod lists;
 mod loops;
@@ -103,7 +104,10 @@ impl Forest {
     fn take(&mut self, mut found: ScannedFile) -> NodeId {
         let file = found.stat.as_ref().map(|stat| stat.id);
         let by_file = file.and_then(|file| self.by_file(file)).map(|node| node.id);
-        let known = by_file.or_else(|| self.by_path(&found.path).map(|node| node.id));
+        // What is only called so, and is no file, is not the one that was met.
+        let is_file = |node: &&Node| node.location != Location::Elsewhere;
+        let by_path = || self.by_path(&found.path).filter(is_file);
+        let known = by_file.or_else(|| by_path().map(|node| node.id));
         let location = location(&found.path);
         let is_trashed = location == Location::InTrash;
         let Some(id) = known else {

@@ -200,6 +200,17 @@ impl Request {
         self.operation_mut().each_name(visit);
     }
 
+    /// The files and directories that it names.
+    #[must_use]
+    pub fn paths(&self) -> Vec<PathBuf> {
+        let mut paths = Vec::new();
+        self.clone().each_name(&mut |name| match name {
+            Name::Path(path) => paths.push(path.clone()),
+            Name::TrashEntry(_) | Name::TrashEntries(_) => {}
+        });
+        paths
+    }
+
     /// The same with paths that hold from anywhere: what the journal remembers is read by another process, in
     /// another directory, on another day.
     pub(in crate::ops) fn absolute(mut self) -> Self {

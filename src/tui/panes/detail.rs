@@ -17,6 +17,7 @@ use ratatui::layout::{Position, Rect};
 use ratatui::text::Line;
 use ratatui::widgets::Paragraph;
 
+use crate::tui::actions::Action;
 use crate::tui::app::App;
 use crate::tui::detail_pane::Tab;
 use crate::tui::layout::{self, Layout};
@@ -164,6 +165,17 @@ fn count(app: &App, layout: &Layout, tab: Tab, width: usize) -> usize {
     }
 }
 
+/// What is said of the host under the cursor.
+fn host_lines(app: &App, width: usize) -> Option<Vec<Line<'static>>> {
+    let host = app.host_under_cursor()?;
+    let again = app.key(Action::Rescan);
+    let told = [host.row()?, format!("{again} asks again.")];
+    let lines = told
+        .iter()
+        .flat_map(|text| text::wrap(&text::safe(text), width.saturating_sub(2), 0));
+    Some(lines.map(|line| Line::raw(format!(" {line}"))).collect())
+}
+
 /// Those lines of a tab that are seen.
 fn lines(
     app: &App,
@@ -173,8 +185,8 @@ fn lines(
     seen: Range<usize>,
 ) -> Vec<Line<'static>> {
     let Some(node) = app.selected() else {
-        let machine = machine::lines(app);
-        return machine.unwrap_or_else(|| vec![Line::raw(" no image is selected")]);
+        let told = machine::lines(app).or_else(|| host_lines(app, width));
+        return told.unwrap_or_else(|| vec![Line::raw(" no image is selected")]);
     };
     let all = match tab {
         Tab::Chain => return chain::lines(app, width, seen),

@@ -17,6 +17,7 @@ use crate::tui::actions::Action;
 use crate::tui::app::{App, Pane};
 use crate::tui::dialogs::Keyboard;
 use crate::tui::filter::{self, Filter};
+use crate::tui::hosts::HostSeen;
 use crate::tui::labels;
 use crate::tui::msg::Watching;
 use crate::tui::order::View;
@@ -198,8 +199,15 @@ fn nothing_found(app: &App, texts: &mut Vec<String>) {
     ));
 }
 
+/// Cells that the pane has to have before hosts get a column.
+const ROOM_FOR_HOSTS: usize = 72;
+/// Cells of a host's name there.
+const WIDEST_HOST: usize = 16;
+
 /// How the width is shared among the columns.
 struct Columns {
+    /// The host's name, where there are hosts and room.
+    host: usize,
     name: usize,
     state: usize,
     flags: usize,
@@ -208,8 +216,15 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(width: usize) -> Self {
+    fn of(app: &App, width: usize) -> Self {
+        let hosts = app.hosts.list.iter().map(|host| text::width(&host.name));
+        let widest = hosts.max().unwrap_or(0);
         let mut columns = Self {
+            host: if widest > 0 && width >= ROOM_FOR_HOSTS {
+                widest.min(WIDEST_HOST) + 1
+            } else {
+                0
+            },
             name: 0,
             state: if width >= 54 { 9 } else { 0 },
             flags: 6,
@@ -218,15 +233,19 @@ impl Columns {
         };
         // Cells for the cursor and marks on the left, and a space after the name, before the age and
         // on the right.
-        let others = columns.state + columns.flags + columns.size + columns.age;
-        columns.name = width.saturating_sub(3 + others + 3);
+        columns.name = width.saturating_sub(3 + columns.others() + 3);
         columns
+    }
+
+    /// Cells of all columns but the name's.
+    fn others(&self) -> usize {
+        self.host + self.state + self.flags + self.size + self.age
     }
 }
 
 /// The lines that are seen: one a row, from the first shown, no more than fit.
 pub(in crate::tui) fn lines(app: &App, area: Rect) -> Vec<Line<'static>> {
-    let columns = Columns::of(usize::from(area.width));
+    let columns = Columns::of(app, usize::from(area.width));
     let rows = app.tree.rows.list.iter().enumerate();
     rows.skip(app.tree.top)
         .take(usize::from(area.height))
@@ -247,6 +266,11 @@ fn line(app: &App, i: usize, row: &Row, columns: &Columns) -> Line<'static> {
     let (mark, mark_role) = sign(app, row, id);
     let prefix = connectors(app, row, ascii);
     let room = columns.name.saturating_sub(text::width(&prefix));
+    // A sentence has no columns.
+    let room = match row.kind {
+        RowKind::Host(_) => room + columns.others(),
+        _ => room,
+    };
     let name = with_tags(app, node, name(app, row, room), room);
     let name = machine::beside_name(app, node, name, room);
     let name = text::pad(&name, room, ascii);
@@ -265,6 +289,7 @@ fn line(app: &App, i: usize, row: &Row, columns: &Columns) -> Line<'static> {
         | RowKind::New(_)
         | RowKind::MoreSnapshots { .. }
         | RowKind::NewSnapshot(_)
+        | RowKind::Host(_)
         | RowKind::Machine(_)
         | RowKind::Disk { .. } => None,
     };
@@ -287,6 +312,10 @@ fn line(app: &App, i: usize, row: &Row, columns: &Columns) -> Line<'static> {
         RowKind::Snapshot { .. } | RowKind::NewSnapshot(_) => "snapshot",
         _ => node.map_or("", |node| state(app, node)),
     };
+    let host = node
+        .and_then(|node| app.forest.host_of(node))
+        .unwrap_or_default();
+    let host = text::cut_end(host, columns.host.saturating_sub(1), ascii);
     let letters = node.map(|node| letters(app, node)).unwrap_or_default();
     let is_bad = node.is_some_and(|node| filter::is_problem(&app.forest, node));
     let quiet = style.patch(theme.style(if row.dim { Role::Dim } else { Role::Plain }));
@@ -302,6 +331,7 @@ fn line(app: &App, i: usize, row: &Row, columns: &Columns) -> Line<'static> {
         Span::styled(prefix, quiet.remove_modifier(Modifier::BOLD)),
         Span::styled(name, style),
         Span::raw(" "),
+        Span::styled(text::pad(&host, columns.host, ascii), quiet),
         Span::styled(text::pad(state, columns.state, ascii), quiet),
         Span::styled(text::pad(&letters, columns.flags, ascii), flag_style),
         Span::styled(text::pad_left(&size, columns.size, ascii), quiet),
@@ -314,6 +344,9 @@ fn line(app: &App, i: usize, row: &Row, columns: &Columns) -> Line<'static> {
         ));
     }
     spans.push(Span::raw(" "));
+    if matches!(row.kind, RowKind::Host(_)) {
+        spans.truncate(5);
+    }
     let mut line = Line::from(spans);
     if is_at {
         line = line.patch_style(theme.style(Role::Cursor));
@@ -354,6 +387,9 @@ fn row_style(app: &App, row: &Row, node: Option<&Node>) -> Style {
     }
     let Some(node) = node else {
         return match row.kind {
+            RowKind::Host(at) if nth(&app.hosts.list, at).is_some_and(HostSeen::is_bad) => {
+                theme.style(Role::Error)
+            }
             RowKind::Snapshot { .. } | RowKind::Machine(_) => theme.style(Role::Plain),
             _ => theme.style(Role::Quiet),
         };
@@ -496,7 +532,7 @@ fn kind_sign(app: &App, row: &Row, ascii: bool) -> &'static str {
                 "▶"
             }
         }
-        RowKind::Disk { .. } => "?",
+        RowKind::Disk { .. } | RowKind::Host(_) => "?",
         RowKind::Snapshot { .. } | RowKind::MoreSnapshots { .. } | RowKind::NewSnapshot(_) => {
             snapshot_sign(app.settings.charset())
         }
@@ -551,6 +587,9 @@ pub(in crate::tui) fn name(app: &App, row: &Row, room: usize) -> String {
         }
         RowKind::Machine(place) => machine::heading(app, place),
         RowKind::Disk { machine, at } => machine::unknown_disk(app, machine, at),
+        RowKind::Host(at) => nth(&app.hosts.list, at)
+            .and_then(HostSeen::row)
+            .unwrap_or_default(),
         RowKind::Folded { hidden, .. } => match app.tree.rows.hidden(hidden).images {
             0 => "its snapshots (folded)".to_owned(),
             images => format!("{images} hidden (folded)"),
@@ -581,7 +620,10 @@ pub(in crate::tui) fn name(app: &App, row: &Row, room: usize) -> String {
                 .unwrap_or_default()
         }
     };
-    text::cut_middle(&name, room, ascii)
+    match row.kind {
+        RowKind::Host(_) => text::cut_end(&name, room, ascii),
+        _ => text::cut_middle(&name, room, ascii),
+    }
 }
 
 /// The name as seen from the image above, or from the scanned directory where there is none.

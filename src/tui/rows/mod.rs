@@ -51,6 +51,8 @@ pub enum RowKind {
     },
     /// An internal snapshot that a plan would take of an image.
     NewSnapshot(NodeId),
+    /// Another machine of which there is more to say than its images do: its place among them.
+    Host(u32),
     /// A machine, above its disks: its place in the list of machines.
     Machine(u32),
     /// A disk that is no image here.
@@ -113,6 +115,8 @@ pub struct RowOptions<'a> {
     pub snapshots: bool,
     /// What is known of the space that images take.
     pub space: &'a Figures,
+    /// Other machines with something to say: those that failed, and those that have told nothing.
+    pub hosts: (&'a [usize], &'a [usize]),
 }
 
 /// All lines, and where each image is.
@@ -211,7 +215,7 @@ impl Rows {
             RowKind::Snapshot { of, .. }
             | RowKind::MoreSnapshots { of, .. }
             | RowKind::NewSnapshot(of) => Some(of),
-            RowKind::New(_) | RowKind::Machine(_) | RowKind::Disk { .. } => None,
+            RowKind::New(_) | RowKind::Host(_) | RowKind::Machine(_) | RowKind::Disk { .. } => None,
         }
     }
 
@@ -321,16 +325,28 @@ impl Builder<'_> {
         self.rows.list.clear();
         self.rows.hits.clear();
         self.rows.places = vec![u32::MAX; self.forest.numbers()];
+        let (failed, silent) = match self.options.narrowed || self.options.hits.is_some() {
+            true => Default::default(),
+            false => self.options.hosts,
+        };
+        self.hosts(failed);
         if self.options.view == View::Machines && !self.options.narrowed {
             self.by_machine();
         } else {
             self.trees();
         }
+        self.hosts(silent);
         let new = self.options.preview.map_or(&[][..], |preview| &preview.new);
         for (i, (_, base)) in new.iter().enumerate() {
             if base.is_none() {
                 self.push(RowKind::New(number(i)), 0, true, false, None, None);
             }
+        }
+    }
+
+    fn hosts(&mut self, places: &[usize]) {
+        for at in places {
+            self.push(RowKind::Host(number(*at)), 0, true, false, None, None);
         }
     }
 

@@ -7,7 +7,7 @@
 //! | `changes` | moving among the files that differ |
 //! | `panes`, `cursor`, `operations`, `menus` | what keys do in the panes |
 //! | `open`, `dialogs` | opening dialogs, and doing what they ask for |
-//! | `jobs`, `scan`, `machines` | what is begun, and what comes of it |
+//! | `jobs`, `scan`, `machines`, `hosts` | what is begun, and what comes of it |
 //! | `responses`, `space` | answers of the workers |
 //! | `files`, `guest_files`, `insides` | what is asked about the inside of images |
 //! | `settle`, `tour` | what follows from every change |
@@ -18,6 +18,7 @@ mod dialogs;
 mod doctor;
 mod files;
 mod guest_files;
+mod hosts;
 mod insides;
 mod jobs;
 mod keys;
@@ -162,6 +163,7 @@ fn ask_for_map(app: &mut App, effects: &mut Vec<Effect>) {
 pub fn start(ui: &mut Ui) -> Vec<Effect> {
     let mut effects = Vec::new();
     scan::rescan(&mut ui.app, &mut effects);
+    hosts::ask_all(&mut ui.app, &mut effects);
     if !ui.app.settings.read_only {
         effects.push(Effect::Interrupted(AT_START, None));
     }

@@ -25,7 +25,7 @@ use crate::tui::tour::Tour;
 use crate::tui::ui::Ui;
 
 use super::operations::{self, paths};
-use super::{changes, cursor, jobs, machine_menu, menus, open, scan};
+use super::{changes, cursor, hosts, jobs, machine_menu, menus, open, scan};
 
 /// Runs an action of the panes, or says why not.
 pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
@@ -150,7 +150,10 @@ pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
         Action::Redo => operations::redo(ui, effects),
         Action::Recover => operations::recover(ui, effects),
         Action::Tour => ui.app.tour = Some(Tour::default()),
-        Action::Rescan => scan::rescan(&mut ui.app, effects),
+        Action::Rescan => {
+            scan::rescan(&mut ui.app, effects);
+            hosts::ask_all(&mut ui.app, effects);
+        }
         Action::Redraw => effects.push(Effect::Redraw),
     }
 }

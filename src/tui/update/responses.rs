@@ -20,9 +20,9 @@ use crate::tui::text;
 use crate::tui::ui::Ui;
 use crate::units;
 
-use super::settle::{refresh_preview, replace_forest};
+use super::settle::{refresh_preview, replace_here};
 use super::{
-    dialogs, doctor, guest_files, insides, jobs, keys, machines, menus, open, scan, space,
+    dialogs, doctor, guest_files, hosts, insides, jobs, keys, machines, menus, open, scan, space,
 };
 
 /// The forest that a scan's finds go to: the one that is shown, or, where that is scanned anew, the next.
@@ -54,7 +54,7 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
             app.refresh.scan.looked_at = end.looked_at;
             app.refresh.scan.unreadable = end.unreadable;
             if let Some(fresh) = app.refresh.scan.fresh.take() {
-                replace_forest(ui, Arc::new(fresh));
+                replace_here(ui, Arc::new(fresh));
             }
             // What the disk told of the selected image may be old as well.
             let app = &mut ui.app;
@@ -65,10 +65,14 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
             effects.push(Effect::Remember(Arc::clone(&app.forest)));
             scan::look_at_changed(app, effects);
         }
+        Msg::FarFound(query_id, at, files) => hosts::found(app, query_id, at, files),
+        Msg::FarHeld(query_id, at, held) => hosts::held(app, query_id, at, held),
+        Msg::FarSilent(query_id, at, seconds) => hosts::silent(app, query_id, at, seconds),
+        Msg::FarScanned(query_id, at, told) => hosts::scanned(ui, query_id, at, told),
         Msg::Refreshed(query_id, forest) => {
             if app.refresh.refreshing == Some(query_id) {
                 app.refresh.refreshing = None;
-                replace_forest(ui, forest);
+                replace_here(ui, forest);
                 let app = &mut ui.app;
                 app.detail.asked = None;
                 app.detail.map_asked = None;
@@ -241,7 +245,7 @@ fn planned(
         return;
     }
     if let Some(forest) = forest {
-        replace_forest(ui, forest);
+        replace_here(ui, forest);
     }
     match ui.dialogs.top_mut() {
         Some(Dialog::Form(form)) => form.plans = vec![*plan],

@@ -97,6 +97,7 @@ fn build(app: &mut App, built: Built) {
 
 fn lay_out(app: &mut App, indent: usize, narrowed: bool) {
     app.tree.narrowed = narrowed;
+    let (failed, silent) = app.hosts.with_rows();
     app.tree.rows = Rows::build(
         &app.forest,
         &RowOptions {
@@ -111,6 +112,7 @@ fn lay_out(app: &mut App, indent: usize, narrowed: bool) {
             // The picture is of files.
             snapshots: app.diagram.is_none(),
             space: &app.space.found.figures,
+            hosts: (&failed, &silent),
         },
     );
     if let Some(picture) = &mut app.diagram {
@@ -141,6 +143,17 @@ pub(super) fn refresh_preview(ui: &mut Ui) {
         app.preview = preview;
         app.changed();
     }
+}
+
+/// Replaces the images of this machine; those of others stay as they are.
+pub(super) fn replace_here(ui: &mut Ui, forest: Arc<Forest>) {
+    let mut forest = forest;
+    for host in &ui.app.hosts.list {
+        let forest = Arc::make_mut(&mut forest);
+        forest.extend(host.images.files.iter().cloned());
+        forest.hold(host.images.held.clone());
+    }
+    replace_forest(ui, forest);
 }
 
 /// Replaces the forest; folds, marks and the cursor stay with the files they were on.

@@ -72,6 +72,7 @@ pub(super) fn header(frame: &mut Frame<'_>, app: &App, area: Rect) {
         .roots
         .iter()
         .map(|root| app.shown(root))
+        .chain(app.hosts.words())
         .collect();
     let fixed = 10 + text::width(&counts) + 2 + text::width(&right);
     let roots = text::cut_middle(&roots.join(" "), width.saturating_sub(fixed), ascii);

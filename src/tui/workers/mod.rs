@@ -6,6 +6,7 @@
 //! | `scan` | looking at the directories, and remembering what is there |
 //! | `plan` | plans for requests |
 //! | `run`, `check`, `compare`, `extract`, `command` | jobs |
+//! | `hosts` | other machines |
 //! | `selected` | what the disk tells of the selected image |
 //! | `files`, `guest_files`, `insides` | what is inside images: beside the tree, for the plan that is shown, for the filter |
 //! | `browse`, `complete`, `interrupted`, `measure`, `space` | answers to dialogs |
@@ -19,6 +20,7 @@ mod complete;
 mod extract;
 mod files;
 mod guest_files;
+mod hosts;
 mod insides;
 mod interrupted;
 mod measure;
@@ -40,6 +42,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
+use crate::fleet::FarFolders;
 use crate::forest::{Forest, KnownInsides, ScanOptions, refreshed};
 use crate::host::{Host, io_text, printable};
 use crate::image::{Format, Keys, Passphrases};
@@ -54,9 +57,11 @@ use super::jobs::Work;
 use super::log::LogLine;
 use super::msg::{Effect, Msg};
 use super::places::Places;
+use super::query::QueryId;
 use super::secret::Secrets;
 use super::{clipboard, crash, watch};
 use files::FileReader;
+use hosts::{Dials, HostLine, ScanAsker};
 use selected::{look_at_selected, map_selected};
 use session_log::{ToLog, write_log};
 
@@ -70,6 +75,8 @@ pub(super) struct Workers {
     pub(super) scan: ScanOptions,
     pub(super) state_dir: Option<PathBuf>,
     pub(super) answers: Sender<Msg>,
+    /// The other machines.
+    hosts: Arc<Vec<HostLine>>,
     newest: Arc<Newest>,
     selected: Sender<PathBuf>,
     mapped: Sender<(PathBuf, Option<Format>)>,
@@ -101,9 +108,14 @@ impl Workers {
     pub(super) fn new(
         host: Arc<dyn Host>,
         scan: ScanOptions,
+        hosts: &[FarFolders],
         state_dir: Option<PathBuf>,
         answers: Sender<Msg>,
     ) -> Self {
+        let dials = Dials::default();
+        let line =
+            |one: &FarFolders| HostLine::new(one.to.clone(), one.scan.clone(), dials.clone());
+        let lines = hosts.iter().map(line).collect();
         let (selected, selections) = unbounded();
         let (log, to_log) = unbounded();
         let (mapped, to_map) = unbounded();
@@ -134,6 +146,7 @@ impl Workers {
         }
         Self {
             alive: bounded(0),
+            hosts: Arc::new(lines),
             keys,
             secrets,
             host,
@@ -154,6 +167,7 @@ impl Workers {
     pub(super) fn elsewhere(
         &self,
         roots: &[PathBuf],
+        hosts: &[FarFolders],
         answers: Sender<Msg>,
     ) -> Result<Self, String> {
         if let Some(why) = roots.iter().find_map(|root| unreachable(root)) {
@@ -165,7 +179,7 @@ impl Workers {
             ..self.scan.clone()
         };
         let (host, state_dir) = (Arc::clone(&self.host), self.state_dir.clone());
-        Ok(Self::new(host, scan, state_dir, answers))
+        Ok(Self::new(host, scan, hosts, state_dir, answers))
     }
 
     /// Watches the directories for changes.
@@ -178,6 +192,26 @@ impl Workers {
     /// Stops the scan that runs: what it finds is for nobody.
     fn stop_scan(&self) {
         self.newest.scan.store(u64::MAX, Ordering::SeqCst);
+        for host in self.hosts.iter() {
+            host.newest.store(u64::MAX, Ordering::SeqCst);
+            let _ = host.stop_scan();
+        }
+    }
+
+    /// Has a host scan its folders.
+    fn scan_host(&self, query_id: QueryId, at: usize) {
+        let Some(host) = self.hosts.get(at) else {
+            return;
+        };
+        host.newest.store(query_id, Ordering::SeqCst);
+        let (newest, answers) = (Arc::clone(&host.newest), self.answers.clone());
+        if let Some(asker) = ScanAsker::new(&host.name, (at, query_id), newest, answers) {
+            host.ask(hosts::Question {
+                words: host.scan.clone(),
+                asker: Box::new(asker),
+                stops: host.stop_scan(),
+            });
+        }
     }
 
     /// Writes lines into the session's log; where nothing is kept they are for the pane alone.
@@ -232,6 +266,7 @@ impl Workers {
                 me.newest.scan.store(query_id, Ordering::SeqCst);
                 self.spawn(move || me.scan(query_id));
             }
+            Effect::ScanHost(query_id, at) => me.scan_host(query_id, at),
             Effect::Refresh(query_id, forest, changed) => {
                 self.spawn(move || {
                     let fresh = refreshed(&forest, &me.host, &me.scan, &changed);

@@ -31,6 +31,7 @@ impl Compression {
 
 /// How the guest's bytes are encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum Encryption {
     /// The legacy AES-CBC scheme.
     Aes,
@@ -50,6 +51,7 @@ pub struct BackingRef {
 /// Everything a qcow2 header tells without following anything it names, but for what the image is built on
 /// ([`BackingRef`]): that differs between images that have all else in common, and may be kept once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct ImageInfo {
     /// 2 (`compat=0.10`) or 3 (`compat=1.1`).
     pub version: u32,
@@ -97,6 +99,7 @@ pub struct ImageInfo {
 
 /// Why nobody opens an image.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Unopenable {
     /// The rest of a sentence about it.
     pub why: Box<str>,

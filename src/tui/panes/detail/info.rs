@@ -46,6 +46,7 @@ type FactRow = (&'static str, bool, fn(&About<'_>) -> Told);
 
 #[rustfmt::skip] // One row a line reads as the table it is.
 const FACTS: &[FactRow] = &[
+    ("host", false, |it| plain(it.app.forest.host_of(it.node).map(str::to_owned))),
     ("virtual", false, |it| plain(it.node.virtual_size().map(units::size))),
     ("on disk", false, on_disk),
     ("format", false, format),

@@ -1,0 +1,239 @@
+//! The one way from the step to the world: what an effect would do to files of this machine is done to no name that
+//! came from another one, and whoever opens files is given the images of this machine alone. A name of another
+//! machine is never absolute; that a file here is called `web:/srv/a` changes nothing.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+
+use crate::forest::Forest;
+use crate::forest::far::host_and_path;
+use crate::ops::Error;
+
+use super::browse::{ComparedWith, Question, Trouble};
+use super::file_changes::{Before, FilesAnswer, FilesQuery};
+use super::hosts::NOT_HERE;
+use super::jobs::Work;
+use super::msg::{Effect, Msg};
+use super::query::Completions;
+
+/// Lets effects through.
+#[derive(Debug, Default)]
+pub(super) struct Border {
+    /// Whether there are images of other machines at all.
+    has_hosts: bool,
+    /// The images that were asked about last, and those of this machine among them.
+    last: Option<(Weak<Forest>, Arc<Forest>)>,
+}
+
+impl Border {
+    /// With other machines, or without.
+    #[must_use]
+    pub(super) fn new(has_hosts: bool) -> Self {
+        Self {
+            has_hosts,
+            last: None,
+        }
+    }
+
+    /// The effect as it may be carried out here.
+    ///
+    /// # Errors
+    /// What is answered in its place, if anybody waits for an answer.
+    pub(super) fn pass(&mut self, effect: Effect) -> Result<Effect, Vec<Msg>> {
+        if !self.has_hosts {
+            return Ok(effect);
+        }
+        let told = || vec![Msg::Tell(format!("Not done: {NOT_HERE}."))];
+        let why = || NOT_HERE.to_owned();
+        Ok(match effect {
+            Effect::Plan { ref request, .. } if any_far(&request.paths()) => return Err(told()),
+            Effect::Plan {
+                query_id,
+                request,
+                forest,
+                delay,
+            } => Effect::Plan {
+                query_id,
+                request,
+                forest: self.here(forest),
+                delay,
+            },
+            Effect::PlanEach { ref requests, .. }
+                if requests.iter().any(|request| any_far(&request.paths())) =>
+            {
+                return Err(told());
+            }
+            Effect::PlanEach {
+                query_id,
+                requests,
+                forest,
+                delay,
+            } => Effect::PlanEach {
+                query_id,
+                requests,
+                forest: self.here(forest),
+                delay,
+            },
+            Effect::Refresh(query_id, forest, mut changed) => {
+                changed.retain(|path| path.is_absolute());
+                Effect::Refresh(query_id, self.here(forest), changed)
+            }
+            Effect::Run { job, work, .. } if works_there(&work) => {
+                let error = Error::failed(NOT_HERE.to_owned());
+                return Err(vec![Msg::Ended(job, Err(error))]);
+            }
+            Effect::Info(path) if is_far(&path) => return Err(Vec::new()),
+            Effect::Map(path, _) if is_far(&path) => {
+                return Err(vec![Msg::Mapped(path, Err(why()))]);
+            }
+            Effect::Files(query) if is_far(query.image()) || compares_there(&query) => {
+                return Err(vec![Msg::Files(query, FilesAnswer::Failed(why()))]);
+            }
+            Effect::Complete(query_id, path) if is_far(&path) => {
+                return Err(vec![Msg::Completed(query_id, Completions::default())]);
+            }
+            Effect::Candidates(query_id, forest) => Effect::Candidates(query_id, self.here(forest)),
+            Effect::Keep {
+                query_id,
+                forest,
+                candidates,
+                rule,
+            } => Effect::Keep {
+                query_id,
+                forest: self.here(forest),
+                candidates,
+                rule,
+            },
+            Effect::Space {
+                query_id,
+                forest,
+                reads,
+                prune_days,
+            } => Effect::Space {
+                query_id,
+                forest: self.here(forest),
+                reads,
+                prune_days,
+            },
+            Effect::Browse(query_id, ref question) if browses_there(question) => {
+                let trouble = Trouble::Told(why());
+                return Err(vec![Msg::Browsed(query_id, Box::new(Err(trouble)))]);
+            }
+            Effect::Insides(query_id, forest) => Effect::Insides(query_id, self.here(forest)),
+            Effect::Machines(forest) => Effect::Machines(self.here(forest)),
+            Effect::Examine(forest) => Effect::Examine(self.here(forest)),
+            Effect::Interrupted(query_id, forest) => {
+                Effect::Interrupted(query_id, forest.map(|forest| self.here(forest)))
+            }
+            Effect::Measure {
+                query_id,
+                ref image,
+                ..
+            } if is_far(image) => return Err(vec![Msg::Measured(query_id, Err(why()))]),
+            Effect::Remember(forest) => Effect::Remember(self.here(forest)),
+            Effect::Accept(base, _) if is_far(&base) => return Err(told()),
+            Effect::Accept(base, forest) => Effect::Accept(base, self.here(forest)),
+            Effect::Open(roots) if roots.iter().any(|root| is_far(root)) => return Err(told()),
+            Effect::Shell(dir) if is_far(&dir) => return Err(told()),
+            Effect::Mount(image, _) if is_far(&image) => return Err(told()),
+            Effect::OnScreen(words) if words.iter().any(|word| is_named(Path::new(word))) => {
+                return Err(told());
+            }
+            // They name no file, or only what is planned, looked through or asked for here; what a filter asks for is
+            // found without a look at any file.
+            Effect::Scan(_)
+            | Effect::ScanHost(..)
+            | Effect::Filter { .. }
+            | Effect::Run { .. }
+            | Effect::Info(_)
+            | Effect::Map(..)
+            | Effect::Files(_)
+            | Effect::Unlock(..)
+            | Effect::Protect(..)
+            | Effect::Forget
+            | Effect::Complete(..)
+            | Effect::Notify(_)
+            | Effect::StopSpace
+            | Effect::Browse(..)
+            | Effect::StopBrowsing
+            | Effect::LookInside { .. }
+            | Effect::StopLookingInside
+            | Effect::StopInsides
+            | Effect::Trash(_)
+            | Effect::Measure { .. }
+            | Effect::Open(_)
+            | Effect::Copy(_)
+            | Effect::Mouse(_)
+            | Effect::Shell(_)
+            | Effect::Mount(..)
+            | Effect::OnScreen(_)
+            | Effect::Suspend
+            | Effect::Redraw
+            | Effect::Quit => effect,
+        })
+    }
+
+    /// The images of this machine, by the numbers that they have.
+    fn here(&mut self, forest: Arc<Forest>) -> Arc<Forest> {
+        if let Some((whole, here)) = &self.last
+            && std::ptr::eq(whole.as_ptr(), Arc::as_ptr(&forest))
+        {
+            return Arc::clone(here);
+        }
+        let here = Arc::new(forest.here());
+        self.last = Some((Arc::downgrade(&forest), Arc::clone(&here)));
+        here
+    }
+}
+
+/// Whether a path is none of this machine.
+fn is_far(path: &Path) -> bool {
+    path.is_relative()
+}
+
+/// Whether a word, or what stands behind its equals sign, may be a path of another machine.
+fn is_named(word: &Path) -> bool {
+    let text = word.to_string_lossy();
+    let value = text.split_once('=').map(|(_, value)| Path::new(value));
+    host_and_path(word).is_some() || value.is_some_and(|value| host_and_path(value).is_some())
+}
+
+fn any_far(paths: &[PathBuf]) -> bool {
+    paths.iter().any(|path| host_and_path(path).is_some())
+}
+
+fn works_there(work: &Work) -> bool {
+    match work {
+        // It was planned here, with nothing but the images of this machine.
+        Work::Plan(_) => false,
+        Work::Check(images) => images.iter().any(|image| is_far(image)),
+        Work::Compare(images) => images.iter().any(|image| is_far(image)),
+        Work::Extract(what) => is_far(&what.of.image) || is_far(&what.to),
+        Work::Command(words) => words.iter().any(|word| is_named(Path::new(word))),
+    }
+}
+
+fn compares_there(query: &FilesQuery) -> bool {
+    match query {
+        FilesQuery::Changes {
+            before: Before::Image(image),
+            ..
+        } => is_far(image),
+        FilesQuery::Changes { .. } | FilesQuery::Contents(..) | FilesQuery::Explain(..) => false,
+    }
+}
+
+fn browses_there(question: &Question) -> bool {
+    match question {
+        Question::Open(shown) => is_far(&shown.image),
+        // What was opened was opened here.
+        Question::Look(..) | Question::Find(..) | Question::History(..) => false,
+        Question::Compare(what) => {
+            let older = match &what.older {
+                ComparedWith::Base | ComparedWith::Root => None,
+                ComparedWith::Other(shown) => Some(shown),
+            };
+            is_far(&what.newer.image) || older.is_some_and(|shown| is_far(&shown.image))
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The other machines whose images are shown beside those of this one: how far each is, and what it has told.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use crate::fleet::FarFolders;
+use crate::forest::ScannedFile;
+use crate::forest::far::path_on;
+use crate::host::{FileId, Holder};
+
+use super::query::QueryId;
+
+/// What is said of what is done for images of this machine alone.
+pub(super) const NOT_HERE: &str = "this is not shown for images of other hosts yet";
+
+/// So many hosts are named one by one.
+const NAMED: usize = 3;
+
+/// How it stands with a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostState {
+    /// It is being asked.
+    Asked,
+    /// It is being asked, and has said nothing for so many seconds.
+    Silent(u64),
+    /// It has told all.
+    Told,
+    /// It has not: why, as a sentence that begins with its name.
+    Failed(String),
+}
+
+/// What a host has told.
+#[derive(Debug, Clone, Default)]
+pub struct Images {
+    /// Files as they were met.
+    pub files: Vec<ScannedFile>,
+    /// Which of them processes have open.
+    pub held: HashMap<FileId, Vec<Holder>>,
+}
+
+/// One host.
+#[derive(Debug, Clone)]
+pub struct HostSeen {
+    /// What it is called.
+    pub name: String,
+    /// Its folders, with its name before them.
+    pub folders: Vec<PathBuf>,
+    /// How it stands with it.
+    pub state: HostState,
+    /// The newest question.
+    pub query_id: QueryId,
+    /// What is shown of it.
+    pub images: Images,
+    /// What it has told so far where that will replace what is shown.
+    pub fresh: Option<Images>,
+    /// Places there that could not be looked at, each as a sentence.
+    pub unreadable: Vec<String>,
+}
+
+/// All of them, in the order they were named.
+#[derive(Debug, Clone, Default)]
+pub struct Hosts {
+    /// The hosts.
+    pub list: Vec<HostSeen>,
+}
+
+impl Hosts {
+    /// Those whose folders are to be shown.
+    #[must_use]
+    pub fn of(folders: &[FarFolders]) -> Self {
+        let host = |one: &FarFolders| HostSeen {
+            name: one.to.name.clone(),
+            folders: one
+                .folders
+                .iter()
+                .map(|folder| path_on(&one.to.name, folder))
+                .collect(),
+            state: HostState::Asked,
+            query_id: 0,
+            images: Images::default(),
+            fresh: None,
+            unreadable: Vec::new(),
+        };
+        Self {
+            list: folders.iter().map(host).collect(),
+        }
+    }
+
+    /// The host whose question that is.
+    pub fn asked(&mut self, at: usize, query_id: QueryId) -> Option<&mut HostSeen> {
+        let host = self.list.get_mut(at)?;
+        (host.query_id == query_id).then_some(host)
+    }
+
+    /// What they are called together; nothing where there is none.
+    #[must_use]
+    pub fn words(&self) -> Option<String> {
+        match &self.list[..] {
+            [] => None,
+            few if few.len() <= NAMED => {
+                let names: Vec<String> = few.iter().map(|host| format!("{}:", host.name)).collect();
+                Some(names.join(" "))
+            }
+            many => Some(format!("{} hosts", many.len())),
+        }
+    }
+
+    /// The places of those that have a row: where something is wrong, and the others.
+    #[must_use]
+    pub fn with_rows(&self) -> (Vec<usize>, Vec<usize>) {
+        let rows = self.list.iter().enumerate();
+        let rows = rows.filter(|(_, host)| host.row().is_some());
+        let (bad, others): (Vec<_>, Vec<_>) = rows.partition(|(_, host)| host.is_bad());
+        let places = |rows: Vec<(usize, &HostSeen)>| rows.into_iter().map(|(at, _)| at).collect();
+        (places(bad), places(others))
+    }
+
+    /// The place of the host that a path is of; none for one of this machine.
+    #[must_use]
+    pub fn of_path(&self, path: &Path) -> Option<usize> {
+        let (name, _) = crate::forest::far::host_and_path(path)?;
+        self.list.iter().position(|host| host.name == name)
+    }
+}
+
+impl HostSeen {
+    /// What its row says, where it has one: of a host that is shown by its images there is no more to say.
+    #[must_use]
+    pub fn row(&self) -> Option<String> {
+        let name = &self.name;
+        let has_images = !self.images.files.is_empty();
+        match &self.state {
+            HostState::Failed(why) => Some(why.clone()),
+            HostState::Silent(seconds) => Some(format!("{name} has said nothing for {seconds} s")),
+            HostState::Asked if !has_images => Some(format!("{name} is being asked")),
+            HostState::Told if !has_images => {
+                let folders = self.folders.iter().map(crate::host::printable);
+                let folders = folders.collect::<Vec<_>>().join(", ");
+                Some(format!("{name}: no images below {folders}"))
+            }
+            HostState::Asked | HostState::Told => None,
+        }
+    }
+
+    /// Whether something is wrong with it.
+    #[must_use]
+    pub fn is_bad(&self) -> bool {
+        matches!(self.state, HostState::Failed(_) | HostState::Silent(_))
+    }
+}

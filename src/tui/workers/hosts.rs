@@ -1,0 +1,8 @@
+//! Other machines: one thread each, which holds the connection open from one question to the next. A host that hangs
+//! holds up nobody but who asks it.
+
+mod line;
+mod scan;
+
+pub(super) use line::{Dials, HostLine, Question};
+pub(super) use scan::ScanAsker;

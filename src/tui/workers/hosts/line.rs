@@ -1,0 +1,170 @@
+//! A host, asked one thing after the other over a connection that stays.
+
+use std::ffi::OsString;
+use std::io;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+use crate::fleet::{
+    Connection, Destination, Ends, Error, Moved, Patience, Question as Asked, Run, Stream, Watcher,
+};
+
+/// So many connections are being opened at the same time.
+const AT_ONCE: usize = 48;
+
+/// Takes what is told, and what became of it.
+pub(crate) trait Asker: Ends + Send {
+    /// It is over: the exit code, or why there is none.
+    fn ended(self: Box<Self>, ended: Result<u8, Error>);
+}
+
+/// A command line for the host.
+pub(crate) struct Question {
+    pub words: Vec<OsString>,
+    pub asker: Box<dyn Asker>,
+    /// How often somebody asked for it to stop.
+    pub stops: Arc<AtomicUsize>,
+}
+
+/// Leave to open a connection: opening all at once would take all the time of a small machine.
+#[derive(Debug, Clone)]
+pub(crate) struct Dials(Sender<()>, Receiver<()>);
+
+impl Default for Dials {
+    fn default() -> Self {
+        let (taken, free) = bounded(AT_ONCE);
+        Self(taken, free)
+    }
+}
+
+impl Dials {
+    /// Opens a connection once there is leave.
+    fn open(
+        &self,
+        to: &Destination,
+        watcher: &mut dyn Watcher,
+        stops: &AtomicUsize,
+    ) -> Result<Connection, Error> {
+        // Neither end is ever closed: both are held here.
+        let _ = self.0.send(());
+        let opened = Connection::open(to, Patience::default(), watcher, stops);
+        let _ = self.1.recv();
+        opened
+    }
+}
+
+/// A host that can be asked. Dropping the last of its clones lets go of the connection.
+#[derive(Debug, Clone)]
+pub(crate) struct HostLine {
+    pub name: String,
+    /// The words that have its folders scanned.
+    pub scan: Vec<OsString>,
+    /// The number of the newest scan.
+    pub newest: Arc<AtomicU64>,
+    /// How often somebody asked for that scan to stop.
+    stops: Arc<Mutex<Arc<AtomicUsize>>>,
+    questions: Sender<Question>,
+}
+
+impl HostLine {
+    /// Has the scan that is under way stop, be it while it waits for a host that hangs; the count for the next one.
+    pub(crate) fn stop_scan(&self) -> Arc<AtomicUsize> {
+        let mut stops = self.stops.lock().unwrap_or_else(PoisonError::into_inner);
+        stops.fetch_add(1, Ordering::Relaxed);
+        *stops = Arc::default();
+        Arc::clone(&stops)
+    }
+
+    pub(crate) fn new(to: Destination, scan: Vec<OsString>, dials: Dials) -> Self {
+        let (questions, asked) = unbounded();
+        let name = to.name.clone();
+        thread::spawn(move || serve(&to, &asked, &dials));
+        Self {
+            name,
+            scan,
+            newest: Arc::default(),
+            stops: Arc::default(),
+            questions,
+        }
+    }
+
+    /// Asks it, once all that was asked before is answered.
+    pub(crate) fn ask(&self, question: Question) {
+        // Its thread lives as long as this sender.
+        let _ = self.questions.send(question);
+    }
+}
+
+/// Answers questions until nobody can ask any more.
+fn serve(to: &Destination, questions: &Receiver<Question>, dials: &Dials) {
+    let mut held: Option<Connection> = None;
+    for question in questions {
+        let Question {
+            words,
+            mut asker,
+            stops,
+        } = question;
+        let run = Run {
+            id: 0,
+            words,
+            columns: 0,
+            asks: false,
+            host: to.name.clone(),
+        };
+        let mut heard = Heard {
+            asker: asker.as_mut(),
+            is_any: false,
+        };
+        let mut ended = None;
+        if let Some(connection) = &mut held {
+            let again = connection.run(run.clone(), &mut heard, &stops);
+            // A connection that was cut while nobody used it is opened again.
+            let is_stale = matches!(again, Err(Error::Cut { .. } | Error::Silent { .. }));
+            ended = (!is_stale || heard.is_any).then_some(again);
+        }
+        let ended = ended.unwrap_or_else(|| {
+            held = None;
+            let mut connection = dials.open(to, &mut heard, &stops)?;
+            let ended = connection.run(run, &mut heard, &stops);
+            held = Some(connection);
+            ended
+        });
+        // What was refused leaves the connection as it is.
+        if !matches!(ended, Ok(_) | Err(Error::Denied { .. })) {
+            held = None;
+        }
+        asker.ended(ended);
+    }
+}
+
+/// Notes whether anything was told.
+struct Heard<'a> {
+    asker: &'a mut dyn Asker,
+    is_any: bool,
+}
+
+impl Watcher for Heard<'_> {
+    fn silent(&mut self, host: &str, seconds: u64) {
+        self.asker.silent(host, seconds);
+    }
+}
+
+impl Ends for Heard<'_> {
+    fn printed(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        self.is_any = true;
+        self.asker.printed(stream, bytes)
+    }
+
+    fn asked(&mut self, question: &Asked) -> io::Result<String> {
+        self.is_any = true;
+        self.asker.asked(question)
+    }
+
+    fn moved(&mut self, moved: &Moved) {
+        self.is_any = true;
+        self.asker.moved(moved);
+    }
+}

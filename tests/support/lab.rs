@@ -1,0 +1,103 @@
+//! Machines that are folders: a shell with a home of its own stands in for ssh and the host.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+/// Called as ssh is: the host is a folder, and the line is run by a shell in it.
+const STAND_IN: &str = r#"#!/bin/sh
+while [ "$1" != -- ]; do shift; done
+case "$2" in
+  away) echo "ssh: connect to host away port 22: Connection refused" >&2; exit 255 ;;
+  shut) echo "me@shut: Permission denied (publickey,password)." >&2; exit 255 ;;
+  hang) exec sleep 1000 ;;
+esac
+export HOME="@HOSTS@/$2"
+unset XDG_STATE_HOME XDG_CONFIG_HOME
+echo "Welcome to $2"
+cd "$HOME" && exec sh -c "$3"
+"#;
+
+/// The folders.
+pub struct Hosts {
+    dir: tempfile::TempDir,
+    qanopy: &'static str,
+}
+
+impl Hosts {
+    /// Two of them, one and two, with a.qcow2 <- b.qcow2 each, in the group lab; and what a third one, odd, is called.
+    pub fn new(qanopy: &'static str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let text = STAND_IN.replace("@HOSTS@", dir.path().to_str().unwrap());
+        program(&dir.path().join("ssh"), &text);
+        let config = dir.path().join("config/qanopy");
+        fs::create_dir_all(&config).unwrap();
+        let entry = |name: &str| {
+            let groups = "groups = [\"lab\"]\ndirs = [\".\"]";
+            format!("[[host]]\nname = \"{name}\"\n{groups}\nagent = \"{qanopy}\"\n")
+        };
+        let text: String = ["one", "two", "odd"].map(entry).concat();
+        fs::write(
+            config.join("config.toml"),
+            text.replace("odd\"\ngroups = [\"lab\"]", "odd\""),
+        )
+        .unwrap();
+        let hosts = Self { dir, qanopy };
+        for name in ["one", "two"] {
+            fs::create_dir(hosts.home(name)).unwrap();
+            hosts.there(name, "create a.qcow2 8M");
+            hosts.there(name, "branch a.qcow2 b.qcow2");
+            // An age that is the same in every run.
+            let old = std::time::SystemTime::now() - Duration::from_secs(9_000_000);
+            for image in ["a.qcow2", "b.qcow2"] {
+                let file = fs::File::options()
+                    .write(true)
+                    .open(hosts.home(name).join(image));
+                file.unwrap().set_modified(old).unwrap();
+            }
+        }
+        hosts
+    }
+
+    /// Where the folders are.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn home(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// What stands in for ssh.
+    pub fn ssh(&self) -> PathBuf {
+        self.dir.path().join("ssh")
+    }
+
+    /// Where the configuration is that names them.
+    pub fn config(&self) -> PathBuf {
+        self.dir.path().join("config")
+    }
+
+    /// Runs a command line on a host, as somebody there would.
+    pub fn there(&self, name: &str, words: &str) -> Output {
+        let output = Command::new(self.qanopy)
+            .args(words.split(' '))
+            .current_dir(self.home(name))
+            .env("HOME", self.home(name))
+            .env_remove("XDG_STATE_HOME")
+            .env_remove("XDG_CONFIG_HOME")
+            .stdin(Stdio::null())
+            .output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        output
+    }
+}
+
+/// Writes a program.
+pub fn program(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
