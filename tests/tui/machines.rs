@@ -14,6 +14,7 @@ use super::app_harness::{AppHarness, forest, now};
 fn machine(name: &str, disk: &str, state: MachineState) -> Machine {
     Machine {
         name: name.to_owned(),
+        id: Some(format!("uuid of {name}")),
         state,
         ..machine_of(Path::new("/vm").join(disk))
     }
@@ -219,6 +220,55 @@ fn the_menu_of_machines_starts_branches_reverts_and_points_them() {
         panic!("{:?}", harness.asked);
     };
     assert_eq!(revert.to, Path::new("/vm/Overlay-2.qcow2"));
+}
+
+#[test]
+fn a_machine_is_cloned_by_a_name() {
+    let mut harness = harness();
+    harness.go_to("Overlay-2B.qcow2");
+    harness.press("&clone<enter>");
+    let screen = harness.screen();
+    assert!(screen.contains("Clone the machine db"), "{screen}");
+    harness.press(&"<backspace>".repeat(20));
+    harness.press("copy<enter>");
+    let (_, Request::CloneMachine(clone)) = harness.planned() else {
+        panic!("{:?}", harness.asked);
+    };
+    assert_eq!((clone.new.as_str(), clone.full), ("copy", false));
+    assert_eq!(clone.connection.as_deref(), Some("qemu:///system"));
+    assert_eq!(clone.folder, None);
+}
+
+#[test]
+fn a_clone_of_whole_copies_goes_into_another_folder() {
+    let mut harness = harness();
+    harness.go_to("Overlay-2B.qcow2");
+    harness.press("&clone<enter><tab> <tab>new<enter>");
+    let (_, Request::CloneMachine(clone)) = harness.planned() else {
+        panic!("{:?}", harness.asked);
+    };
+    assert!(clone.full && clone.new.ends_with("-2"), "{clone:?}");
+    assert_eq!(clone.folder.as_deref(), Some(Path::new("/vm/new")));
+}
+
+#[test]
+fn one_that_runs_is_not_cloned_and_says_why() {
+    let mut harness = harness();
+    harness.go_to("Overlay-1A.qcow2");
+    harness.press("&clone");
+    let screen = harness.screen();
+    assert!(screen.contains("clone: web is running"), "{screen}");
+}
+
+#[test]
+fn an_image_is_tried_as_the_machine_is_defined_whose_disk_it_is() {
+    let mut harness = harness();
+    harness.go_to("Overlay-1A.qcow2");
+    harness.press("&as web is<enter>");
+    let (_, Request::TryImage(tried)) = harness.planned() else {
+        panic!("{:?}", harness.asked);
+    };
+    assert_eq!(tried.like.as_deref(), Some("web"));
 }
 
 #[test]

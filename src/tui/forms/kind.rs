@@ -25,6 +25,8 @@ pub enum FormKind {
     ExtractSnapshot,
     /// A copy, file for file.
     Clone,
+    /// Another machine that has what one has.
+    CloneMachine,
     /// A new image of another kind.
     Convert,
     /// A new image of another kind for each of the marked ones.

@@ -6,6 +6,7 @@
 //! | `copies` | new files made of what is there: clone, convert, export, import, a snapshot copied out |
 //! | `image` | how a new image is made: encryption, and every option of its format |
 //! | `kind` | which forms there are |
+//! | `machine` | what is done to a machine as a whole: clone |
 //! | `names` | names that are proposed for new files |
 //! | `note` | what is noted of an image |
 //! | `place` | new empty images; another place or size; a new internal snapshot |
@@ -15,6 +16,7 @@ mod chain;
 mod copies;
 mod image;
 mod kind;
+mod machine;
 mod names;
 mod note;
 mod place;
@@ -49,6 +51,7 @@ pub(super) fn form(
         FormKind::TakeSnapshot => place::take_snapshot(node()?),
         FormKind::ExtractSnapshot => copies::snapshot(node()?, about?),
         FormKind::Clone => copies::clone(app, node()?),
+        FormKind::CloneMachine => machine::clone(app, about?)?,
         FormKind::Convert => copies::convert(app, node()?),
         FormKind::Export => copies::export(node()?),
         FormKind::Import => copies::import(app),

@@ -1,6 +1,7 @@
 //! The menu of machines: what can be done with those that use the image under the cursor or may come to use it, and on
 //! the heading of a machine what can be done with that. Each entry is a plan.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use crate::forest::Node;
@@ -12,6 +13,7 @@ use crate::ops::{
 use crate::tui::app::App;
 use crate::tui::dialogs::ListMenu;
 use crate::tui::dialogs::list::{Choice, MenuItem};
+use crate::tui::forms::FormKind;
 use crate::tui::panes::machine_under_cursor;
 use crate::tui::text;
 use crate::units;
@@ -28,10 +30,18 @@ pub(crate) fn known(app: &App) -> Vec<&Machine> {
 pub(super) fn machines(app: &App) -> ListMenu {
     if let Some(machine) = machine_under_cursor(app) {
         let name = text::safe(&machine.name);
-        return ListMenu::new(format!("Machine {name}"), power(machine).collect());
+        let items = power(machine)
+            .chain(branch_all(machine))
+            .chain(clone(machine));
+        return ListMenu::new(format!("Machine {name}"), items.collect());
     }
     let Some(node) = app.target() else {
-        let items = known(app).into_iter().flat_map(power);
+        let each = |machine| {
+            power(machine)
+                .chain(branch_all(machine))
+                .chain(clone(machine))
+        };
+        let items = known(app).into_iter().flat_map(each);
         return ListMenu::new("Machines", items.collect());
     };
     let (mut own, mut before, mut others) = (Vec::new(), Vec::new(), Vec::new());
@@ -40,6 +50,8 @@ pub(super) fn machines(app: &App) -> ListMenu {
         if let Some(disk) = disks.find(|disk| is_image(app, disk, node)) {
             own.extend(power(machine));
             own.extend(branch(machine, disk, None));
+            own.extend(clone(machine));
+            own.push(try_it(app, node, Some(machine)));
             continue;
         }
         match written(machine).any(|disk| is_below(app, disk, node)) {
@@ -50,26 +62,29 @@ pub(super) fn machines(app: &App) -> ListMenu {
             }
         }
     }
-    own.push(try_it(app, node));
+    own.push(try_it(app, node, None));
     own.extend(before);
     own.extend(others);
     ListMenu::new(format!("Machines and {}", app.label(node)), own)
 }
 
-/// A machine on an overlay that is thrown away.
-fn try_it(app: &App, node: &Node) -> MenuItem {
+/// A machine on an overlay that is thrown away: as one is defined, or by the template of the configuration.
+fn try_it(app: &App, node: &Node, like: Option<&Machine>) -> MenuItem {
     let request = Request::TryImage(TryImage {
         image: node.path.clone(),
-        like: None,
-        connection: None,
+        like: like.map(|machine| machine.name.clone()),
+        connection: like.map(|machine| machine.place.clone()),
         template: app.settings.template.clone(),
         talks: Talks::Nowhere,
+    });
+    let how = like.map_or_else(String::new, |machine| {
+        format!(" as {} is defined", text::safe(&machine.name))
     });
     MenuItem {
         group: "try",
         ..MenuItem::new(
             "",
-            "this image: what its guest writes is thrown away",
+            format!("this image{how}: what its guest writes is thrown away"),
             Choice::Ask(request),
         )
     }
@@ -96,7 +111,7 @@ fn entry(
     group: &'static str,
     title: String,
     is_off: Option<bool>,
-    request: Request,
+    choice: Choice,
 ) -> MenuItem {
     let runs = machine.state == MachineState::Running;
     let is_as_wanted = match is_off {
@@ -110,18 +125,18 @@ fn entry(
         group,
         name: group,
         why_not,
-        ..MenuItem::new("", text::safe(&title), Choice::Ask(request))
+        ..MenuItem::new("", text::safe(&title), choice)
     }
 }
 
 /// Starting and ending it.
 fn power(machine: &Machine) -> impl Iterator<Item = MenuItem> + '_ {
     let ask = |action| {
-        Request::Power(Power {
+        Choice::Ask(Request::Power(Power {
             machine: machine.name.clone(),
             connection: Some(machine.place.clone()),
             action,
-        })
+        }))
     };
     let name = &machine.name;
     let start = entry(
@@ -158,7 +173,6 @@ fn branch<'m>(
     disk: &Disk,
     on: Option<&Path>,
 ) -> impl Iterator<Item = MenuItem> + 'm {
-    let name = &machine.name;
     let where_on = match on {
         Some(on) => format!(" on {}", units::file_name(on)),
         None => String::new(),
@@ -168,15 +182,29 @@ fn branch<'m>(
         on: on.map(Path::to_path_buf),
         new: None,
     };
+    let title = format!("{} goes on in a new overlay{where_on}", machine.name);
+    branches(machine, vec![disk], title)
+}
+
+/// A new overlay for each of its disks.
+fn branch_all(machine: &Machine) -> impl Iterator<Item = MenuItem> + '_ {
+    let title = format!("{} goes on in new overlays, all its disks", machine.name);
+    branches(machine, Vec::new(), title)
+}
+
+fn branches(
+    machine: &Machine,
+    disks: Vec<DiskBranch>,
+    title: String,
+) -> impl Iterator<Item = MenuItem> + '_ {
     let ask = move |start| {
-        Request::BranchMachine(BranchMachine {
+        Choice::Ask(Request::BranchMachine(BranchMachine {
             machine: machine.name.clone(),
             connection: Some(machine.place.clone()),
-            disks: vec![disk.clone()],
+            disks: disks.clone(),
             start,
-        })
+        }))
     };
-    let title = format!("{name} goes on in a new overlay{where_on}");
     [
         entry(machine, "branch", title.clone(), Some(true), ask(false)),
         entry(
@@ -188,6 +216,15 @@ fn branch<'m>(
         ),
     ]
     .into_iter()
+}
+
+/// Another machine that has what it has.
+fn clone(machine: &Machine) -> impl Iterator<Item = MenuItem> + '_ {
+    let id = machine.id.as_ref().map(OsString::from);
+    let fill = id.map(|id| Choice::Fill(FormKind::CloneMachine, Some(id)));
+    let title = format!("{}, linked or full, by a new name", machine.name);
+    let item = fill.map(|fill| entry(machine, "clone", title, Some(true), fill));
+    item.into_iter()
 }
 
 /// All its disks as they were when this layer was frozen.
@@ -205,7 +242,13 @@ fn revert<'m>(machine: &'m Machine, node: &Node) -> impl Iterator<Item = MenuIte
         disks: Vec::new(),
         start: false,
     });
-    std::iter::once(entry(machine, "revert", title, Some(true), request))
+    std::iter::once(entry(
+        machine,
+        "revert",
+        title,
+        Some(true),
+        Choice::Ask(request),
+    ))
 }
 
 /// The image as a disk of a machine that has another one.
@@ -217,7 +260,8 @@ fn point(app: &App, machine: &Machine, disk: &Disk, node: &Node) -> Vec<MenuItem
             "the disk {} of {} is this image from then on",
             disk.target, machine.name
         );
-        items.push(entry(machine, "use", title, Some(true), redefine.into()));
+        let ask = Choice::Ask(redefine.into());
+        items.push(entry(machine, "use", title, Some(true), ask));
     }
     items.extend(branch(machine, disk, Some(&node.path)));
     items

@@ -32,6 +32,8 @@ pub struct Form {
     pub image: PathBuf,
     /// All images it is about.
     pub images: Vec<PathBuf>,
+    /// The machine it is about, where it is about one: its name and its connection.
+    pub machine: Option<(String, String)>,
     /// The directory relative names are in.
     pub dir: PathBuf,
     /// The fields.
@@ -86,6 +88,7 @@ impl Form {
             title,
             image: image.to_path_buf(),
             images: vec![image.to_path_buf()],
+            machine: None,
             dir: image.parent().map(Path::to_path_buf).unwrap_or_default(),
             fields,
             at: 0,
@@ -132,6 +135,13 @@ impl Form {
             images,
             ..Self::new(title, &first, fields, false, make)
         }
+    }
+
+    /// The same about a machine, by its name and its connection.
+    #[must_use]
+    pub fn about_machine(mut self, name: String, connection: String) -> Self {
+        self.machine = Some((name, connection));
+        self
     }
 
     /// The same, with other fields brought in line after each choice.
