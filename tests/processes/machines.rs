@@ -239,6 +239,45 @@ fn a_full_clone_shares_nothing_with_its_machine() {
 }
 
 #[test]
+fn a_clone_has_its_own_variables_of_the_firmware_and_those_of_its_machine_stay() {
+    let Some(session) = with_network() else {
+        return;
+    };
+    session.file("web_VARS.fd", b"what its firmware keeps");
+    let firmware = format!(
+        "<loader readonly='yes' type='pflash'>{}</loader><nvram>{}</nvram></os>",
+        session.at("code.fd").display(),
+        session.at("web_VARS.fd").display()
+    );
+    session.edit("web", "</os>", &firmware);
+    for (words, new) in [("", "copy"), (" --full", "whole")] {
+        session.q_ok(&format!("machine clone web {new}{words} --yes"));
+        let own = format!("{new}_VARS.fd");
+        assert_eq!(session.read(&own), b"what its firmware keeps");
+        let xml = session.xml(new);
+        let named = session.at(&own).display().to_string();
+        assert!(xml.contains(&named) && !xml.contains("web_VARS"), "{xml}");
+        assert!(session.xml("web").contains("web_VARS.fd"));
+    }
+    // Each is changed by its own machine.
+    session.file("web_VARS.fd", b"more");
+    session.q_ok("undo --yes");
+    assert!(!session.at("whole_VARS.fd").exists());
+    assert_eq!(session.read("web_VARS.fd"), b"more");
+}
+
+#[test]
+fn what_a_clone_would_share_is_told_by_name() {
+    let Some(session) = with_network() else {
+        return;
+    };
+    let chip = "<tpm model='tpm-tis'><backend type='passthrough'><device path='/dev/tpm0'/></backend></tpm></devices>";
+    session.edit("web", "</devices>", chip);
+    let told = session.q("machine clone web copy --dry-run").to_string();
+    assert!(told.contains("both machines want its TPM"), "{told}");
+}
+
+#[test]
 fn a_clone_that_was_cut_off_is_done_to_the_end_or_taken_back() {
     for (cut, full) in [
         (Cut::BeforeDefine, ""),

@@ -35,6 +35,10 @@ pub enum Cut {
     BeforeDefine,
     /// When it is.
     AfterDefine,
+    /// Before a disk becomes its copy.
+    BeforePivot,
+    /// When it has.
+    AfterPivot,
 }
 
 /// Where a program is, if it is installed.
@@ -150,6 +154,19 @@ impl Session {
         let ended = self.run(program, words);
         assert!(ended.status.success(), "{program} {words:?}: {ended:?}");
         String::from_utf8(ended.stdout).unwrap()
+    }
+
+    /// Makes a file among the images, or has it hold this.
+    pub fn file(&self, name: &str, holds: &[u8]) {
+        fs::write(self.at(name), holds).unwrap();
+        if self.lends {
+            chown(self.at(name), Some(USER), Some(USER)).unwrap();
+        }
+    }
+
+    /// What a file among the images holds.
+    pub fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.at(name)).unwrap()
     }
 
     /// Makes a folder among the images.
@@ -396,6 +413,12 @@ impl Session {
             }
             Cut::AfterDefine => {
                 "printf '%s\\n' \"$line\"; case \"$line\" in define*) sleep 1; kill -9 $PPID; exit;; esac"
+            }
+            Cut::BeforePivot => {
+                "case \"$line\" in *--pivot) kill -9 $PPID; exit;; esac; printf '%s\\n' \"$line\""
+            }
+            Cut::AfterPivot => {
+                "printf '%s\\n' \"$line\"; case \"$line\" in *--pivot) sleep 1; kill -9 $PPID; exit;; esac"
             }
         };
         let script = format!(

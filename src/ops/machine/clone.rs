@@ -422,9 +422,14 @@ fn define(
     };
     let (wanted, written, left) = (of(Sharing::Wanted), of(Sharing::Written), of(Sharing::Left));
     if !left.is_empty() {
-        plan.note(
+        plan.warn(
             NoteKind::Machine,
-            format!("not cloned: {}", listed(&left, 5)),
+            format!(
+                "not cloned: {}. What the guest has sealed in it, such as the key of an encrypted disk, does not open in \
+                 {}: have a recovery key at hand",
+                listed(&left, 5),
+                printable(&asked.new)
+            ),
         );
     }
     let both: Vec<String> = written.into_iter().chain(wanted).collect();
