@@ -91,11 +91,7 @@ fn words(program: &Command, arguments: &[OsString]) -> String {
         let Some(below) = command.find_subcommand(word) else {
             break;
         };
-        // What it is called where it was typed.
-        words.push(match below.get_name() {
-            "receive" => "copy",
-            name => name,
-        });
+        words.push(below.get_name());
         command = below;
     }
     match words.is_empty() {

@@ -367,14 +367,6 @@ const EXAMPLES: &[Example] = &[
         "qanopy import web /srv/new -n",
         "show the plan, and change nothing",
     ),
-    (
-        "qanopy copy web:/srv/web.qcow2 /var/lib/libvirt/images",
-        "fetch an image and its bases; what is here already is not sent",
-    ),
-    (
-        "qanopy copy web.qcow2 me@lab:images -n",
-        "what would be sent to another host",
-    ),
     ("qanopy undo", "take back what was done last"),
     (
         "qanopy undo 12 -n",
@@ -467,6 +459,34 @@ const EXAMPLES: &[Example] = &[
     ("qanopy machine start web -n", "whether they are"),
     ("qanopy machine stop web", "as its power button does"),
     ("qanopy machine stop --kill web", "as a power cut does"),
+    (
+        "qanopy job list",
+        "the jobs that machines run now, and how far each is",
+    ),
+    ("qanopy job list --json", "the same for a program"),
+    (
+        "qanopy job pause web.qcow2",
+        "the job about that image stands still",
+    ),
+    ("qanopy job pause", "the only job that runs does"),
+    ("qanopy job resume web.qcow2", "it goes on"),
+    (
+        "qanopy job resume 4711-1",
+        "the one of that name in the list does",
+    ),
+    (
+        "qanopy job speed 20M web.qcow2",
+        "20 MiB per second at most, as `virsh blockjob --bandwidth 20`",
+    ),
+    ("qanopy job speed 0", "as fast as it goes"),
+    (
+        "qanopy job cancel web.qcow2",
+        "the guest goes on in the images it had",
+    ),
+    (
+        "qanopy job cancel 4711-1",
+        "the one of that name in the list",
+    ),
     (
         "qanopy redefine web --disk vda --source /srv/images/web.qcow2",
         "the machine web has that file as its disk from now on",

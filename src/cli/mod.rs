@@ -15,7 +15,6 @@ mod config;
 mod contents;
 mod context;
 mod convert;
-mod copy;
 mod create;
 mod demo;
 mod diff;
@@ -41,6 +40,7 @@ mod index;
 mod info;
 mod insides;
 mod interrupted;
+mod job;
 mod json;
 mod keyslot;
 mod log;
@@ -63,7 +63,6 @@ mod prune;
 mod qemu_img;
 mod reading;
 mod rebase;
-mod receive;
 mod recover;
 mod redefine;
 mod redo;
@@ -73,13 +72,11 @@ mod resize;
 mod revert;
 mod scan;
 mod schema;
-mod send;
 mod snapshot;
 mod space;
 mod squash;
 #[cfg(test)]
 mod tests;
-mod transfer;
 mod trash;
 mod tree;
 mod trim;
@@ -198,6 +195,9 @@ enum Command {
     /// List machines; start, stop, branch, revert, clone or try one, have one use another image as its disk
     #[command(subcommand)]
     Machine(machine::MachineCommand),
+    /// List the jobs that machines run for qanopy now; pause, resume or stop one, or change its speed
+    #[command(subcommand)]
+    Job(job::JobCommands),
     /// Change what the definition of a machine says of one of its disks, through libvirt
     Redefine(redefine::RedefineArgs),
     /// List, add, change or erase the key slots of an image that is encrypted with LUKS
@@ -219,8 +219,6 @@ enum Command {
     Export(export::ExportArgs),
     /// Copy the images of an exported folder to the place where they are used
     Import(import::ImportArgs),
-    /// Copy an image and all it is built on into a folder, from any host to any other
-    Copy(copy::CopyArgs),
     /// Undo the last operation, or an entry of the log
     Undo(undo::UndoArgs),
     /// Redo what was undone last, or an entry of the log that was undone
@@ -267,12 +265,6 @@ enum Command {
     /// Print what a scan meets, for another qanopy that asks for it over ssh
     #[command(hide = true)]
     Scan(scan::ScanArgs),
-    /// Give out an image and all it is built on: one side of a copy, which an agent starts
-    #[command(hide = true)]
-    Send(send::SendArgs),
-    /// Take an image and all it is built on: the other side
-    #[command(hide = true)]
-    Receive(receive::ReceiveArgs),
 }
 
 /// What stands behind the help of the program.
@@ -432,6 +424,7 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Protect(args) => protect::run(out, globals, &args)?,
         Command::Note(args) => note::run(out, globals, &args)?,
         Command::Machine(command) => machine::run(out, globals, &command)?,
+        Command::Job(command) => job::run(out, globals, &command)?,
         Command::Redefine(args) => redefine::run(out, globals, &args)?,
         Command::Keyslot(command) => keyslot::run(out, globals, &command)?,
         Command::Bitmap(command) => bitmap::run(out, globals, &command)?,
@@ -463,9 +456,6 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Schema => schema::run(out, globals)?,
         Command::Agent(args) => agent::run(globals, &args)?,
         Command::Scan(args) => scan::run(globals, &args)?,
-        Command::Copy(args) => return copy::run(out, globals, &args),
-        Command::Send(args) => send::run(&args)?,
-        Command::Receive(args) => receive::run(out, globals, &args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

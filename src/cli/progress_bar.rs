@@ -163,6 +163,9 @@ fn message(view: ProgressView, is_cancelled: bool) -> String {
             Phase::Collect | Phase::Copy | Phase::CleanUp => "stopping".to_owned(),
         };
     }
+    if view.is_paused {
+        return "paused".to_owned();
+    }
     let rate = view
         .rate()
         .map_or_else(String::new, |rate| format!("{}/s", units::size(rate)));
@@ -170,7 +173,11 @@ fn message(view: ProgressView, is_cancelled: bool) -> String {
         let seconds = eta.as_secs();
         format!("  {}:{:02} left", seconds / 60, seconds % 60)
     });
-    format!("{rate}{left}")
+    let most = match view.speed {
+        0 => String::new(),
+        speed => format!("  at most {}/s", units::size(speed)),
+    };
+    format!("{rate}{most}{left}")
 }
 
 #[cfg(test)]

@@ -45,9 +45,7 @@ pub(super) fn request_of<W: Into<OsString> + Clone>(
         Command::Discard(args) => args.request(),
         Command::Trash(trash::TrashCommand::Change(args)) => args.request(Vec::new),
         Command::Machine(machine::MachineCommand::List)
-        | Command::Copy(_)
-        | Command::Send(_)
-        | Command::Receive(_)
+        | Command::Job(_)
         | Command::Tree(_)
         | Command::Info(_)
         | Command::Map(_)

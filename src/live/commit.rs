@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 
 use serde_json::json;
 
-use super::job::{self, Ended, Job, JobStatus};
+use super::job::{self, Ended, Job, JobStatus, Look};
 use super::qmp::{Qmp, QmpError};
 
 /// What to merge.
@@ -27,15 +27,11 @@ pub struct Commit<'a> {
 }
 
 /// Starts the job, or takes up the one of that number, and brings it to its end. `look` hears of its progress, and
-/// ends it by giving `false`, as an error does: what was merged until then stays.
+/// ends it by wanting it no more, as an error does: what was merged until then stays.
 ///
 /// # Errors
 /// [`QmpError`] where the conversation ended.
-pub fn run(
-    qmp: &mut Qmp,
-    commit: &Commit<'_>,
-    look: &mut dyn FnMut(&Job) -> bool,
-) -> Result<Ended, QmpError> {
+pub fn run(qmp: &mut Qmp, commit: &Commit<'_>, look: &mut Look<'_>) -> Result<Ended, QmpError> {
     if job::find(qmp, commit.id)?.is_none() {
         let asked = json!({
             "job-id": commit.id,
@@ -71,14 +67,14 @@ pub struct ActiveCommit<'a> {
 }
 
 /// Starts the job, or takes up the one of that number, and brings it to its end: the disk is the base then. `look`
-/// hears of its progress, and ends it by giving `false`: what was merged until then stays, and the leaf is written.
+/// hears of its progress, and ends it by wanting it no more: what was merged until then stays, and the leaf is written.
 ///
 /// # Errors
 /// [`QmpError`] where the conversation ended.
 pub fn run_active(
     qmp: &mut Qmp,
     commit: &ActiveCommit<'_>,
-    look: &mut dyn FnMut(&Job) -> bool,
+    look: &mut Look<'_>,
 ) -> Result<Ended, QmpError> {
     if job::find(qmp, commit.id)?.is_none() {
         let asked = json!({

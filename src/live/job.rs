@@ -52,7 +52,21 @@ pub struct Job {
     pub error: Option<String>,
     /// What it stands still for, where an error has stopped it.
     pub trouble: Option<String>,
+    /// Bytes per second at most; 0 for as fast as it goes.
+    pub speed: u64,
 }
+
+/// What is wanted of a job that goes on; none of what is to stay as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wishes {
+    /// Whether it stands still.
+    pub is_paused: Option<bool>,
+    /// Bytes per second at most; 0 for as fast as it goes.
+    pub speed: Option<u64>,
+}
+
+/// Looks at a job as it goes on, and says what is wanted of it; none where it is not wanted any more.
+pub type Look<'l> = dyn FnMut(&Job) -> Option<Wishes> + 'l;
 
 /// How a job ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,14 +90,14 @@ pub fn jobs(qmp: &mut Qmp) -> Result<Vec<Job>, QmpError> {
         Err(QmpError::NoCommand(_)) => json!([]),
         Err(error) => return Err(error),
     };
-    let trouble = |id: &str| {
+    let of_block = |id: &str| {
         let mut block = block.as_array().into_iter().flatten();
-        let of_it = block.find(|one| member(one, "device") == id)?;
-        match member(of_it, "io-status") {
-            "" | "ok" => None,
-            "nospace" => Some("there is no room left".to_owned()),
-            other => Some(format!("reading or writing failed ({})", printable(other))),
-        }
+        block.find(|one| member(one, "device") == id)
+    };
+    let trouble = |id: &str| match member(of_block(id)?, "io-status") {
+        "" | "ok" => None,
+        "nospace" => Some("there is no room left".to_owned()),
+        other => Some(format!("reading or writing failed ({})", printable(other))),
     };
     let listed = listed
         .as_array()
@@ -98,6 +112,9 @@ pub fn jobs(qmp: &mut Qmp) -> Result<Vec<Job>, QmpError> {
             total: number("total-progress"),
             error: one.get("error").and_then(Value::as_str).map(printable),
             trouble: trouble(&id),
+            speed: of_block(&id)
+                .and_then(|one| one.get("speed").and_then(Value::as_u64))
+                .unwrap_or(0),
             id,
         }
     };
@@ -110,6 +127,26 @@ pub fn jobs(qmp: &mut Qmp) -> Result<Vec<Job>, QmpError> {
 /// [`QmpError`].
 pub fn find(qmp: &mut Qmp, id: &str) -> Result<Option<Job>, QmpError> {
     Ok(jobs(qmp)?.into_iter().find(|job| job.id == id))
+}
+
+/// Has streams forgotten that have ended, as one has whose program was killed before it did so. QEMU (10.0.2) follows a
+/// pointer to nothing, and the guest is gone, where it is asked for its nodes while there is one.
+///
+/// # Errors
+/// [`QmpError::EndedStream`] where it is another program's.
+pub(super) fn dismiss_ended_streams(qmp: &mut Qmp) -> Result<(), QmpError> {
+    let jobs = match jobs(qmp) {
+        Err(QmpError::NoCommand(_)) => return Ok(()),
+        jobs => jobs?,
+    };
+    let is_ended = |job: &&Job| job.kind == "stream" && job.status == JobStatus::Concluded;
+    for job in jobs.iter().filter(is_ended) {
+        if !job.id.starts_with(PREFIX) {
+            return Err(QmpError::EndedStream(printable(&job.id)));
+        }
+        qmp.execute("job-dismiss", json!({ "id": job.id }))?;
+    }
+    Ok(())
 }
 
 /// How waiting for a job ended.
@@ -125,7 +162,7 @@ enum Followed {
     Gone,
 }
 
-/// Waits until the job stands where `until` says. Before that it ends where `look` gives `false`, and where an error
+/// Waits until the job stands where `until` says. Before that it ends where `look` wants it no more, and where an error
 /// has stopped it: nobody makes room for a question that nobody sees.
 ///
 /// # Errors
@@ -134,7 +171,7 @@ pub(super) fn reach(
     qmp: &mut Qmp,
     id: &str,
     until: &dyn Fn(&Job) -> bool,
-    look: &mut dyn FnMut(&Job) -> bool,
+    look: &mut Look<'_>,
 ) -> Result<Result<Job, Ended>, QmpError> {
     Ok(match follow(qmp, id, until, look)? {
         Followed::There(job) => Ok(job),
@@ -144,8 +181,8 @@ pub(super) fn reach(
     })
 }
 
-/// Waits until the job stands where `until` says, telling `look` each time that it is looked at; that one ends the
-/// wait by giving `false`.
+/// Waits until the job stands where `until` says, telling `look` each time that it is looked at: that one ends the
+/// wait, and says how it is to go on.
 ///
 /// # Errors
 /// [`QmpError`].
@@ -153,18 +190,24 @@ fn follow(
     qmp: &mut Qmp,
     id: &str,
     until: &dyn Fn(&Job) -> bool,
-    look: &mut dyn FnMut(&Job) -> bool,
+    look: &mut Look<'_>,
 ) -> Result<Followed, QmpError> {
+    let mut held = None;
     loop {
         let Some(job) = find(qmp, id)? else {
             return Ok(Followed::Gone);
         };
-        if !look(&job) {
+        let Some(wishes) = look(&job) else {
             return Ok(Followed::Unwanted);
-        }
+        };
         if until(&job) {
             return Ok(Followed::There(job));
         }
+        let held = held.get_or_insert(Wishes {
+            is_paused: Some(job.status == JobStatus::Paused),
+            speed: Some(job.speed),
+        });
+        steer(qmp, id, held, wishes)?;
         if let (JobStatus::Paused, Some(why)) = (job.status, job.trouble) {
             return Ok(Followed::Stuck(why));
         }
@@ -176,6 +219,39 @@ fn follow(
             }
         }
     }
+}
+
+/// Has a job go on as it is wanted to; `held` is what it was told before. One that cannot at this moment, since it comes
+/// to its end, is told again when it is looked at next.
+fn steer(qmp: &mut Qmp, id: &str, held: &mut Wishes, wishes: Wishes) -> Result<(), QmpError> {
+    let mut is_done = |command: &str, arguments: Value| match qmp.execute(command, arguments) {
+        Ok(_) => Ok(true),
+        Err(QmpError::Refused { .. }) => Ok(false),
+        Err(error) => Err(error),
+    };
+    if let Some(speed) = wishes.speed.filter(|_| wishes.speed != held.speed) {
+        // QEMU counts in numbers with a sign.
+        let most = speed.min(i64::MAX.unsigned_abs());
+        if is_done(
+            "block-job-set-speed",
+            json!({ "device": id, "speed": most }),
+        )? {
+            held.speed = wishes.speed;
+        }
+    }
+    match wishes
+        .is_paused
+        .filter(|_| wishes.is_paused != held.is_paused)
+    {
+        Some(true) if is_done("job-pause", json!({ "id": id }))? => held.is_paused = Some(true),
+        Some(false) => {
+            // One that stands still by itself for a moment says no, and goes on.
+            is_done("job-resume", json!({ "id": id }))?;
+            held.is_paused = Some(false);
+        }
+        Some(true) | None => {}
+    }
+    Ok(())
 }
 
 /// That somebody else had the job forgotten.
@@ -190,7 +266,8 @@ fn gone() -> Ended {
 pub(super) fn conclude(qmp: &mut Qmp, id: &str) -> Result<Ended, QmpError> {
     let ended = |job: &Job| job.status == JobStatus::Concluded;
     let until = Instant::now() + ENDING;
-    match follow(qmp, id, &ended, &mut |_| Instant::now() < until)? {
+    let mut look = |_: &Job| (Instant::now() < until).then(Wishes::default);
+    match follow(qmp, id, &ended, &mut look)? {
         Followed::There(job) => {
             qmp.execute("job-dismiss", json!({ "id": id }))?;
             Ok(job.error.map_or(Ended::Done, Ended::Failed))
@@ -208,7 +285,7 @@ pub(super) fn conclude(qmp: &mut Qmp, id: &str) -> Result<Ended, QmpError> {
 pub(super) fn switch_when_ready(
     qmp: &mut Qmp,
     id: &str,
-    look: &mut dyn FnMut(&Job) -> bool,
+    look: &mut Look<'_>,
 ) -> Result<Ended, QmpError> {
     let ready = |job: &Job| matches!(job.status, JobStatus::Ready | JobStatus::Concluded);
     match reach(qmp, id, &ready, look)? {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::job::{self, Ended, Job};
+use super::job::{self, Ended, Look};
 use super::qmp::{Qmp, QmpError};
 use super::snapshot::free_name;
 use super::tuning::Tuning;
@@ -28,15 +28,11 @@ pub struct Mirror<'a> {
 
 /// Starts the job, or takes up the one of that number, and brings it to its end: the disk is the new file then. Which
 /// of the two is no longer needed, by what came of it, is for the caller to close. `look` hears of its progress, and
-/// ends it by giving `false`: nothing has changed then.
+/// ends it by wanting it no more: nothing has changed then.
 ///
 /// # Errors
 /// [`QmpError`] where the conversation ended.
-pub fn run(
-    qmp: &mut Qmp,
-    mirror: &Mirror<'_>,
-    look: &mut dyn FnMut(&Job) -> bool,
-) -> Result<Ended, QmpError> {
+pub fn run(qmp: &mut Qmp, mirror: &Mirror<'_>, look: &mut Look<'_>) -> Result<Ended, QmpError> {
     if job::find(qmp, mirror.id)?.is_none() {
         start(qmp, mirror)?;
     }

@@ -57,6 +57,7 @@ pub fn close(qmp: &mut Qmp, nodes: &[BlockNode]) {
 
 /// What the process tells of each of its nodes.
 fn named_nodes(qmp: &mut Qmp) -> Result<Vec<Value>, QmpError> {
+    job::dismiss_ended_streams(qmp)?;
     match qmp.execute("query-named-block-nodes", json!({ "flat": true }))? {
         Value::Array(nodes) => Ok(nodes),
         _ => Err(QmpError::lacks("the list of nodes")),

@@ -65,6 +65,12 @@ pub enum QmpError {
     /// It has no such command.
     #[error("it does not know the command {0}")]
     NoCommand(String),
+    /// It cannot be asked for its nodes without harm.
+    #[error(
+        "a stream that another program began ({0}) has ended and is not dismissed: asked for its images now, QEMU \
+         would crash. Dismiss that job first"
+    )]
+    EndedStream(String),
     /// What came is not QMP, or lacks what it must have.
     #[error("its monitor does not speak as QEMU's do: {0}")]
     Malformed(String),

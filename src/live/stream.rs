@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::export::ExportError;
 use super::flush;
-use super::job::{self, Ended, Job, JobStatus};
+use super::job::{self, Ended, Job, JobStatus, Look};
 use super::qmp::{Qmp, QmpError};
 
 /// What to take in.
@@ -28,7 +28,7 @@ pub struct Stream<'a> {
 }
 
 /// Starts the job, or takes up the one of that number, and brings it to its end; `look` hears of its progress, and
-/// ends it by giving `false`.
+/// ends it by wanting it no more.
 ///
 /// # Errors
 /// [`ExportError`] where the conversation ended, or the tables cannot be written down: the job is taken back then, if
@@ -37,7 +37,7 @@ pub fn run(
     qmp: &mut Qmp,
     pid: u32,
     stream: &Stream<'_>,
-    look: &mut dyn FnMut(&Job) -> bool,
+    look: &mut Look<'_>,
 ) -> Result<Ended, ExportError> {
     if job::find(qmp, stream.id)?.is_none() {
         start(qmp, stream)?;

@@ -35,6 +35,8 @@ pub struct DiskJob {
     pub done: u64,
     /// Bytes that it has to go through.
     pub total: u64,
+    /// Bytes per second at most; 0 for as fast as it goes.
+    pub speed: u64,
 }
 
 impl Machines {
@@ -95,7 +97,7 @@ impl Domain {
         disk: &str,
         top: &Path,
         base: &Path,
-        mib: u64,
+        speed: u64,
     ) -> Result<(), DefineError> {
         let command = format!(
             "blockcommit {} {} --top {} --base {} --keep-relative{}",
@@ -103,7 +105,7 @@ impl Domain {
             quoted(disk)?,
             quoted(utf8(top)?)?,
             quoted(utf8(base)?)?,
-            bandwidth(mib),
+            bandwidth(speed),
         );
         self.say(&command).map(drop)
     }
@@ -117,14 +119,14 @@ impl Domain {
         &mut self,
         disk: &str,
         base: &Path,
-        mib: u64,
+        speed: u64,
     ) -> Result<(), DefineError> {
         let command = format!(
             "blockcommit {} {} --active --base {}{}",
             self.id,
             quoted(disk)?,
             quoted(utf8(base)?)?,
-            bandwidth(mib),
+            bandwidth(speed),
         );
         self.say(&command).map(drop)
     }
@@ -137,7 +139,7 @@ impl Domain {
         &mut self,
         disk: &str,
         base: Option<&Path>,
-        mib: u64,
+        speed: u64,
     ) -> Result<(), DefineError> {
         let base = match base {
             Some(base) => format!(" --base {} --keep-relative", quoted(utf8(base)?)?),
@@ -147,7 +149,7 @@ impl Domain {
             "blockpull {} {}{base}{}",
             self.id,
             quoted(disk)?,
-            bandwidth(mib)
+            bandwidth(speed)
         );
         self.say(&command).map(drop)
     }
@@ -162,7 +164,7 @@ impl Domain {
         target: &Path,
         format: &str,
         is_shallow: bool,
-        mib: u64,
+        speed: u64,
     ) -> Result<(), DefineError> {
         let command = format!(
             "blockcopy {} {} --dest {} --format {} --reuse-external{} --transient-job{}",
@@ -171,7 +173,7 @@ impl Domain {
             quoted(utf8(target)?)?,
             quoted(format)?,
             if is_shallow { " --shallow" } else { "" },
-            bandwidth(mib),
+            bandwidth(speed),
         );
         self.say(&command).map(drop)
     }
@@ -181,7 +183,11 @@ impl Domain {
     /// # Errors
     /// [`DefineError::Said`] in libvirt's words.
     pub fn job(&mut self, disk: &str) -> Result<Option<DiskJob>, DefineError> {
-        let command = format!("blockjob {} {} --info --raw", self.id, quoted(disk)?);
+        let command = format!(
+            "blockjob {} {} --info --raw --bytes",
+            self.id,
+            quoted(disk)?
+        );
         let said = self.say(&command)?;
         let number = |key: &str| {
             let mut lines = said.lines().filter_map(|line| line.trim().split_once('='));
@@ -196,6 +202,7 @@ impl Domain {
                 kind: kind.map_or_else(String::new, |(_, kind)| kind.trim().to_owned()),
                 done,
                 total,
+                speed: number("bandwidth").unwrap_or(0),
             }),
             _ => None,
         })
@@ -225,6 +232,20 @@ impl Domain {
             thread::sleep(EACH);
         }
         Ok(())
+    }
+
+    /// Has the job on a disk go through so many bytes per second at most; 0 for as many as it can.
+    ///
+    /// # Errors
+    /// [`DefineError::Said`] in libvirt's words.
+    pub fn limit(&mut self, disk: &str, speed: u64) -> Result<(), DefineError> {
+        let command = format!(
+            "blockjob {} {} --bandwidth {} --bytes",
+            self.id,
+            quoted(disk)?,
+            most(speed)
+        );
+        self.say(&command).map(drop)
     }
 
     /// Ends the job on a disk before it is through.
@@ -397,11 +418,17 @@ impl Domain {
     }
 }
 
-fn bandwidth(mib: u64) -> String {
-    match mib {
+/// As an option of what starts a job; 0 bytes per second for as fast as it goes.
+fn bandwidth(speed: u64) -> String {
+    match speed {
         0 => String::new(),
-        mib => format!(" --bandwidth {mib}"),
+        speed => format!(" --bandwidth {} --bytes", most(speed)),
     }
+}
+
+/// libvirt hands numbers on that have a sign.
+fn most(speed: u64) -> u64 {
+    speed.min(i64::MAX.unsigned_abs())
 }
 
 /// A value inside a list that commas divide.

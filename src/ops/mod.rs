@@ -51,7 +51,6 @@ mod revert;
 mod snapshot;
 mod space;
 mod squash;
-mod transfer;
 mod trim;
 pub mod undo;
 
@@ -94,7 +93,7 @@ pub use framework::options::{
 pub use framework::plan::{
     Confirm, Consent, Danger, Denied, Effect, EffectKind, Outcome, Plan, Ready, SpaceNeed, Undo,
 };
-pub use framework::progress::{Cancelled, Phase, Progress, ProgressView};
+pub use framework::progress::{Cancelled, Controls, Phase, Progress, ProgressView};
 pub use framework::refusal::{Refusal, RefusalKind, WayOut};
 pub use framework::remedy::Remedy;
 pub use framework::request::Request;
@@ -108,6 +107,7 @@ pub use import::Import;
 pub use insides::{InsideProgress, InsidesByPath, insides, kept_insides, known_insides};
 pub use inspect::{Inspection, inspect};
 pub use key_slot::{ChangeKeySlot, KeySlotAction};
+pub use live::control::{Command as JobCommand, RunningJob, ask as ask_job, running_jobs};
 pub use live::offer::plan;
 pub use live::{LiveBranch, LiveFlatten, LiveMove, LiveOverlay};
 pub use machine::{
@@ -141,8 +141,5 @@ pub use space::{
     SpaceReport, bytes_to_read, space, space_of,
 };
 pub use squash::{Direction, Squash};
-pub use transfer::{
-    ChainSource, Described, Digest, PieceSink, Receive, Sending, Source, Span, Told,
-};
 pub use trim::Trim;
 pub use undo::UndoEntry;

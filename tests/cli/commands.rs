@@ -18,7 +18,7 @@ use tempfile::TempDir;
 /// A directory of images, and a state directory of its own beside it.
 pub(crate) struct Place {
     images: TempDir,
-    state: TempDir,
+    pub(crate) state: TempDir,
 }
 
 /// How a call ended.

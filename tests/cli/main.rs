@@ -6,7 +6,6 @@ mod support;
 
 mod commands;
 mod config;
-mod copy;
 mod doctor;
 mod errors;
 mod forest;

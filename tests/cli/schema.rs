@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixListener;
 use std::sync::LazyLock;
 
 use serde_json::{Value, json};
@@ -101,9 +103,6 @@ const LINES: &[&str] = &[
     "branch new.qcow2 one.qcow2",
     "branch one.qcow2 two.qcow2",
     "branch two.qcow2 three.qcow2",
-    "copy two.qcow2 another -n",
-    "copy two.qcow2 demo -y",
-    "copy two.qcow2 nothing -y",
     "bitmap add three.qcow2 bits -y",
     "bitmap add three.qcow2 more -y",
     "bitmap list three.qcow2",
@@ -133,6 +132,12 @@ const LINES: &[&str] = &[
     "machine try one.qcow2 -n",
     "machine start no-machine -n",
     "machine stop no-machine -n",
+    "job list",
+    "job pause",
+    "job resume 1-1",
+    "job speed 20M",
+    "job cancel",
+    "job cancel nothing",
     "redefine no-machine --unpin -n",
     "protect three.qcow2 -y",
     "protect three.qcow2 --mode 644 -y",
@@ -189,12 +194,33 @@ const LINES: &[&str] = &[
     "snapshot nonsense",
 ];
 
+/// What answers as a job of a machine does, as long as this test runs.
+fn a_job_that_runs(place: &Place) {
+    let folder = place.state.path().join("qanopy/jobs");
+    fs::create_dir_all(&folder).unwrap();
+    let listener = UnixListener::bind(folder.join("1-1")).unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            let mut asked = String::new();
+            BufReader::new(&client).read_line(&mut asked).unwrap();
+            let job = json!({
+                "title": "Move a", "images": ["/vm/a"], "files": [[1, 2]], "phase": "copy", "done": 1, "total": 2,
+                "rate": 3, "controls": "speed-and-pause", "is-paused": false, "speed": 4, "is-stopping": false,
+                "is-done": true,
+            });
+            writeln!(client, "{job}").unwrap();
+        }
+    });
+}
+
 #[test]
 fn every_command_prints_what_the_schema_says() {
     let place = demo_forest();
     for words in ["words", "other", "third"] {
         fs::write(place.path().join(words), words).unwrap();
     }
+    a_job_that_runs(&place);
     let mut printed = BTreeSet::new();
     for line in LINES {
         let ended = place.q(&format!("{line} --json"));

@@ -397,47 +397,76 @@ fn a_layer_on_which_somebody_builds_meanwhile_stays_at_its_place() {
     machine.shows("sib", OF_SIB);
 }
 
-#[test]
-fn without_room_a_merge_is_given_up_and_goes_on_once_there_is_some() {
-    let Some(disk) = Filesystem::new("ext4") else {
-        return;
-    };
-    let Some(machine) =
-        LiveMachine::start_in(Kind::Daemon, tempfile::tempdir_in(&disk.dir).unwrap())
-    else {
-        return;
-    };
-    machine.write(0x55, 40);
-    machine.q_ok("branch --live l3 l4 --yes");
-    let filler = machine.at("filler");
+/// Has the room of this filesystem taken while the machine merges what this says into `base`; says whether that came to
+/// its end all the same. The file that took it is `filler`.
+fn without_room(machine: &LiveMachine, disk: &Filesystem, words: &str, base: &str) -> bool {
     let room = rustix::fs::statvfs(&disk.dir).unwrap();
     // Filled but for some MiB, since filling the rest is to be quicker than merging.
     let most = room.f_bavail * room.f_frsize - (32 << 20);
     let file = File::create(machine.at("most")).unwrap();
     rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, most).unwrap();
-    let size_of_base = || fs::metadata(machine.at("l2")).unwrap().blocks();
+    let size_of_base = || fs::metadata(machine.at(base)).unwrap().blocks();
     let before = size_of_base();
-    let mut ours = machine
-        .command("commit --live l3 --speed 1M --confirm 1")
-        .spawn()
-        .unwrap();
+    let mut ours = machine.command(words).spawn().unwrap();
     // There is enough for the plan; somebody else takes it while the machine merges.
     let until = Instant::now() + Duration::from_secs(20);
     while size_of_base() == before {
         assert!(Instant::now() < until, "nothing is merged");
         sleep(Duration::from_millis(20));
     }
-    let took = io::copy(&mut io::repeat(1), &mut File::create(&filler).unwrap());
+    let filler = machine.at("filler");
+    let took = io::copy(&mut io::repeat(1), &mut File::create(filler).unwrap());
     assert_eq!(took.unwrap_err().kind(), io::ErrorKind::StorageFull);
-    let status = ours.wait().unwrap();
+    ours.wait().unwrap().success()
+}
+
+#[test]
+fn without_room_a_merge_is_given_up_and_goes_on_once_there_is_some() {
+    let Some(disk) = Filesystem::new("ext4") else {
+        return;
+    };
+    let Some(mut machine) =
+        LiveMachine::start_in(Kind::Daemon, tempfile::tempdir_in(&disk.dir).unwrap())
+    else {
+        return;
+    };
+    machine.write(0x55, 40);
+    machine.q_ok("branch --live l3 l4 --yes");
+    let words = "commit --live l3 --speed 1M --confirm 1";
+    let is_through = without_room(&machine, &disk, words, "l2");
     machine.guest_finds(&with(&[(0x55, 40)]));
-    assert!(!status.success() && machine.at("l3").exists());
-    fs::remove_file(&filler).unwrap();
+    assert!(!is_through && machine.at("l3").exists());
+    fs::remove_file(machine.at("filler")).unwrap();
     machine.q_ok("commit --live l3 --confirm 1");
     machine.guest_finds(&with(&[(0x55, 40)]));
     assert_eq!(machine.built_on("l4").as_deref(), Some("l2"));
-    let mut machine = machine;
     machine.kill();
     machine.finds("l4", &with(&[(0x55, 40)]));
     machine.shows("sib", OF_SIB);
+}
+
+#[test]
+fn without_room_in_the_base_a_guest_stays_in_its_leaf_until_there_is_some() {
+    let Some(disk) = Filesystem::new("ext4") else {
+        return;
+    };
+    let Some(mut machine) =
+        LiveMachine::start_in(Kind::Daemon, tempfile::tempdir_in(&disk.dir).unwrap())
+    else {
+        return;
+    };
+    machine.write(0x55, 40);
+    let words = "commit --live --active l3 --speed 1M --confirm 1";
+    let is_through = without_room(&machine, &disk, words, "l2");
+    machine.guest_finds(&with(&[(0x55, 40)]));
+    assert!(!is_through && machine.at("l3").exists());
+    assert_eq!(machine.jobs(), Vec::<String>::new());
+    fs::remove_file(machine.at("filler")).unwrap();
+    machine.q_ok("commit --live --active l3 --confirm 1");
+    machine.write(0x66, 44);
+    machine.guest_finds(&with(&[(0x55, 40), (0x66, 44)]));
+    assert!(!machine.at("l3").exists());
+    machine.kill();
+    machine.finds("l2", &with(&[(0x55, 40), (0x66, 44)]));
+    machine.finds("sib", OF_SIB);
 }

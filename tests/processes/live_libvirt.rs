@@ -1,6 +1,9 @@
 //! What a machine of libvirt's is told to do with its images while it runs: by libvirt alone, which knows of it
 //! afterwards. Its definition names the right file, pins nothing, and its next start finds the same.
 
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
 use crate::support::libvirt::{Session, session};
 
 /// `base <- l1 <- l2 <- l3`, and `sib` on `l1`; the machine `web` is defined on `l3`.
@@ -117,6 +120,56 @@ fn the_story_of_an_overlay_on_an_overlay_goes_to_its_end() {
     assert!(
         web["disks"][0]["path"].as_str().unwrap().ends_with("/two"),
         "{web}"
+    );
+}
+
+#[test]
+fn a_job_of_libvirts_is_held_to_a_speed_and_has_no_pause() {
+    let Some(session) = chain() else { return };
+    session.fill("l3", 6, 40, 16);
+    session.virsh_ok("start web");
+    let ours = session.spawn("move --live l3 moved --speed 64K --yes");
+    let until = Instant::now() + Duration::from_secs(120);
+    let asked = loop {
+        let asked = session.q("job speed 128K l3");
+        if asked["error"].is_null() {
+            break asked;
+        }
+        assert!(Instant::now() < until, "{asked}");
+        sleep(Duration::from_millis(100));
+    };
+    assert_eq!(asked["result"]["jobs"][0]["controls"], "speed", "{asked}");
+    let told = session.q("job pause l3")["error"]["message"].to_string();
+    assert!(told.contains("no pause for a job"), "{told}");
+    // libvirt has been told within the time of a look at it.
+    sleep(Duration::from_secs(2));
+    let told = session.virsh_ok("blockjob web vda --info --raw --bytes");
+    assert!(told.contains("bandwidth=131072"), "{told}");
+    session.q_ok("job speed 0");
+    let ended = ours.wait_with_output().unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+    starts_from(&session, "moved");
+}
+
+#[test]
+fn what_is_in_use_names_the_machine_the_process_and_the_command_that_helps() {
+    let Some(session) = web() else { return };
+    let told = session.q("resize l3 128M --dry-run")["error"].take();
+    let said = told.to_string();
+    assert!(said.contains("machine web (qemu-system"), "{said}");
+    assert!(said.contains("process "), "{said}");
+    assert!(
+        said.contains("virsh -c qemu:///session shutdown web"),
+        "{said}"
+    );
+    let ways = session.ways_out("commit l2");
+    let stops = "qanopy machine stop --connect qemu:///session web";
+    assert!(ways.iter().any(|way| way == stops), "{ways:?}");
+    session.virsh_ok("destroy web");
+    let ways = session.ways_out("commit l3");
+    assert!(
+        !ways.iter().any(|way| way.contains("machine stop")),
+        "{ways:?}"
     );
 }
 

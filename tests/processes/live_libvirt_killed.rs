@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::live_libvirt::chain;
-use crate::support::libvirt::Session;
+use crate::support::libvirt::{Cut, Session};
 
 /// The machine `web` runs on `l3`; it and `l2` hold enough for a job to take its time.
 fn web() -> Option<Session> {
@@ -38,6 +38,7 @@ const JOBS: &[&str] = &[
     "commit --live l2 --siblings preserve --speed 1M --confirm 1",
     "flatten --in-place --live l3 --onto base --speed 1M --yes",
     "move --live l3 moved --speed 1M --yes",
+    "commit --live --active l3 --speed 1M --confirm 1",
 ];
 
 /// Waits until the machine's job has begun.
@@ -114,9 +115,26 @@ fn where_the_machine_is_killed_in_a_job_it_starts_with_what_it_had() {
         session.guest_finds("web", OF_L3);
         sibling_is_whole(&session);
         // Which of two files a guest wrote last is not guessed: what libvirt has defined goes on.
-        let is_move = words.starts_with("move");
-        assert_eq!(recover(&session).is_some(), is_move, "{words}");
+        let is_between = words.starts_with("move") || words.contains("--active");
+        assert_eq!(recover(&session).is_some(), is_between, "{words}");
         session.guest_finds("web", OF_L3);
         sibling_is_whole(&session);
+    }
+}
+
+#[test]
+fn where_we_are_killed_at_the_switch_the_machine_goes_on_and_starts_with_what_it_wrote() {
+    for words in JOBS
+        .iter()
+        .filter(|words| words.contains("move") || words.contains("active"))
+    {
+        for cut in [Cut::BeforePivot, Cut::AfterPivot] {
+            let Some(session) = web() else { return };
+            session.cut_off(&words.replace(" --speed 1M", ""), cut);
+            session.running_guest_finds("web", OF_L3);
+            recover(&session);
+            session.running_guest_finds("web", OF_L3);
+            sibling_is_whole(&session);
+        }
     }
 }

@@ -168,21 +168,34 @@ impl LiveMachine {
 
     /// The numbers of the jobs that it has.
     pub fn jobs(&self) -> Vec<String> {
+        let jobs = self.ask("query-jobs");
+        let jobs = jobs.as_array().unwrap().iter();
+        jobs.map(|job| job["id"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    /// What its monitor answers.
+    pub fn ask(&self, command: &str) -> Value {
         let mut monitor = std::os::unix::net::UnixStream::connect(self.monitor()).unwrap();
-        let asked = "{\"execute\": \"qmp_capabilities\"}{\"execute\": \"query-jobs\"}\n";
+        monitor.set_read_timeout(Some(START)).unwrap();
+        let asked =
+            format!("{{\"execute\": \"qmp_capabilities\"}}{{\"execute\": \"{command}\"}}\n");
         monitor.write_all(asked.as_bytes()).unwrap();
         let told = serde_json::Deserializer::from_reader(monitor).into_iter::<Value>();
-        // The greeting, the answer to the first, events, the list.
-        let mut lists = told.filter_map(|one| one.unwrap()["return"].as_array().cloned());
-        let jobs = lists.next().unwrap();
-        jobs.iter()
-            .map(|job| job["id"].as_str().unwrap().to_owned())
-            .collect()
+        // The greeting, the answer to the first, events, the answer.
+        let mut answers = told.filter_map(|one| one.unwrap().get("return").cloned());
+        answers.nth(1).unwrap()
     }
 
     /// The number of its process.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().map_or(0, Child::id)
+    }
+
+    /// Whether its process is there.
+    pub fn is_running(&mut self) -> bool {
+        let child = self.child.as_mut();
+        child.is_some_and(|child| child.try_wait().unwrap().is_none())
     }
 
     /// The image of that name.
@@ -243,6 +256,13 @@ impl LiveMachine {
             let told = self.qemu.io(self.at(image), &[line]);
             assert!(!told.contains("failed"), "{image} at {mib} MiB: {told}");
         }
+    }
+
+    /// Whether an image that nobody has open shows this pattern there.
+    pub fn has(&self, image: &str, pattern: u8, mib: u64) -> bool {
+        let line = format!("read -P {pattern:#x} {mib}M 64k");
+        let told = self.qemu.try_io(self.at(image), &[line]);
+        told.text().contains("read 65536") && !told.text().contains("failed")
     }
 
     /// What an image's header names as what it is built on.

@@ -14,6 +14,8 @@
 //! | `libvirt` | a real libvirt in a session of its own |
 //! | `live_machine` | a machine that runs, and can be told what to do |
 //! | `lab` | other machines, which are folders |
+//! | `monitor_proxy` | stands before its monitor, and kills our program at a given command |
+//! | `qmp_schema` | what QEMU says of its own commands |
 //! | `script` | steps of the real tools that build images, printable as shell lines |
 //! | `fields` | small images of every kind, and values to forge in each of their fields |
 //! | `forests` | the sample forests, and what a scan has to say of every file in them |
@@ -51,10 +53,12 @@ pub mod image_crash_suite;
 pub mod lab;
 pub mod libvirt;
 pub mod live_machine;
+pub mod monitor_proxy;
 pub mod oracle;
 pub mod own_code;
 pub mod planning;
 pub mod qemu;
+pub mod qmp_schema;
 pub mod recorder;
 pub mod script;
 

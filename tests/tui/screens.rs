@@ -1,7 +1,7 @@
 //! Every screen and dialog as it looks, with its styles, on small, middling and large terminals.
 
 use qanopy::image::Measure;
-use qanopy::ops::{Candidate, Phase, ProgressView};
+use qanopy::ops::{Candidate, Phase, Progress, ProgressView};
 use qanopy::tui::testing::{Effect, Measured, Msg, ScanEnd, SpaceFound, Theme, Watching};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -314,6 +314,7 @@ fn a_running_job_and_one_that_waits() {
             total: 5 << 30,
             elapsed: Duration::from_secs(9),
             in_phase: Duration::from_secs(8),
+            ..Progress::new().view()
         };
         harness.send(Msg::Progress(vec![(1, view)]));
     });

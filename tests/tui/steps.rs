@@ -5,10 +5,11 @@ use qanopy::forest::{Annotation, ChangedBase, Flags, Problem, ProblemKind};
 use qanopy::image::{CarriedBitmaps, Compression, Measure, Preallocation, Qcow2Options};
 use qanopy::ops::{
     AmendImage, Annotate, AnnotateSeveral, BitmapAction, Branch, ChangeBitmap, ChangeSnapshot,
-    CloneImage, Commit, ConvertForm, CreateRaw, Direction, Discard, EffectKind, EmptyTrash, Error,
-    Export, Flatten, ImageOptions, Import, Leftover, MoveImages, NewSize, Note, NoteKind, Outcome,
-    Protect, Rebase, RedoEntry, Reflink, Remedy, RemoveLeftovers, RepairImage, Request, Resize,
-    Restore, Siblings, SnapshotAction, SnapshotName, Squash, UndoEntry, Unlink,
+    CloneImage, Commit, Controls, ConvertForm, CreateRaw, Direction, Discard, EffectKind,
+    EmptyTrash, Error, Export, Flatten, ImageOptions, Import, Leftover, MoveImages, NewSize, Note,
+    NoteKind, Outcome, Phase, Protect, Rebase, RedoEntry, Reflink, Remedy, RemoveLeftovers,
+    RepairImage, Request, Resize, Restore, Siblings, SnapshotAction, SnapshotName, Squash,
+    UndoEntry, Unlink,
 };
 use qanopy::tui::testing::{
     Completions, Dialog, Effect, FieldName, Filter, Interrupted, JobState, Measured, Msg, Places,
@@ -582,6 +583,50 @@ fn a_flat_copy_is_planned_while_its_name_is_typed() {
     harness.answer(new_branch);
     harness.press("<enter>");
     assert_eq!(harness.started(), 1);
+}
+
+#[test]
+fn a_job_of_a_machine_is_paused_and_held_to_a_speed_by_keys() {
+    let mut harness = AppHarness::new(forest(), (120, 40));
+    harness.go_to("Overlay-1B.qcow2");
+    harness.press("C");
+    harness.answer(possible_commit);
+    harness.press("yJ");
+    // Not one that this program copies itself.
+    harness.press("p");
+    let screen = harness.screen();
+    assert!(
+        screen.contains("only what a machine copies is paused"),
+        "{screen}"
+    );
+    let progress = harness.ui.app.jobs.list[0].progress.clone();
+    let tell = |harness: &mut AppHarness| harness.send(Msg::Progress(vec![(1, progress.view())]));
+    progress.enter(Phase::Copy, 64 << 20);
+    progress.offer(Controls::SpeedAndPause, 0);
+    tell(&mut harness);
+    harness.press("p");
+    assert!(progress.view().is_paused);
+    let screen = harness.screen();
+    assert!(screen.contains("paused"), "{screen}");
+    harness.press("p-");
+    assert!(!progress.view().is_paused);
+    let half = progress.view().speed;
+    assert!(half.is_power_of_two(), "{half}");
+    harness.press("--");
+    assert_eq!(progress.view().speed, half / 4);
+    let screen = harness.screen();
+    assert!(screen.contains("at most 512 MiB/s"), "{screen}");
+    harness.press("+");
+    assert_eq!(progress.view().speed, half / 2);
+    harness.press("0");
+    assert_eq!(progress.view().speed, 0);
+    progress.offer(Controls::Speed, 0);
+    harness.press("p");
+    let screen = harness.screen();
+    assert!(
+        !progress.view().is_paused && screen.contains("no pause"),
+        "{screen}"
+    );
 }
 
 #[test]

@@ -21,7 +21,6 @@ const READING: &[&str] = &[
     "history",
     "find",
     "measure",
-    "send",
     "space",
     "garbage",
     "log",
@@ -49,7 +48,6 @@ const WITHIN_A_FOLDER: &[&str] = &[
     "history",
     "find",
     "measure",
-    "send",
     "snapshot list",
     "bitmap list",
     "keyslot list",
@@ -57,7 +55,6 @@ const WITHIN_A_FOLDER: &[&str] = &[
 
 /// Commands that are about this machine, or about the program itself.
 const HERE_ONLY: &[&str] = &[
-    "copy",
     "mount",
     "index",
     "demo",
@@ -67,6 +64,7 @@ const HERE_ONLY: &[&str] = &[
     "schema",
     "agent",
     "help",
+    "job",
     "machine try",
 ];
 

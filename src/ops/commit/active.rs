@@ -22,6 +22,7 @@ use crate::ops::framework::recovery::{Half, Way};
 use crate::ops::framework::refusal::Reason;
 use crate::ops::framework::request::Name;
 use crate::ops::framework::{absolute, space};
+use crate::ops::live::control::Control;
 use crate::ops::live::following::{
     DomainEnd, DomainJob, begin_job, ended, follow_domain, job_id, looking, require_disk, unpin,
 };
@@ -29,6 +30,7 @@ use crate::ops::live::next_start::{self, Next};
 use crate::ops::live::running::{
     By, Running, domain_disk, holders_at, holders_of, is_open, refuse_lost, written_node,
 };
+use crate::ops::live::weight::Weight;
 use crate::ops::trash::Batch;
 use crate::ops::{
     CommandLine, EffectKind, Error, Note, NoteKind, Outcome, Phase, Plan, Progress, RefusalKind,
@@ -319,6 +321,7 @@ struct ActiveCommitJob {
 
 impl Job for ActiveCommitJob {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
+        let _control = Control::open(plan, progress);
         progress.enter(Phase::Collect, 0);
         let _locks = Locking::default().settle(plan)?;
         // A folder that takes no trash is found out before anything is merged.
@@ -403,7 +406,8 @@ impl ActiveCommitJob {
             base: &base.name,
             speed: self.speed.unwrap_or(0),
         };
-        let mut look = looking(progress);
+        let weight = Weight::as_told();
+        let mut look = looking(progress, &weight);
         let failed = |error| running.failed(&format!("{error}: {}", self.left()));
         let is_there = live::job::find(&mut qmp, asked.id)
             .map_err(failed)?
@@ -452,10 +456,11 @@ impl ActiveCommitJob {
     ) -> Result<(), Error> {
         let failed = |error: &dyn std::fmt::Display| running.failed(error);
         let begin =
-            |domain: &mut Domain, mib| domain.begin_active_commit(disk, &self.base.path, mib);
+            |domain: &mut Domain, speed| domain.begin_active_commit(disk, &self.base.path, speed);
         let job = (disk, DomainJob::ActiveCommit);
         begin_job(running, domain, job, self.takes_up, self.speed, begin)?;
-        match follow_domain(running, domain, disk, progress, &self.left())? {
+        let shown = (progress, &Weight::as_told());
+        match follow_domain(running, domain, disk, shown, &self.left())? {
             DomainEnd::Ready => {}
             DomainEnd::Gone => {
                 return Err(failed(&format!(

@@ -26,10 +26,12 @@ use crate::ops::framework::recovery::{Half, Way};
 use crate::ops::framework::refusal::Reason;
 use crate::ops::framework::request::Name;
 use crate::ops::framework::{space, unlock};
+use crate::ops::live::control::Control;
 use crate::ops::live::following::{
     DomainEnd, DomainJob, begin_job, ended, follow_domain, job_id, looking, unpin,
 };
 use crate::ops::live::running::{By, Running, domain_disk, holders_of, is_open};
+use crate::ops::live::weight::Weight;
 use crate::ops::{
     ActiveCommit, BackingStyle, CommandLine, Commit, CommittedLayer, EffectKind, Error, LiveBranch,
     LiveOverlay, Note, NoteKind, Outcome, Phase, Plan, Progress, RefusalKind, Request, Siblings,
@@ -337,8 +339,16 @@ fn readers(
         let mut holders = holders_of(plan.host(), node.file_id()).into_iter();
         holders.any(|holder| holder.pid == running.pid)
     };
-    let children = top.children.iter().filter_map(|id| forest.get(*id));
-    let children: Vec<&Node> = children.filter(has_it).collect();
+    let above = |node: &Node| -> Vec<&Node> {
+        let above = node.children.iter().filter_map(|id| forest.get(*id));
+        let own = |node: &&Node| run.layers.iter().all(|layer| layer.id != node.id);
+        above.filter(own).filter(has_it).collect()
+    };
+    let children = match above(top) {
+        // It is merged, and has only not let the layers go.
+        none if none.is_empty() && request.takes_up => above(run.base),
+        children => children,
+    };
     let [child] = &children[..] else {
         let text = format!(
             "{} reads {path} by {} layers above it: which of its disks is meant cannot be told",
@@ -448,6 +458,7 @@ struct LiveCommitJob {
 
 impl Job for LiveCommitJob {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
+        let _control = Control::open(plan, progress);
         progress.enter(Phase::Collect, 0);
         let locks = self.merge.files_to_lock.lock(plan)?;
         let host = &LockedHost::new(plan.host(), &locks);
@@ -540,14 +551,20 @@ impl LiveCommitJob {
             backing_file: &self.readers.recorded,
             speed: self.speed.unwrap_or(0),
         };
-        let mut look = looking(progress);
+        let weight = self.weight(plan);
+        let mut look = looking(progress, &weight);
         let end = commit::run(&mut qmp, &asked, &mut look);
         let end = end.map_err(|error| running.failed(&format!("{error}: {}", self.left())))?;
         ended(running, end, &self.left())?;
-        live::close(&mut qmp, &nodes.merged);
         // What the machine reads in the base now is what the layers hold.
         let graph = Graph::ask(&mut qmp, plan.host(), running.pid);
         let graph = graph.map_err(|error| running.failed(&error))?;
+        for layer in &self.merge.run {
+            let file = plan.host().stat(&layer.path).ok().map(|stat| stat.id);
+            let left = file.into_iter().flat_map(|file| graph.of_file(file));
+            let left: Vec<BlockNode> = left.cloned().collect();
+            live::close(&mut qmp, &left);
+        }
         let base = running.node(&graph, &self.base)?.name.clone();
         let proven = live::with_node(&mut qmp, running.pid, &base, |_, nbd| {
             self.compare(plan, nbd).map_err(ExportError::from)
@@ -561,6 +578,11 @@ impl LiveCommitJob {
             }),
             Err(ExportError::Read(why)) => Err(self.differs(&why)),
         }
+    }
+
+    fn weight(&self, plan: &Plan) -> Weight {
+        let (top, layers) = (&self.top.path, self.merge.run.len());
+        Weight::of_layers(plan.host(), top, Some(&Format::Qcow2), layers)
     }
 
     fn differs(&self, why: &dyn std::fmt::Display) -> Error {
@@ -597,12 +619,6 @@ impl LiveCommitJob {
             root: root.name.clone(),
             top: top.name.clone(),
             base: base.name.clone(),
-            merged: graph
-                .chain(&top.name)
-                .into_iter()
-                .take_while(|node| node.name != base.name)
-                .cloned()
-                .collect(),
         })
     }
 
@@ -662,12 +678,13 @@ impl LiveCommitJob {
         let failed = |error: &dyn std::fmt::Display| running.failed(error);
         let mut domain = running.domain(plan)?;
         progress.enter(Phase::Copy, plan.copies);
-        let begin = |domain: &mut Domain, mib| {
-            domain.begin_commit(disk, &self.top.path, &self.base.path, mib)
+        let begin = |domain: &mut Domain, speed| {
+            domain.begin_commit(disk, &self.top.path, &self.base.path, speed)
         };
         let job = (disk, DomainJob::Commit);
         begin_job(running, &mut domain, job, self.takes_up, self.speed, begin)?;
-        let end = follow_domain(running, &mut domain, disk, progress, &self.left())?;
+        let shown = (progress, &self.weight(plan));
+        let end = follow_domain(running, &mut domain, disk, shown, &self.left())?;
         if end == DomainEnd::Ready {
             domain.wait_for_end(disk).map_err(|error| failed(&error))?;
         }
@@ -729,5 +746,4 @@ struct MergedNodes {
     root: String,
     top: String,
     base: String,
-    merged: Vec<BlockNode>,
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::forest::{Node, NodeId};
 use crate::host::FileId;
 use crate::image::{Chain, Format};
+use crate::live::job::{self, Ended};
 use crate::live::{BlockNode, Graph, stream};
 use crate::machines::Domain;
 use crate::ops::framework::backing_name::{leading_from_all, recorded_style};
@@ -29,10 +30,12 @@ use crate::ops::{
 };
 use crate::units::size;
 
+use super::control::Control;
 use super::following::{
     DomainEnd, DomainJob, begin_job, ended, follow_domain, job_id, looking, unpin,
 };
 use super::running::{By, Running, domain_disk, is_open, refuse_lost};
+use super::weight::Weight;
 
 /// An image of a machine that runs takes in what layers below it hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,9 +158,8 @@ fn planned(plan: &mut Plan, request: &LiveFlatten) -> Result<LiveFlattenJob, Rea
                 .collect()
         }
     };
-    // libvirt ends its job before what was taken in is in the file: that is left to do then.
-    let is_merely_unproven = request.takes_up && running.by != By::Monitor;
-    if goes.is_empty() && !is_merely_unproven {
+    // Its job has ended and is kept for whoever asks; libvirt's ends before what was taken in is in the file.
+    if goes.is_empty() && !request.takes_up {
         plan.refuse_as_done(match below.is_empty() {
             true => format!("{path} is built on nothing: there is nothing to flatten"),
             false => format!("{path} is built on that directly: there is no layer between"),
@@ -199,6 +201,7 @@ fn planned(plan: &mut Plan, request: &LiveFlatten) -> Result<LiveFlattenJob, Rea
         recorded,
         target,
         is_through: goes.is_empty(),
+        goes: goes.iter().map(|layer| layer.path.clone()).collect(),
         takes_up: request.takes_up,
         speed: request.speed,
     })
@@ -217,16 +220,18 @@ fn say(
         || "built on nothing then".to_owned(),
         |base| format!("built on {} then", name(&base.path)),
     );
-    plan.effect(
-        EffectKind::Preserves,
-        &node.path,
-        Some(bytes),
-        format!(
+    let receives = match names.is_empty() {
+        true => {
+            "has received what it read from the layers between; what is in memory is written down"
+                .to_owned()
+        }
+        false => format!(
             "receives at most {} that it reads from {}; {on}",
             size(bytes),
             listed(&names, 3)
         ),
-    );
+    };
+    plan.effect(EffectKind::Preserves, &node.path, Some(bytes), receives);
     for layer in goes {
         plan.effect(EffectKind::Reads, &layer.path, None, "stays as it is");
     }
@@ -269,12 +274,15 @@ struct LiveFlattenJob {
     target: Option<String>,
     /// Whether the image is built on the base already.
     is_through: bool,
+    /// The layers that it takes in, the uppermost first.
+    goes: Vec<PathBuf>,
     takes_up: bool,
     speed: Option<u64>,
 }
 
 impl Job for LiveFlattenJob {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
+        let _control = Control::open(plan, progress);
         progress.enter(Phase::Collect, 0);
         let _locks = Locking::default().settle(plan)?;
         progress.enter(Phase::Copy, plan.copies);
@@ -301,6 +309,14 @@ impl LiveFlattenJob {
             "{} shows what it showed, and keeps what it has taken in so far; ask again to go on",
             shown(&self.image.path)
         )
+    }
+
+    fn weight(&self, plan: &Plan) -> Weight {
+        let Some(first) = self.goes.first() else {
+            return Weight::as_told();
+        };
+        let format = self.image.backing_format();
+        Weight::of_layers(plan.host(), first, format, self.goes.len())
     }
 
     fn stream(&self, plan: &Plan, progress: &Progress) -> Result<(), Error> {
@@ -331,9 +347,17 @@ impl LiveFlattenJob {
             backing_file: self.recorded.as_deref(),
             speed: self.speed.unwrap_or(0),
         };
-        let mut look = looking(progress);
-        let end = stream::run(&mut qmp, self.running.pid, &asked, &mut look);
-        let end = end.map_err(|error| self.running.failed(&format!("{error}: {}", self.left())))?;
+        let weight = self.weight(plan);
+        let mut look = looking(progress, &weight);
+        let failed = |error: &dyn std::fmt::Display| {
+            self.running.failed(&format!("{error}: {}", self.left()))
+        };
+        let is_there = job::find(&mut qmp, &id).map_err(|error| failed(&error))?;
+        let end = match self.is_through && is_there.is_none() {
+            true => Ended::Done,
+            false => stream::run(&mut qmp, self.running.pid, &asked, &mut look)
+                .map_err(|error| failed(&error))?,
+        };
         ended(&self.running, end, &self.left())?;
         let graph = Graph::ask(&mut qmp, plan.host(), self.running.pid);
         let graph = graph.map_err(|error| self.running.failed(&error))?;
@@ -351,7 +375,7 @@ impl LiveFlattenJob {
         let failed = |error: &dyn std::fmt::Display| self.running.failed(error);
         if !self.is_through {
             let base = self.base.as_ref().map(|base| base.path.as_path());
-            let begin = |domain: &mut Domain, mib| domain.begin_pull(disk, base, mib);
+            let begin = |domain: &mut Domain, speed| domain.begin_pull(disk, base, speed);
             begin_job(
                 &self.running,
                 &mut domain,
@@ -360,7 +384,8 @@ impl LiveFlattenJob {
                 self.speed,
                 begin,
             )?;
-            let end = follow_domain(&self.running, &mut domain, disk, progress, &self.left())?;
+            let shown = (progress, &self.weight(plan));
+            let end = follow_domain(&self.running, &mut domain, disk, shown, &self.left())?;
             if end == DomainEnd::Ready {
                 domain.wait_for_end(disk).map_err(|error| failed(&error))?;
             }

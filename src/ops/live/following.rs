@@ -6,26 +6,68 @@ use std::thread;
 use std::time::Duration;
 
 use crate::host::{FileId, printable};
-use crate::live::job::{self, Ended, Job};
+use crate::live::job::{self, Ended, Job, Wishes};
 use crate::machines::{DefineError, DiskJob, Domain};
 use crate::ops::framework::format::shown;
-use crate::ops::{Error, Note, NoteKind, Plan, Progress};
+use crate::ops::{Controls, Error, Note, NoteKind, Plan, Progress};
 
 use super::running::Running;
+use super::weight::Weight;
 
 /// A service tells of no event here: it is asked as often as this.
 const EACH: Duration = Duration::from_millis(250);
 /// A job of libvirt's that is through is gone; one that is not there at first may be about to come.
 const APPEARS: u32 = 4;
 
-/// Shows where a job stands; says whether it is still wanted. One that somebody paused is waited for.
-pub(in crate::ops) fn looking(progress: &Progress) -> impl FnMut(&Job) -> bool + '_ {
-    let mut seen = 0;
+/// Shows where a job stands; says what is wanted of it, nothing where it is to end. One that somebody paused before goes
+/// on.
+pub(in crate::ops) fn looking<'p>(
+    progress: &'p Progress,
+    weight: &'p Weight,
+) -> impl FnMut(&Job) -> Option<Wishes> + 'p {
+    let mut shown = Shown::new(progress, weight, Controls::SpeedAndPause);
     move |job| {
-        let step = job.done.saturating_sub(seen);
-        seen = seen.max(job.done);
-        progress.expect(job.total);
-        progress.advance(step).is_ok()
+        if !shown.is_wanted(job.done, job.total, job.speed) {
+            return None;
+        }
+        let view = progress.view();
+        Some(Wishes {
+            is_paused: Some(view.is_paused),
+            speed: Some(view.speed),
+        })
+    }
+}
+
+/// A job as it is shown.
+struct Shown<'p> {
+    progress: &'p Progress,
+    weight: &'p Weight,
+    controls: Controls,
+    /// Bytes that were shown as done; none before it was seen.
+    seen: Option<u64>,
+}
+
+impl<'p> Shown<'p> {
+    const fn new(progress: &'p Progress, weight: &'p Weight, controls: Controls) -> Self {
+        Self {
+            progress,
+            weight,
+            controls,
+            seen: None,
+        }
+    }
+
+    /// Shows where it stands; says whether it is still wanted.
+    fn is_wanted(&mut self, done: u64, total: u64, speed: u64) -> bool {
+        if self.seen.is_none() {
+            self.progress.offer(self.controls, speed);
+        }
+        let seen = self.seen.get_or_insert(0);
+        let (done, total) = self.weight.of(done, total);
+        let step = done.saturating_sub(*seen);
+        *seen = (*seen).max(done);
+        self.progress.expect(total);
+        self.progress.advance(step).is_ok()
     }
 }
 
@@ -103,7 +145,7 @@ pub(in crate::ops) fn require_disk(
     }
 }
 
-/// Has libvirt begin a job on a disk, unless it has this one still. `begin` is given the speed in MiB per second, 0
+/// Has libvirt begin a job on a disk, unless it has this one still. `begin` is given the speed in bytes per second, 0
 /// for as fast as it goes.
 ///
 /// # Errors
@@ -124,10 +166,7 @@ pub(in crate::ops) fn begin_job(
             running.name,
             printable(disk)
         ))),
-        None => {
-            let mib = speed.map_or(0, |speed| speed.div_ceil(1 << 20));
-            begin(domain, mib).map_err(failed)
-        }
+        None => begin(domain, speed.unwrap_or(0)).map_err(failed),
     }
 }
 
@@ -139,25 +178,29 @@ pub(in crate::ops) fn follow_domain(
     running: &Running,
     domain: &mut Domain,
     disk: &str,
-    progress: &Progress,
+    (progress, weight): (&Progress, &Weight),
     left: &str,
 ) -> Result<DomainEnd, Error> {
     let failed = |error: &dyn Display| running.failed(error);
-    let mut seen = 0;
     let mut waits = 0;
-    let mut was_there = false;
+    let mut held = None;
+    // libvirt has no word for a pause.
+    let mut shown = Shown::new(progress, weight, Controls::Speed);
     loop {
         match domain.job(disk).map_err(|error| failed(&error))? {
-            None if was_there || waits >= APPEARS => return Ok(DomainEnd::Gone),
+            None if held.is_some() || waits >= APPEARS => return Ok(DomainEnd::Gone),
             None => waits += 1,
-            Some(DiskJob { done, total, .. }) => {
-                was_there = true;
-                progress.expect(total);
-                let step = done.saturating_sub(seen);
-                seen = seen.max(done);
-                if progress.advance(step).is_err() {
+            Some(DiskJob {
+                done, total, speed, ..
+            }) => {
+                if !shown.is_wanted(done, total, speed) {
                     domain.abort(disk).map_err(|error| failed(&error))?;
                     return Err(Error::cancelled(format!("stopped: {left}")));
+                }
+                let wanted = progress.view().speed;
+                // One that has just come to its end takes no word any more.
+                if *held.get_or_insert(speed) != wanted && domain.limit(disk, wanted).is_ok() {
+                    held = Some(wanted);
                 }
                 if total > 0 && done == total {
                     return Ok(DomainEnd::Ready);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::forest::Node;
-use crate::host::{FileKind, Host, printable};
+use crate::host::{FileId, FileKind, Host, printable};
 use crate::image::{self, CreateOptions, Format};
 use crate::live::job::Ended;
 use crate::live::{self, BlockNode, Graph, mirror};
@@ -31,12 +31,14 @@ use crate::ops::{
 };
 use crate::units::size;
 
-use super::branch::{give_to_owner_of, take_away};
+use super::branch::{give_to_owner_of, holds_nothing, take_away};
+use super::control::Control;
 use super::following::{
     DomainEnd, DomainJob, begin_job, ended, follow_domain, job_id, looking, require_disk,
 };
 use super::next_start::{self, Next};
 use super::running::{By, Running, domain_disk, holders_at, is_open, refuse_lost, written_node};
+use super::weight::Weight;
 
 /// The guest goes on in another file that shows the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,6 +134,8 @@ impl Operation for LiveMove {
             (false, true) => Way::Nothing(format!(
                 "the machine writes {new} already; discard {old} when it is not needed any more"
             )),
+            // The machine was not told yet.
+            (_, false) if holds_nothing(host, &self.to) => half.unmake(),
             // Either may hold what the guest wrote last.
             (_, false) => Way::Impossible(format!(
                 "{new} may be a copy that was not finished, or what the guest wrote last: compare it with {old}, and \
@@ -219,6 +223,12 @@ fn planned(plan: &mut Plan, request: &LiveMove) -> Result<Option<LiveMoveJob>, R
     if !is_begun && new_file::check(plan, &request.to, bytes.max(empty.image_blocks)).is_none() {
         return Ok(None);
     }
+    // One that was stopped between the switch and the end of it.
+    let has_switched = is_begun
+        && !running.writes(plan, node)
+        && forest
+            .by_path(&request.to)
+            .is_some_and(|new| running.writes(plan, new));
     plan.effect(
         EffectKind::Creates,
         &request.to,
@@ -249,6 +259,7 @@ fn planned(plan: &mut Plan, request: &LiveMove) -> Result<Option<LiveMoveJob>, R
         options,
         to: request.to.clone(),
         is_begun,
+        has_switched,
         target,
         speed: request.speed,
     }))
@@ -264,6 +275,8 @@ struct LiveMoveJob {
     to: PathBuf,
     /// Whether the machine copies into it already.
     is_begun: bool,
+    /// Whether the machine writes it already.
+    has_switched: bool,
     /// The disk, by libvirt's name for it.
     target: Option<String>,
     speed: Option<u64>,
@@ -271,6 +284,7 @@ struct LiveMoveJob {
 
 impl Job for LiveMoveJob {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
+        let _control = Control::open(plan, progress);
         progress.enter(Phase::Collect, 0);
         let _locks = Locking::default().settle(plan)?;
         let host = plan.host();
@@ -334,35 +348,49 @@ impl LiveMoveJob {
 
     fn mirror(&self, plan: &Plan, progress: &Progress) -> Result<(), Error> {
         let (mut qmp, graph) = self.running.monitor(plan)?;
-        let leaf = written_node(&graph, &self.running, &self.image)?;
-        let backing = self.backing_node(&graph, leaf)?;
+        let leaf = match self.has_switched {
+            true => None,
+            false => Some(written_node(&graph, &self.running, &self.image)?),
+        };
+        let backing = match leaf {
+            Some(leaf) => self.backing_node(&graph, leaf)?,
+            None => None,
+        };
         let target = absolute::path(&self.to);
         let to_file = plan.host().stat(&self.to).ok().map(|stat| stat.id);
         let id = job_id("mirror", self.image.file_id(), to_file);
         let asked = mirror::Mirror {
             id: &id,
-            leaf: &leaf.name,
+            leaf: leaf.map_or("", |leaf| &leaf.name),
             backing: backing.as_deref(),
             target: &target,
             speed: self.speed.unwrap_or(0),
         };
-        let mut look = looking(progress);
-        let end = mirror::run(&mut qmp, &asked, &mut look);
-        let end = end.map_err(|error| self.running.failed(&format!("{error}: {}", self.left())))?;
+        let failed = |error| self.running.failed(&format!("{error}: {}", self.left()));
+        let is_there = live::job::find(&mut qmp, &id).map_err(failed)?.is_some();
+        let weight = Weight::as_told();
+        let mut look = looking(progress, &weight);
+        let end = match self.has_switched && !is_there {
+            true => Ended::Done,
+            false => mirror::run(&mut qmp, &asked, &mut look).map_err(failed)?,
+        };
         let graph = Graph::ask(&mut qmp, plan.host(), self.running.pid);
         let graph = graph.map_err(|error| self.running.failed(&error))?;
-        let targets = to_file.into_iter().flat_map(|file| graph.of_file(file));
-        let targets: Vec<BlockNode> = targets.cloned().collect();
+        let nodes_of = |file: Option<FileId>| -> Vec<BlockNode> {
+            let nodes = file.into_iter().flat_map(|file| graph.of_file(file));
+            nodes.cloned().collect()
+        };
+        let targets = nodes_of(to_file);
         let is_written = |node: &BlockNode| node.is_root && !node.read_only;
         let goes = match end {
-            Ended::Done if targets.iter().any(is_written) => std::slice::from_ref(leaf),
+            Ended::Done if targets.iter().any(is_written) => nodes_of(self.image.file_id()),
             Ended::Done => {
                 let why = format!("its disk is not {}", shown(&self.to));
                 return Err(self.running.failed(&why));
             }
-            Ended::Cancelled | Ended::Failed(_) => &targets,
+            Ended::Cancelled | Ended::Failed(_) => targets,
         };
-        live::close(&mut qmp, goes);
+        live::close(&mut qmp, &goes);
         ended(&self.running, end, &self.left())
     }
 
@@ -390,8 +418,9 @@ impl LiveMoveJob {
         let mut domain = self.running.domain(plan)?;
         let target = absolute::path(&self.to);
         let is_shallow = self.backing.is_some();
-        let begin =
-            |domain: &mut Domain, mib| domain.begin_copy(disk, &target, "qcow2", is_shallow, mib);
+        let begin = |domain: &mut Domain, speed| {
+            domain.begin_copy(disk, &target, "qcow2", is_shallow, speed)
+        };
         begin_job(
             &self.running,
             &mut domain,
@@ -400,7 +429,8 @@ impl LiveMoveJob {
             self.speed,
             begin,
         )?;
-        match follow_domain(&self.running, &mut domain, disk, progress, &self.left())? {
+        let shown = (progress, &Weight::as_told());
+        match follow_domain(&self.running, &mut domain, disk, shown, &self.left())? {
             DomainEnd::Ready => {}
             DomainEnd::Gone => {
                 return Err(failed(&format!(

@@ -184,7 +184,12 @@ fn running(app: &App, job: &Job, width: usize) -> String {
         text::percent(view.done, view.total)
     );
     if view.phase == Phase::Copy {
-        if let Some(rate) = view.rate() {
+        if view.speed > 0 {
+            text.push_str(&format!("  at most {}/s", units::size(view.speed)));
+        }
+        if view.is_paused {
+            text.push_str("  paused");
+        } else if let Some(rate) = view.rate() {
             text.push_str(&format!("  {}/s", units::size(rate)));
         }
         if let Some(eta) = view.eta() {
