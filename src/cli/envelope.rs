@@ -91,7 +91,11 @@ fn words(program: &Command, arguments: &[OsString]) -> String {
         let Some(below) = command.find_subcommand(word) else {
             break;
         };
-        words.push(below.get_name());
+        // What it is called where it was typed.
+        words.push(match below.get_name() {
+            "receive" => "copy",
+            name => name,
+        });
         command = below;
     }
     match words.is_empty() {

@@ -367,6 +367,14 @@ const EXAMPLES: &[Example] = &[
         "qanopy import web /srv/new -n",
         "show the plan, and change nothing",
     ),
+    (
+        "qanopy copy web:/srv/web.qcow2 /var/lib/libvirt/images",
+        "fetch an image and its bases; what is here already is not sent",
+    ),
+    (
+        "qanopy copy web.qcow2 me@lab:images -n",
+        "what would be sent to another host",
+    ),
     ("qanopy undo", "take back what was done last"),
     (
         "qanopy undo 12 -n",

@@ -28,7 +28,6 @@ const OTHER_WORDS: &[(&str, &str)] = &[
     ("repair", "check --repair all"),
     ("overlay", "branch"),
     ("new", "create"),
-    ("copy", "clone"),
     ("encrypt", "create --encrypt luks"),
     ("reset", "revert"),
     ("list", "tree"),

@@ -15,6 +15,7 @@ mod config;
 mod contents;
 mod context;
 mod convert;
+mod copy;
 mod create;
 mod demo;
 mod diff;
@@ -63,6 +64,7 @@ mod prune;
 mod qemu_img;
 mod reading;
 mod rebase;
+mod receive;
 mod recover;
 mod redefine;
 mod redo;
@@ -72,11 +74,13 @@ mod resize;
 mod revert;
 mod scan;
 mod schema;
+mod send;
 mod snapshot;
 mod space;
 mod squash;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod trash;
 mod tree;
 mod trim;
@@ -219,6 +223,8 @@ enum Command {
     Export(export::ExportArgs),
     /// Copy the images of an exported folder to the place where they are used
     Import(import::ImportArgs),
+    /// Copy an image and all it is built on into a folder, from any host to any other
+    Copy(copy::CopyArgs),
     /// Undo the last operation, or an entry of the log
     Undo(undo::UndoArgs),
     /// Redo what was undone last, or an entry of the log that was undone
@@ -265,6 +271,12 @@ enum Command {
     /// Print what a scan meets, for another qanopy that asks for it over ssh
     #[command(hide = true)]
     Scan(scan::ScanArgs),
+    /// Give out an image and all it is built on: one side of a copy, which an agent starts
+    #[command(hide = true)]
+    Send(send::SendArgs),
+    /// Take an image and all it is built on: the other side
+    #[command(hide = true)]
+    Receive(receive::ReceiveArgs),
 }
 
 /// What stands behind the help of the program.
@@ -456,6 +468,9 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Schema => schema::run(out, globals)?,
         Command::Agent(args) => agent::run(globals, &args)?,
         Command::Scan(args) => scan::run(globals, &args)?,
+        Command::Copy(args) => return copy::run(out, globals, &args),
+        Command::Send(args) => send::run(&args)?,
+        Command::Receive(args) => receive::run(out, globals, &args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -46,6 +46,9 @@ pub(super) fn request_of<W: Into<OsString> + Clone>(
         Command::Trash(trash::TrashCommand::Change(args)) => args.request(Vec::new),
         Command::Machine(machine::MachineCommand::List)
         | Command::Job(_)
+        | Command::Copy(_)
+        | Command::Send(_)
+        | Command::Receive(_)
         | Command::Tree(_)
         | Command::Info(_)
         | Command::Map(_)

@@ -17,8 +17,9 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::bootstrap::MARK;
+use super::frame::write_frame;
 use super::message::{
-    FromAgent, Hello, PROTOCOL, Run, Said, Stream, ToAgent, read_message, write_message,
+    FromAgent, Hello, INPUT, PROTOCOL, Run, Said, Stream, ToAgent, read_message, write_message,
 };
 
 /// What may run at the same time; more are denied.
@@ -133,6 +134,12 @@ impl Agent {
                     if let Some(running) = self.runs.get(&run) {
                         // What has ended needs no answer.
                         let _ = write_message(&mut &running.ask, &answer);
+                    }
+                }
+                ToAgent::Input { run, bytes } => {
+                    if let Some(running) = self.runs.get(&run) {
+                        // It reads all that comes at once, and what has ended needs none.
+                        let _ = write_frame(&mut &running.ask, INPUT, &bytes);
                     }
                 }
                 ToAgent::Cancel { run } => {

@@ -16,8 +16,9 @@ use super::binary::{file_name, own_sha256, program_for};
 use super::bootstrap::Line;
 use super::destination::Destination;
 use super::error::Error;
+use super::feed::Feed;
 use super::message::{
-    Answer, FromAgent, Hello, Moved, PROTOCOL, Question, Run, Said, Stream, ToAgent,
+    Answer, FromAgent, Hello, Moved, Outgoing, PROTOCOL, Question, Run, Said, Stream, ToAgent,
 };
 use crate::host::printable_bytes;
 
@@ -74,6 +75,13 @@ pub trait Ends: Watcher {
     fn asked(&mut self, question: &Question) -> io::Result<String>;
     /// It is so far.
     fn moved(&mut self, moved: &Moved);
+    /// It has something for whoever brings it bytes; where nobody does, it has nobody to tell.
+    ///
+    /// # Errors
+    /// When it cannot be handed on: then the command line is asked to stop.
+    fn asked_for(&mut self, _bytes: Vec<u8>) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// What comes from the other side.
@@ -82,12 +90,6 @@ enum Incoming {
     Message(FromAgent),
     Nonsense(&'static str),
     End,
-}
-
-/// What goes there.
-enum Outgoing {
-    Message(ToAgent),
-    Bytes(Vec<u8>),
 }
 
 /// A host that an agent runs on. Dropping it ends the agent.
@@ -104,6 +106,8 @@ pub struct Connection {
     is_marked: bool,
     is_pinged: bool,
     runs: u32,
+    /// The way to the next run, where something is brought to it.
+    feed: Option<Feed>,
     hello: Option<Hello>,
 }
 
@@ -162,6 +166,7 @@ impl Connection {
             is_marked: false,
             is_pinged: false,
             runs: 0,
+            feed: None,
             hello: None,
         };
         connection.hello = Some(connection.begin(watcher, stops)?);
@@ -187,10 +192,35 @@ impl Connection {
     ) -> Result<u8, Error> {
         self.runs += 1;
         run.id = self.runs;
-        let id = run.id;
         // Nobody had anything to say since the one before.
         self.heard();
+        let feed = self.feed.take();
         self.send(ToAgent::Run(run));
+        if let Some(feed) = &feed {
+            feed.begin();
+        }
+        let ended = self.follow(self.runs, ends, stops, feed.as_ref());
+        if let Some(feed) = &feed {
+            feed.over();
+        }
+        ended
+    }
+
+    /// A way to bring bytes to the next command line that is run there.
+    pub fn feed(&mut self) -> Feed {
+        let feed = Feed::new(self.runs + 1, self.to.clone());
+        self.feed = Some(feed.clone());
+        feed
+    }
+
+    /// Follows a run to its end.
+    fn follow(
+        &mut self,
+        id: u32,
+        ends: &mut dyn Ends,
+        stops: &AtomicUsize,
+        feed: Option<&Feed>,
+    ) -> Result<u8, Error> {
         let mut cancelled = false;
         let mut must_stop = false;
         let mut unprinted: Option<io::Error> = None;
@@ -215,10 +245,21 @@ impl Connection {
                         Ok(())
                     } else {
                         let printed = ends.printed(stream, &bytes);
+                        // Whoever reads it may have been slow.
+                        self.heard();
                         // Who has read enough, as `head` does, does not mean that it should stop.
                         must_stop |= printed.as_ref().is_err_and(|error| !is_closed(error));
                         printed
                     }
+                }
+                Incoming::Message(FromAgent::Said {
+                    run,
+                    said: Said::Taken(bytes),
+                }) if run == id => {
+                    if let Some(feed) = feed {
+                        feed.taken(bytes);
+                    }
+                    Ok(())
                 }
                 Incoming::Message(FromAgent::Said { run, said }) if run == id => {
                     let said = self.said(id, said, ends, stops)?;
@@ -265,6 +306,9 @@ impl Connection {
     ) -> Result<io::Result<()>, Error> {
         match said {
             Said::Moved(moved) => ends.moved(&moved),
+            Said::Asked(bytes) => return Ok(ends.asked_for(bytes)),
+            // What nobody brought is not taken.
+            Said::Taken(_) => {}
             Said::Question(question) if !question.is_short() => {
                 return Err(self.garbled("it asks more than a person reads"));
             }
@@ -454,6 +498,9 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        if let Some(feed) = &self.feed {
+            feed.over();
+        }
         // The end of its input has the agent stop what runs; then it ends, and the program that joined us after it.
         self.to = None;
         if self.status(LEAVING).is_none() {

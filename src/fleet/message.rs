@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::frame::{MOST_BYTES, read_frame, write_frame};
 
 /// Grows with every change of what stands here.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// A frame that holds a message as JSON.
 const MESSAGE: u8 = 1;
@@ -18,6 +18,12 @@ const MESSAGE: u8 = 1;
 const OUTPUT: u8 = 2;
 /// What stands before printed bytes: the run's number and the stream's.
 const OUTPUT_HEAD: usize = 5;
+/// A frame that holds what a command line is to read.
+pub(super) const INPUT: u8 = 3;
+/// What stands before bytes that are to be read: the run's number.
+const INPUT_HEAD: usize = 4;
+/// Bytes that may be on their way to a run and not taken by it.
+pub const WINDOW: u32 = 4 << 20;
 
 /// What this side takes in one frame of an agent's: it is not believed to be ours.
 const MOST_FROM_AGENT: usize = 1 << 20;
@@ -42,6 +48,13 @@ pub enum ToAgent {
         /// The answer.
         answer: Answer,
     },
+    /// Brings it bytes to read, no more than [`WINDOW`] that it has not taken; none of them is the end.
+    Input {
+        /// The run's number.
+        run: u32,
+        /// Piece by piece.
+        bytes: Vec<u8>,
+    },
     /// Asks it to stop, as Ctrl-C does.
     Cancel {
         /// The run's number.
@@ -49,6 +62,15 @@ pub enum ToAgent {
     },
     /// Asks whether the agent is there.
     Ping,
+}
+
+/// What goes to a host.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Outgoing {
+    /// To the agent.
+    Message(ToAgent),
+    /// Of a program that is put there.
+    Bytes(Vec<u8>),
 }
 
 /// A command line to run.
@@ -133,6 +155,10 @@ pub enum Said {
     Question(Question),
     /// How far it is.
     Moved(Moved),
+    /// It took so many of the bytes that were brought.
+    Taken(u32),
+    /// Something for whoever brings it bytes.
+    Asked(Vec<u8>),
 }
 
 /// A question, with all that has to be seen before it is answered.
@@ -212,7 +238,13 @@ impl ToAgent {
     /// # Errors
     /// The writer's own.
     pub fn write(&self, to: &mut impl Write) -> io::Result<()> {
-        write_message(to, self)
+        let Self::Input { run, bytes } = self else {
+            return write_message(to, self);
+        };
+        let mut body = Vec::with_capacity(INPUT_HEAD + bytes.len());
+        body.extend(run.to_le_bytes());
+        body.extend(bytes);
+        write_frame(to, INPUT, &body)
     }
 
     /// Reads the next; none where the other side ended.
@@ -220,7 +252,19 @@ impl ToAgent {
     /// # Errors
     /// The reader's own; `InvalidData` for what is no message.
     pub fn read(from: &mut impl Read) -> io::Result<Option<Self>> {
-        read_message(from)
+        let Some((kind, body)) = read_frame(from, MOST_BYTES)? else {
+            return Ok(None);
+        };
+        if kind != INPUT {
+            return decoded(kind, &body).map(Some);
+        }
+        let Some((run, bytes)) = body.split_first_chunk::<INPUT_HEAD>() else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        Ok(Some(Self::Input {
+            run: u32::from_le_bytes(*run),
+            bytes: bytes.to_vec(),
+        }))
     }
 }
 
@@ -304,7 +348,7 @@ pub(super) fn read_message<T: DeserializeOwned>(from: &mut impl Read) -> io::Res
     frame.map(|(kind, body)| decoded(kind, &body)).transpose()
 }
 
-fn decoded<T: DeserializeOwned>(kind: u8, body: &[u8]) -> io::Result<T> {
+pub(super) fn decoded<T: DeserializeOwned>(kind: u8, body: &[u8]) -> io::Result<T> {
     let no_message = || io::Error::from(io::ErrorKind::InvalidData);
     if kind != MESSAGE {
         return Err(no_message());
@@ -338,6 +382,10 @@ mod tests {
             ToAgent::Run(run),
             ToAgent::Answer { run: 7, answer },
             ToAgent::Cancel { run: 7 },
+            ToAgent::Input {
+                run: 7,
+                bytes: vec![1, 0, 255],
+            },
             ToAgent::Ping,
         ];
         let mut bytes = Vec::new();

@@ -12,7 +12,7 @@
 //!      "need Linux x86_64"   ◀──────────     no
 //!      SHA256 SIZE, bytes    ──────────▶     stored, compared, renamed
 //!                                            exec agent-SHA256 agent
-//!      "QANOPY agent 1 0.1.0" ◀─────────  agent: hello
+//!      "QANOPY agent 2 0.1.0" ◀─────────  agent: hello
 //!      frames                ◀─────────▶  frames
 //! ```
 //!
@@ -29,6 +29,7 @@
 //! | `bootstrap` | the script that finds the agent there, or stores it |
 //! | `binary` | the programs that may be stored there |
 //! | `connection` | this side: threads, deadlines, the end of it |
+//! | `feed` | bytes that this side brings to a command line there |
 //! | `agent` | the other side |
 //! | `person` | what a process that an agent started knows of the person at the other end |
 //! | `folders` | what the screen is asked to show of a host |
@@ -42,6 +43,7 @@ mod bootstrap;
 mod connection;
 mod destination;
 mod error;
+mod feed;
 mod folders;
 mod frame;
 mod here;
@@ -53,10 +55,11 @@ pub use agent::{Rules, greeting, serve};
 pub use connection::{Connection, Ends, Patience, Watcher};
 pub use destination::{Destination, HostEntry};
 pub use error::Error;
+pub use feed::Feed;
 pub use folders::FarFolders;
 pub use frame::{MOST_BYTES, read_frame, write_frame};
 pub use here::Here;
 pub use message::{
-    Answer, FromAgent, Hello, Moved, PROTOCOL, Question, Run, Said, Stream, ToAgent,
+    Answer, FromAgent, Hello, Moved, PROTOCOL, Question, Run, Said, Stream, ToAgent, WINDOW,
 };
-pub use person::{Person, begin, is_far, person};
+pub use person::{Input, Person, begin, is_far, person};

@@ -2,9 +2,10 @@
 //! standard input is the agent's socket for that.
 
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -12,11 +13,14 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 use rustix::process::{Signal, getpid, kill_process};
 
-use super::message::{Answer, Moved, Question, Run, Said, read_message, write_message};
+use super::frame::{MOST_BYTES, read_frame};
+use super::message::{Answer, INPUT, Moved, Question, Run, Said, decoded, write_message};
 
 /// Says to a process that an agent started it, and of whom.
 const VARIABLE: &str = "QANOPY_FAR";
 
+/// Pieces that wait to be read: more than fit the window of those who keep to it.
+const MOST_PIECES: usize = 4096;
 /// How often a wish to stop is looked for.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -30,6 +34,7 @@ pub struct Person {
     asks: bool,
     to: Mutex<UnixStream>,
     answers: Receiver<Answer>,
+    input: Receiver<Vec<u8>>,
 }
 
 static PERSON: OnceLock<Option<Person>> = OnceLock::new();
@@ -69,9 +74,20 @@ fn found() -> Option<Person> {
     socket.local_addr().ok()?;
     let mut from = socket.try_clone().ok()?;
     let (answers_in, answers) = unbounded();
+    let (input_in, input) = unbounded();
     thread::spawn(move || {
-        while let Ok(Some(answer)) = read_message::<Answer>(&mut from) {
-            let _ = answers_in.send(answer);
+        while let Ok(Some((kind, body))) = read_frame(&mut from, MOST_BYTES) {
+            if kind != INPUT {
+                let Ok(answer) = decoded(kind, &body) else {
+                    break;
+                };
+                let _ = answers_in.send(answer);
+            } else if input_in.len() < MOST_PIECES {
+                let _ = input_in.send(body);
+            } else {
+                // Whoever brings it does not keep to what was agreed.
+                break;
+            }
         }
         // The agent is gone, and with it whoever wanted this.
         let _ = kill_process(getpid(), Signal::TERM);
@@ -82,6 +98,7 @@ fn found() -> Option<Person> {
         asks,
         to: Mutex::new(socket),
         answers,
+        input,
     })
 }
 
@@ -123,9 +140,72 @@ impl Person {
         let _ = self.say(&Said::Moved(moved));
     }
 
+    /// Gives bytes to whoever brings some here.
+    ///
+    /// # Errors
+    /// When they are gone.
+    pub fn ask_for(&self, bytes: Vec<u8>) -> io::Result<()> {
+        self.say(&Said::Asked(bytes))
+    }
+
+    /// What is brought here, until `stop` is set: reading fails then with `ConnectionAborted`.
+    #[must_use]
+    pub fn input<'a>(&'a self, stop: &'a AtomicBool) -> Input<'a> {
+        Input {
+            person: self,
+            stop,
+            piece: Vec::new(),
+            at: 0,
+            is_ended: false,
+        }
+    }
+
     fn say(&self, said: &Said) -> io::Result<()> {
         let mut to = self.to.lock().unwrap_or_else(PoisonError::into_inner);
         write_message(&mut *to, said)
+    }
+}
+
+/// Bytes that are brought to this process.
+#[derive(Debug)]
+pub struct Input<'a> {
+    person: &'a Person,
+    stop: &'a AtomicBool,
+    piece: Vec<u8>,
+    at: usize,
+    is_ended: bool,
+}
+
+impl Input<'_> {
+    fn next(&self) -> io::Result<Vec<u8>> {
+        loop {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
+            match self.person.input.recv_timeout(TICK) {
+                Ok(piece) => return Ok(piece),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+            }
+        }
+    }
+}
+
+impl Read for Input<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.piece.len() && !self.is_ended {
+            self.piece = self.next()?;
+            self.at = 0;
+            self.is_ended = self.piece.is_empty();
+            let taken = u32::try_from(self.piece.len()).unwrap_or(u32::MAX);
+            self.person.say(&Said::Taken(taken))?;
+        }
+        let mut rest = self.piece.get(self.at..).unwrap_or_default();
+        let read = rest.read(buf)?;
+        self.at += read;
+        Ok(read)
     }
 }
 
@@ -162,6 +242,7 @@ mod tests {
             asks: true,
             to: Mutex::new(socket),
             answers,
+            input: unbounded().1,
         };
         let question = |line: &str| Question {
             lines: vec![line.to_owned()],

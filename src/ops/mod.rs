@@ -51,6 +51,7 @@ mod revert;
 mod snapshot;
 mod space;
 mod squash;
+mod transfer;
 mod trim;
 pub mod undo;
 
@@ -141,5 +142,8 @@ pub use space::{
     SpaceReport, bytes_to_read, space, space_of,
 };
 pub use squash::{Direction, Squash};
+pub use transfer::{
+    ChainSource, Described, Digest, PieceSink, Receive, Sending, Source, Span, Told,
+};
 pub use trim::Trim;
 pub use undo::UndoEntry;

@@ -23,21 +23,21 @@ use crate::support::lab::{Hosts, program};
 const QANOPY: &str = env!("CARGO_BIN_EXE_qanopy");
 
 /// Machines that are folders.
-struct Lab {
-    place: Place,
+pub(crate) struct Lab {
+    pub(crate) place: Place,
     hosts: Hosts,
 }
 
 impl Lab {
     /// Two of them, one and two, with a.qcow2 <- b.qcow2 each.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             place: Place::new(),
             hosts: Hosts::new(QANOPY),
         }
     }
 
-    fn home(&self, name: &str) -> PathBuf {
+    pub(crate) fn home(&self, name: &str) -> PathBuf {
         self.hosts.home(name)
     }
 
@@ -46,17 +46,23 @@ impl Lab {
     }
 
     /// Runs a command line on a host, as somebody there would.
-    fn there(&self, name: &str, words: &str) -> Ended {
+    pub(crate) fn there(&self, name: &str, words: &str) -> Ended {
         Ended::of(self.hosts.there(name, words))
     }
 
     /// Runs a command line here.
-    fn q(&self, words: &str) -> Ended {
+    pub(crate) fn q(&self, words: &str) -> Ended {
+        self.q_with(words, &[])
+    }
+
+    /// The same with variables.
+    pub(crate) fn q_with(&self, words: &str, variables: &[(&str, &str)]) -> Ended {
         let mut command = self.place.command();
         command
             .args(words.split(' '))
             .env("QANOPY_SSH", self.ssh())
             .env("XDG_CONFIG_HOME", self.hosts.config())
+            .envs(variables.iter().copied())
             .stdin(Stdio::null());
         Ended::of(command.output().unwrap())
     }
@@ -433,6 +439,72 @@ fn a_connection_that_is_cut_anywhere_loses_nothing() {
 }
 
 #[test]
+fn what_an_agent_says_is_cut_anywhere_and_that_is_told() {
+    let lab = Lab::new();
+    let recorded = {
+        let mut agent = Command::new(QANOPY)
+            .arg("agent")
+            .current_dir(lab.home("one"))
+            .env("HOME", lab.home("one"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = agent.stdin.take().unwrap();
+        let mut output = io::BufReader::new(agent.stdout.take().unwrap());
+        let mut bytes = Vec::new();
+        io::BufRead::read_until(&mut output, b'\n', &mut bytes).unwrap();
+        let hello = ToAgent::Hello { protocol: PROTOCOL };
+        hello.write(&mut input).unwrap();
+        let run = ToAgent::Run(Run {
+            id: 1,
+            ..line("snapshot list a.qcow2")
+        });
+        run.write(&mut input).unwrap();
+        loop {
+            let message = FromAgent::read(&mut output).unwrap().unwrap();
+            message.clone().write(&mut bytes).unwrap();
+            if let FromAgent::Ended { .. } = message {
+                break;
+            }
+        }
+        drop(input);
+        agent.wait().unwrap();
+        bytes
+    };
+    let file = lab.home("one").join("recorded");
+    fs::write(&file, &recorded).unwrap();
+    let player = lab.home("one").join("player");
+    let text = format!("#!/bin/sh\nexec head -c \"$1\" {}\n", file.display());
+    program(&player, &text);
+    for cut in 0..=recorded.len() {
+        let entry = HostEntry {
+            name: "one".to_owned(),
+            ssh: vec![player.to_str().unwrap().to_owned(), cut.to_string()],
+            agent: Some(QANOPY.to_owned()),
+            ..HostEntry::default()
+        };
+        let to = Destination::of("one", &[entry], None);
+        let (mut told, stops) = (Told::default(), AtomicUsize::new(0));
+        let begun = Instant::now();
+        let ended = Connection::open(&to, Patience::default(), &mut told, &stops)
+            .and_then(|mut agent| agent.run(line("snapshot list a.qcow2"), &mut told, &stops));
+        assert!(begun.elapsed() < Duration::from_secs(10), "{cut}");
+        match ended {
+            Ok(code) => assert_eq!((code, cut), (0, recorded.len())),
+            Err(error) => {
+                assert!(cut < recorded.len(), "{error}");
+                assert!(
+                    error.to_string().starts_with("one: ")
+                        || error.to_string().contains("one was cut"),
+                    "{cut}: {error}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn an_answer_about_another_plan_runs_nothing() {
     let lab = Lab::new();
     let mut agent = Command::new(QANOPY)
@@ -591,7 +663,7 @@ fn an_agent_that_lies_ends_with_a_sentence_and_reaches_no_terminal() {
         // A frame of a byte more than are taken.
         ([&greeting[..], &[1, 0, 16, 0, 1]].concat(), 1, "no message"),
         (Vec::new(), 1, "did not start"),
-        (b"QANOPY agent 2 9.9\n".to_vec(), 1, "9.9"),
+        (b"QANOPY agent 3 9.9\n".to_vec(), 1, "9.9"),
         (b"QANOPY send\n".to_vec(), 1, "protocol"),
         (vec![b'x'; 1 << 20], 1, "without end"),
         ([&greeting[..], &[0xff; 64]].concat(), 1, "no message"),

@@ -6,6 +6,7 @@ mod support;
 
 mod commands;
 mod config;
+mod copy;
 mod doctor;
 mod errors;
 mod forest;

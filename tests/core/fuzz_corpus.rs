@@ -61,6 +61,11 @@ fn images_found_by_the_fuzzer_stay_clean_when_they_are_written() {
     replay("write", exercise::write);
 }
 
+#[test]
+fn what_hostile_agents_say_does_no_harm() {
+    replay("agent", exercise::agent);
+}
+
 /// Disks of guests, forged as the inputs of this target say.
 fn replay_guest(name: &str) {
     let target = exercise::guest::target(name);

@@ -16,6 +16,19 @@ case "$2" in
 esac
 export HOME="@HOSTS@/$2"
 unset XDG_STATE_HOME XDG_CONFIG_HOME
+# A connection that is cut after so many bytes, one way or the other.
+if [ "$CUT_HOST" = "$2" ]; then
+  cd "$HOME"
+  exec 4<&0
+  # Nobody else has the other side's end open.
+  case "$CUT_WAY" in
+    out) sh -c "$3" <&4 | dd bs=1 count="$CUT_AT" 2>/dev/null & ;;
+    in) dd bs=1 count="$CUT_AT" <&4 2>/dev/null | sh -c "$3" & ;;
+  esac
+  exec >&- 4<&- <&-
+  wait
+  exit
+fi
 echo "Welcome to $2"
 cd "$HOME" && exec sh -c "$3"
 "#;

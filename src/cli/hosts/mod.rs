@@ -1,6 +1,7 @@
 //! Images of other machines, named as scp names files: `HOST:PATH`. The command line itself is run there; here it is
 //! found out which host is meant, and what comes back is shown. Groups of hosts are `@GROUP`.
 
+pub(super) mod copy;
 mod filter;
 mod rules;
 mod several;
@@ -29,6 +30,7 @@ use super::exit::Stop;
 use super::options::{Globals, OpenArgs};
 use super::output::Out;
 use super::program;
+use super::send::BY_AGENT;
 use rules::{is_for_hosts, is_for_several};
 use task::Task;
 use words::name_of_command;
@@ -38,6 +40,10 @@ pub(super) use words::{names_file, rebuilt};
 
 /// The variable that has other words for ssh.
 const SSH: &str = "QANOPY_SSH";
+/// The sides of a copy.
+const BY_AGENTS: [&str; 2] = ["send", "receive"];
+/// The command that is about two hosts.
+const COPY: &str = "copy";
 /// What this machine is called beside others.
 pub(super) const HERE: &str = "localhost";
 /// The argument that lists the folders of a command that takes several.
@@ -91,6 +97,13 @@ pub(super) fn asked(arguments: &[OsString], entries: &[HostEntry]) -> Result<Opt
         none if none.is_empty() => "tree".to_owned(),
         name => name,
     };
+    if BY_AGENTS.contains(&command.as_str()) {
+        return Err(Stop::Usage(BY_AGENT.to_owned()));
+    }
+    // It names two, and has a way of its own.
+    if command == COPY {
+        return Ok(None);
+    }
     if !is_for_hosts(&command) {
         let text = format!("{command} is about this machine: it takes no HOST:PATH");
         return Err(Stop::Usage(text));
@@ -265,8 +278,8 @@ fn belongs(value: &OsStr, hosts: &[Option<String>]) -> Result<(), Stop> {
             format!("{name}: nothing is asked of {host} otherwise: name files of one host")
         }
         None => format!(
-            "{name} is on this machine, and the rest is on {first}: write {first}:{name} if it is there; nothing is copied \
-             between machines"
+            "{name} is on this machine, and the rest is on {first}: write {first}:{name} if it is there; `copy` \
+             copies images between machines"
         ),
     };
     Err(Stop::Usage(text))

@@ -21,6 +21,7 @@ const READING: &[&str] = &[
     "history",
     "find",
     "measure",
+    "send",
     "space",
     "garbage",
     "log",
@@ -48,6 +49,7 @@ const WITHIN_A_FOLDER: &[&str] = &[
     "history",
     "find",
     "measure",
+    "send",
     "snapshot list",
     "bitmap list",
     "keyslot list",
@@ -55,6 +57,7 @@ const WITHIN_A_FOLDER: &[&str] = &[
 
 /// Commands that are about this machine, or about the program itself.
 const HERE_ONLY: &[&str] = &[
+    "copy",
     "mount",
     "index",
     "demo",

@@ -13,10 +13,13 @@ use super::super::progress_bar::Bar;
 use super::filter::Filter;
 use super::task::{Task, tell_silent};
 
+/// What is held of what is printed: more than a plan of a thousand files takes.
+const MOST_HELD: usize = 16 << 20;
 /// The exit code of what was cancelled.
 const CANCELLED: u8 = 130;
 
-struct Shown<'a> {
+/// What becomes of what it prints and asks.
+pub(super) struct Shown<'a> {
     out: &'a mut Out,
     /// Standard output goes where no terminal is, byte for byte.
     is_raw: bool,
@@ -24,10 +27,24 @@ struct Shown<'a> {
     printed: Filter,
     complained: Filter,
     bar: Option<Bar>,
+    /// What was printed, where somebody wants to read it first.
+    pub(super) held: Option<Vec<u8>>,
 }
 
-impl Shown<'_> {
-    fn end(&mut self) -> io::Result<()> {
+impl<'a> Shown<'a> {
+    pub(super) fn new(out: &'a mut Out, task: &Task) -> Self {
+        Self {
+            out,
+            is_raw: false,
+            to_stderr: task.words.iter().any(|word| word == "--bare-json"),
+            printed: Filter::default(),
+            complained: Filter::default(),
+            bar: None,
+            held: None,
+        }
+    }
+
+    pub(super) fn end(&mut self) -> io::Result<()> {
         self.bar = None;
         let rest = self.printed.end();
         self.out.text(&rest)?;
@@ -52,6 +69,18 @@ impl Ends for Shown<'_> {
     fn printed(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
         self.bar = None;
         match stream {
+            Stream::Out
+                if self
+                    .held
+                    .as_ref()
+                    .is_some_and(|held| held.len() > MOST_HELD) =>
+            {
+                Err(io::ErrorKind::OutOfMemory.into())
+            }
+            Stream::Out if self.held.is_some() => {
+                self.held.get_or_insert_default().extend(bytes);
+                Ok(())
+            }
             Stream::Out if self.is_raw => {
                 let mut stdout = io::stdout().lock();
                 stdout.write_all(bytes)?;
@@ -100,20 +129,21 @@ pub(super) fn run(
     is_raw: bool,
     stops: &AtomicUsize,
 ) -> anyhow::Result<u8> {
-    let is_raw = is_raw && !io::stdout().is_terminal();
-    let to_stderr = task.words.iter().any(|word| word == "--bare-json");
-    let mut shown = Shown {
-        out,
-        is_raw,
-        to_stderr,
-        printed: Filter::default(),
-        complained: Filter::default(),
-        bar: None,
-    };
+    let mut shown = Shown::new(out, task);
+    shown.is_raw = is_raw && !io::stdout().is_terminal();
     let ended = Connection::open(&task.to, Patience::default(), &mut shown, stops)
         .and_then(|mut connection| connection.run(task.watched(), &mut shown, stops));
     // What was printed before it failed is shown.
     let told = shown.end();
+    judged(told, ended, task)
+}
+
+/// The exit code of a command line that ended so, of which all could be shown or not.
+pub(super) fn judged(
+    told: io::Result<()>,
+    ended: Result<u8, Error>,
+    task: &Task,
+) -> anyhow::Result<u8> {
     match ended {
         // Who has read enough, as `head` does, is no failure of what was done there.
         Ok(code) => match told {
@@ -124,8 +154,11 @@ pub(super) fn run(
         Err(error @ Error::Denied { .. }) => {
             Err(Stop::refused(error.kind(), error.to_string()).into())
         }
-        Err(error @ Error::Cut { .. }) => {
-            let host = &task.to.name;
+        Err(Error::Cut { host, why }) if host == task.to.name => {
+            let error = Error::Cut {
+                host: host.clone(),
+                why,
+            };
             let text = format!("{error}. What was begun there: `qanopy recover {host}:` tells");
             Err(anyhow::Error::from(error).context(text))
         }

@@ -87,5 +87,5 @@ pub use write::luks::NewEncryption;
 pub use write::luks::{KeySlots, OpenedSlot};
 pub use write::new_raw::create_raw;
 pub use write::options::{CreateOptions, NewDataFile, Preallocation, Qcow2Options};
-pub use write::temp_file::{maker_of, temporary_name};
+pub use write::temp_file::{is_temporary_of, maker_of, temporary_name};
 pub use write::writer::{Root, Source, Writer, may_compress, may_grow, writable};

@@ -306,6 +306,8 @@ pub struct Plan {
     pub(in crate::ops) on_machines: OnMachines,
     /// Whether nothing may depend on what it changes, not even where a machine says so itself.
     pub(in crate::ops) has_no_dependants: bool,
+    /// Whether somebody says yes to it although it only adds files.
+    pub(in crate::ops) is_asked: bool,
     /// How many images that are tagged as golden it changes or takes away.
     pub(in crate::ops) golden: u64,
     /// How many files it harms machines by, where that was agreed to.
@@ -366,6 +368,7 @@ impl Plan {
             roll_back: None,
             on_machines: OnMachines::default(),
             has_no_dependants: false,
+            is_asked: false,
             golden: 0,
             machines_harmed: 0,
             redefines: Redefines::default(),
@@ -647,7 +650,7 @@ impl Plan {
             Some((number, _)) => (Danger::Loses, Confirm::Count(number)),
             None if self.effects.iter().all(only_adds) && self.redefinitions.is_empty() => {
                 let warns = self.notes.iter().any(|note| note.warning);
-                let confirm = if warns {
+                let confirm = if warns || self.is_asked {
                     Confirm::Yes
                 } else {
                     Confirm::Nothing

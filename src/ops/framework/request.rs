@@ -105,6 +105,8 @@ requests! {
     Export(Export),
     /// Copy what an exported folder holds to where it is to live.
     Import(Import),
+    /// Copy an image and all it is built on from where its files cannot be read.
+    Receive(Receive),
     /// Do something with the internal snapshots of an image.
     Snapshot(ChangeSnapshot),
     /// Bring the tables of an image back in line with each other, or take that back.

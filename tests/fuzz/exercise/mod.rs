@@ -12,6 +12,7 @@ mod memory;
 use std::path::Path;
 use std::sync::Arc;
 
+use qanopy::fleet::{FromAgent, Said, ToAgent};
 use qanopy::image::{
     self, Chain, ImageFile, Layer, NewSnapshot, NoProgress, ProgressSink, Qcow2, Root,
     SnapshotChange, Source, Verdict, Writer,
@@ -351,4 +352,31 @@ pub(crate) fn write(data: &[u8]) {
     }
     let after = image::check(&file, &patience()).unwrap();
     assert_eq!(after.corruptions, 0, "{:?}", after.findings);
+}
+
+/// What another machine's agent says, and what is said to an agent here: whatever reads as a message is written as the
+/// same, and no question is asked that is longer than a person reads.
+pub(crate) fn agent(data: &[u8]) {
+    let mut from = data;
+    while let Ok(Some(message)) = FromAgent::read(&mut from) {
+        let mut bytes = Vec::new();
+        message.clone().write(&mut bytes).unwrap();
+        let again = FromAgent::read(&mut bytes.as_slice()).unwrap();
+        assert_eq!(again.as_ref(), Some(&message));
+        if let FromAgent::Said {
+            said: Said::Question(question),
+            ..
+        } = &message
+            && question.is_short()
+        {
+            assert!(question.lines.len() <= 10_000 && question.digest().len() == 64);
+        }
+    }
+    let mut from = data;
+    while let Ok(Some(message)) = ToAgent::read(&mut from) {
+        let mut bytes = Vec::new();
+        message.write(&mut bytes).unwrap();
+        let again = ToAgent::read(&mut bytes.as_slice()).unwrap();
+        assert_eq!(again, Some(message));
+    }
 }

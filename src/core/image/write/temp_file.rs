@@ -113,7 +113,17 @@ pub fn maker_of(path: &Path) -> Option<Maker> {
 /// A name beside `path` for the time it is being made; of a long name the beginning.
 #[must_use]
 pub fn temporary_name(path: &Path) -> PathBuf {
-    let end = format!(".{}{END}", Maker::this());
+    named_by(path, &Maker::this())
+}
+
+/// Whether `temporary` is such a name for `path`, whichever process gave it.
+#[must_use]
+pub fn is_temporary_of(temporary: &Path, path: &Path) -> bool {
+    maker_of(temporary).is_some_and(|maker| named_by(path, &maker) == temporary)
+}
+
+fn named_by(path: &Path, maker: &Maker) -> PathBuf {
+    let end = format!(".{maker}{END}");
     let own = path.file_name().unwrap_or_default().as_bytes();
     let room = NAME_MAX.saturating_sub(end.len() + 1);
     let mut name = OsString::from(".");

@@ -75,6 +75,7 @@ fn of_kind(forest: &Forest, request: &Request) -> Vec<Variant> {
         | Request::Clone(_)
         | Request::Export(_)
         | Request::Import(_)
+        | Request::Receive(_)
         | Request::Snapshot(_)
         | Request::Repair(_)
         | Request::Discard(_)

@@ -1,0 +1,49 @@
+//! `qanopy copy`: copies an image and all it is built on into a folder, from any host to any other.
+
+use std::ffi::{OsStr, OsString};
+use std::process::ExitCode;
+
+use clap::{Args, ValueHint};
+
+use super::config;
+use super::exit::Stop;
+use super::hosts::copy::{Side, copy};
+use super::options::Globals;
+use super::output::Out;
+
+#[derive(Debug, Args)]
+pub(super) struct CopyArgs {
+    /// The image: IMAGE here, HOST:IMAGE on another machine
+    #[arg(value_name = "[HOST:]IMAGE", value_hint = ValueHint::FilePath)]
+    image: OsString,
+    /// The folder that receives it: DIR here, HOST:DIR on another machine
+    #[arg(value_name = "[HOST:]DIR", value_hint = ValueHint::DirPath)]
+    dir: OsString,
+    /// Print the plan and change nothing
+    #[arg(long, short = 'n')]
+    dry_run: bool,
+    /// Skip the question
+    #[arg(long, short = 'y')]
+    yes: bool,
+}
+
+/// Has one side give what the other takes.
+pub(super) fn run(out: &mut Out, globals: Globals, args: &CopyArgs) -> anyhow::Result<ExitCode> {
+    let entries = config::of_this_run().0.hosts;
+    let from = Side::of(&args.image, &entries)?;
+    let to = Side::of(&args.dir, &entries)?;
+    let name = std::path::Path::new(&from.path).file_name();
+    let Some(name) = name.and_then(OsStr::to_str) else {
+        let text = "the image has no name that its copy can have: name it with its folder";
+        return Err(Stop::Usage(text.to_owned()).into());
+    };
+    let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
+    let mut send = words(&["send", "--"]);
+    send.push(from.path.clone());
+    let mut receive = words(&["receive"]);
+    receive.extend(words(&["--dry-run"]).into_iter().filter(|_| args.dry_run));
+    receive.extend(words(&["--yes"]).into_iter().filter(|_| args.yes));
+    receive.extend(words(&["--", &from.shown(), name]));
+    receive.push(to.path.clone());
+    copy(out, globals, (from, send), (to, receive)).map(ExitCode::from)
+}

@@ -1,0 +1,222 @@
+//! Copies of chains between machines: a shell stands in for ssh and each host. `qemu-img` tells whether a copy shows
+//! what its original shows.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::hosts::Lab;
+use crate::support::qemu::{Qemu, qemu};
+
+/// base.qcow2 <- mid.qcow2 <- top.qcow2 and base.qcow2 <- side.qcow2 on the first host; none without QEMU's tools.
+fn lab() -> Option<(Lab, Qemu)> {
+    let lab = Lab::new();
+    let dir = lab.home("one").join("images");
+    fs::create_dir(&dir).unwrap();
+    fs::create_dir(lab.home("two").join("got")).unwrap();
+    let qemu = qemu()?.within(&dir);
+    qemu.img(&["create", "-q", "-f", "qcow2", "base.qcow2", "64M"]);
+    qemu.io(
+        dir.join("base.qcow2"),
+        &["write -P 7 1M 1M", "write -P 8 40M 200k"],
+    );
+    for (new, base, command) in [
+        ("mid.qcow2", "base.qcow2", "write -P 9 2M 300k"),
+        ("top.qcow2", "mid.qcow2", "write -P 10 1M 70k"),
+        ("side.qcow2", "base.qcow2", "write -P 11 3M 100k"),
+    ] {
+        qemu.img(&[
+            "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, new,
+        ]);
+        qemu.io(dir.join(new), &[command]);
+    }
+    Some((lab, qemu))
+}
+
+/// The names in a folder and their bytes, but for hidden ones.
+fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
+    let named = entries.map(|entry| {
+        let name = entry.file_name().into_string().unwrap();
+        (name, entry.path())
+    });
+    named
+        .filter(|(name, _)| !name.starts_with('.'))
+        .map(|(name, path)| (name, fs::read(path).unwrap()))
+        .collect()
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    files(dir).into_keys().collect()
+}
+
+/// Both show the same, and the second is sound.
+fn shows_the_same(qemu: &Qemu, one: &Path, other: &Path) {
+    let [one, name] = [one, other].map(|path| path.to_str().unwrap().to_owned());
+    qemu.img(&["compare", &one, &name]);
+    qemu.check_clean(other);
+}
+
+#[test]
+fn a_chain_is_copied_once_and_what_is_there_serves_as_base() {
+    let Some((lab, qemu)) = lab() else { return };
+    let (from, to) = (lab.home("one").join("images"), lab.home("two").join("got"));
+    let before = files(&from);
+    let asked = lab.q("copy one:images/top.qcow2 two:got").with(4);
+    assert!(
+        asked.err.contains("nobody is there to ask"),
+        "{}",
+        asked.err
+    );
+    let planned = lab.q("copy one:images/top.qcow2 two:got --dry-run").with(0);
+    for part in [
+        "Copy one:images/top.qcow2 to got",
+        "creates",
+        "mid.qcow2",
+        "are sent",
+    ] {
+        assert!(planned.out.contains(part), "{part}: {}", planned.out);
+    }
+    assert_eq!(names(&to), Vec::<String>::new());
+    let refused = lab.q("--read-only copy one:images/top.qcow2 two:got --yes");
+    assert_ne!(refused.code, 0);
+    assert_eq!(fs::read_dir(&to).unwrap().count(), 0);
+    let told = lab.q("copy one:images/top.qcow2 two:got --yes").with(0);
+    assert!(told.out.contains("copied 3 images to got"), "{}", told.out);
+    assert_eq!(names(&to), ["base.qcow2", "mid.qcow2", "top.qcow2"]);
+    assert_eq!(fs::read_dir(&to).unwrap().count(), 3);
+    shows_the_same(&qemu, &from.join("top.qcow2"), &to.join("top.qcow2"));
+    let info = lab.there("two", "info got/top.qcow2 --json").json();
+    assert_eq!(info["result"]["backing-filename"], "mid.qcow2");
+    // The header alone differs, of which QEMU writes another layout; the base has none to be changed.
+    assert_eq!(files(&to)["base.qcow2"], before["base.qcow2"]);
+    let planned = lab
+        .q("copy one:images/side.qcow2 two:got --dry-run")
+        .with(0);
+    assert!(
+        planned.out.contains("it is there already"),
+        "{}",
+        planned.out
+    );
+    lab.q("copy one:images/side.qcow2 two:got --yes").with(0);
+    assert_eq!(
+        names(&to),
+        ["base.qcow2", "mid.qcow2", "side.qcow2", "top.qcow2"]
+    );
+    shows_the_same(&qemu, &from.join("side.qcow2"), &to.join("side.qcow2"));
+    let again = lab.q("copy one:images/top.qcow2 two:got --yes").with(0);
+    assert!(
+        again.out.contains("holds it already"),
+        "{}{}",
+        again.out,
+        again.err
+    );
+    assert!(
+        lab.there("two", "log")
+            .out
+            .contains("copied 1 image to got")
+    );
+    lab.there("two", "undo --yes");
+    assert_eq!(names(&to), ["base.qcow2", "mid.qcow2", "top.qcow2"]);
+    assert_eq!(files(&from), before);
+}
+
+#[test]
+fn either_side_may_be_this_machine() {
+    let Some((lab, qemu)) = lab() else { return };
+    let from = lab.home("one").join("images");
+    let here = lab.place.path().join("here");
+    fs::create_dir(&here).unwrap();
+    lab.q("copy one:images/top.qcow2 here --yes").with(0);
+    shows_the_same(&qemu, &from.join("top.qcow2"), &here.join("top.qcow2"));
+    lab.q("copy here/top.qcow2 two:got --yes").with(0);
+    let got = lab.home("two").join("got/top.qcow2");
+    shows_the_same(&qemu, &from.join("top.qcow2"), &got);
+    fs::create_dir(lab.place.path().join("beside")).unwrap();
+    lab.q("copy here/mid.qcow2 beside --yes").with(0);
+    let beside = lab.place.path().join("beside/mid.qcow2");
+    shows_the_same(&qemu, &from.join("mid.qcow2"), &beside);
+    for (words, code) in [
+        ("copy one:images/none.qcow2 here --yes", 1),
+        ("copy one:images/top.qcow2 two:none --yes", 4),
+        ("copy @lab:images/top.qcow2 here --yes", 2),
+        ("copy one:images/top.qcow2 away:. --yes", 1),
+        ("send one:images/top.qcow2", 2),
+    ] {
+        let told = lab.q(words);
+        assert_eq!(told.code, code, "{words}: {}{}", told.out, told.err);
+    }
+    lab.there("one", "info images/top.qcow2");
+}
+
+#[test]
+fn a_base_that_is_another_one_of_its_name_is_not_built_on() {
+    let Some((lab, qemu)) = lab() else { return };
+    let (from, to) = (lab.home("one").join("images"), lab.home("two").join("got"));
+    fs::copy(from.join("base.qcow2"), to.join("base.qcow2")).unwrap();
+    qemu.io(to.join("base.qcow2"), &["write -P 1 40M 64k"]);
+    let other = fs::read(to.join("base.qcow2")).unwrap();
+    let planned = lab
+        .q("copy one:images/side.qcow2 two:got --dry-run")
+        .with(0);
+    assert!(
+        planned.out.contains("are copied from images"),
+        "{}",
+        planned.out
+    );
+    lab.q("copy one:images/side.qcow2 two:got --yes").with(0);
+    assert_eq!(names(&to), ["2-base.qcow2", "base.qcow2", "side.qcow2"]);
+    assert_eq!(fs::read(to.join("base.qcow2")).unwrap(), other);
+    shows_the_same(&qemu, &from.join("side.qcow2"), &to.join("side.qcow2"));
+}
+
+#[test]
+fn a_copy_that_is_cut_anywhere_leaves_no_half_and_is_gone_on_with() {
+    let Some((lab, qemu)) = lab() else { return };
+    let (from, to) = (lab.home("one").join("images"), lab.home("two").join("got"));
+    let before = files(&from);
+    let copy = "copy one:images/top.qcow2 two:got --yes";
+    let mut kept = 0;
+    let cuts = [0, 40, 1500, 5000, 200_000, 1_400_000];
+    for (host, way) in [("one", "out"), ("two", "in"), ("one", "in"), ("two", "out")] {
+        // What goes there is short the one way.
+        for cut in cuts.into_iter().filter(|cut| {
+            way == "out" && host == "one" || host == "two" && way == "in" || *cut < 5000
+        }) {
+            let at = cut.to_string();
+            let cut_off = [("CUT_HOST", host), ("CUT_WAY", way), ("CUT_AT", &at)];
+            let told = lab.q_with(copy, &cut_off);
+            let what = format!("{host} {way} {cut}: {} {}{}", told.code, told.out, told.err);
+            assert_eq!(files(&from), before, "{what}");
+            let there = names(&to);
+            assert!(there.is_empty() || there.len() == 3, "{there:?} {what}");
+            let is_whole = !there.is_empty();
+            assert!(is_whole || told.code != 0 && !told.err.is_empty(), "{what}");
+            let left = fs::read_dir(&to).unwrap().count();
+            if !is_whole && left > 0 {
+                kept += 1;
+                let planned = lab.q("copy one:images/top.qcow2 two:got --dry-run").with(0);
+                assert!(
+                    planned.out.contains("an earlier try"),
+                    "{what} {}",
+                    planned.out
+                );
+            }
+            let again = lab.q(copy);
+            assert_eq!(again.code, 0, "{what} {}{}", again.out, again.err);
+            assert_eq!(
+                names(&to),
+                ["base.qcow2", "mid.qcow2", "top.qcow2"],
+                "{what}"
+            );
+            assert_eq!(fs::read_dir(&to).unwrap().count(), 3, "{what}");
+            shows_the_same(&qemu, &from.join("top.qcow2"), &to.join("top.qcow2"));
+            let all: Vec<PathBuf> = fs::read_dir(&to)
+                .unwrap()
+                .map(|entry| entry.unwrap().path())
+                .collect();
+            all.iter().for_each(|path| fs::remove_file(path).unwrap());
+        }
+    }
+    assert!(kept > 3, "{kept}");
+}
