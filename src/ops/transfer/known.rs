@@ -10,8 +10,8 @@ use crate::host::{Access, FileId, FileKind, Host, HostFile};
 use crate::image::{self, BackingName, BackingTarget, Format, ImageFile};
 use crate::ops::Error;
 
+use super::header::{beside_header, header_digest};
 use super::pieces::{Digest, Found, PIECE, Span, Stopped, digest, each_piece};
-use super::send::{beside_header, header_digest};
 use super::source::{Described, Told};
 
 /// Files of a folder that are looked at.

@@ -5,6 +5,7 @@
 //! Files are compared and sent by their *pieces*: 64 KiB, counted from the beginning of the file. Pieces of zeros are
 //! told of and never sent. The digest of a file is that of the digests of its pieces, in order ([`RootHasher`]).
 
+mod header;
 mod known;
 mod partial;
 mod pieces;
