@@ -3,8 +3,10 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Duration;
 
+use crossbeam_channel::{RecvTimeoutError, bounded};
 use serde_json::Value;
 
 use crate::fleet::{Person, Question, person};
@@ -157,6 +159,8 @@ fn tell(out: &mut Out, outcome: &Outcome) -> io::Result<()> {
     Ok(())
 }
 
+/// How often a wish to stop is looked for.
+const TICK: Duration = Duration::from_millis(50);
 /// So long a plan waits for what is told of files inside images.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -330,10 +334,80 @@ fn agreed(plan: &Plan, typed: &str) -> anyhow::Result<(Consent, Shown)> {
 
 /// Asks on standard error, so that standard output stays clean, and reads one line.
 pub(super) fn question(text: &str) -> io::Result<String> {
+    prompted(text)?;
+    typed()
+}
+
+/// The same where a wish to stop ends no process: none once there is one. What is typed after it is read by nobody.
+pub(super) fn question_until(
+    text: &str,
+    is_stopped: &dyn Fn() -> bool,
+) -> io::Result<Option<String>> {
+    prompted(text)?;
+    let line = line_until(typed, is_stopped)?;
+    if line.is_none() {
+        output::complain("");
+    }
+    Ok(line)
+}
+
+fn prompted(text: &str) -> io::Result<()> {
     let mut stderr = io::stderr().lock();
     stderr.write_all(text.as_bytes())?;
-    stderr.flush()?;
+    stderr.flush()
+}
+
+fn typed() -> io::Result<String> {
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     Ok(answer.trim().to_owned())
+}
+
+fn line_until(
+    read: impl FnOnce() -> io::Result<String> + Send + 'static,
+    is_stopped: &dyn Fn() -> bool,
+) -> io::Result<Option<String>> {
+    let (line_in, line) = bounded(1);
+    thread::spawn(move || {
+        // Who asked may have stopped waiting.
+        let _ = line_in.send(read());
+    });
+    loop {
+        match line.recv_timeout(TICK) {
+            Ok(read) => return read.map(Some),
+            Err(RecvTimeoutError::Timeout) if is_stopped() => return Ok(None),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+    use std::time::Instant;
+
+    #[test]
+    fn a_wish_to_stop_ends_a_question_that_nobody_answers() {
+        let (line_in, line) = bounded::<String>(1);
+        let waiting = move || line.recv().map_err(|_| io::ErrorKind::UnexpectedEof.into());
+        let stop = AtomicBool::new(false);
+        let begun = Instant::now();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_millis(100));
+                stop.store(true, Ordering::Relaxed);
+            });
+            let read = line_until(waiting, &|| stop.load(Ordering::Relaxed));
+            assert_eq!(read.unwrap(), None);
+        });
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        drop(line_in);
+        let read = line_until(|| Ok("y".to_owned()), &|| false);
+        assert_eq!(read.unwrap(), Some("y".to_owned()));
+        assert!(line_until(|| Err(io::ErrorKind::NotFound.into()), &|| false).is_err());
+    }
 }

@@ -149,7 +149,7 @@ pub(in crate::cli) fn copy(
     let giving = task(&from, send).unwatched();
     let taking = task(&to, receive);
     let is_document = globals.json && !globals.bare_json;
-    let mut shown = Shown::new(out, &taking);
+    let mut shown = Shown::new(out, &taking, &stops);
     shown.held = is_document.then(Vec::new);
     let ended = both(&from.to, giving, &taking, &mut shown, &stops);
     let held = shown.held.take();

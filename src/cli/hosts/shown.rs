@@ -1,12 +1,12 @@
 //! One host's command line, shown as it goes on: what it prints, what it asks, how far it is.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::fleet::{Connection, Ends, Error, Moved, Patience, Question, Stream, Watcher};
 use crate::host::printable_lines;
 
-use super::super::execute::question;
+use super::super::execute::question_until;
 use super::super::exit::Stop;
 use super::super::output::{self, Out};
 use super::super::progress_bar::Bar;
@@ -21,6 +21,8 @@ const CANCELLED: u8 = 130;
 /// What becomes of what it prints and asks.
 pub(super) struct Shown<'a> {
     out: &'a mut Out,
+    /// How often the person asked to stop.
+    stops: &'a AtomicUsize,
     /// Standard output goes where no terminal is, byte for byte.
     is_raw: bool,
     to_stderr: bool,
@@ -32,8 +34,9 @@ pub(super) struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    pub(super) fn new(out: &'a mut Out, task: &Task) -> Self {
+    pub(super) fn new(out: &'a mut Out, task: &Task, stops: &'a AtomicUsize) -> Self {
         Self {
+            stops,
             out,
             is_raw: false,
             to_stderr: task.words.iter().any(|word| word == "--bare-json"),
@@ -107,7 +110,10 @@ impl Ends for Shown<'_> {
             }
         }
         self.out.flush()?;
-        question(&printable_lines(&asked.prompt))
+        let is_stopped = || self.stops.load(Ordering::Relaxed) > 0;
+        let typed = question_until(&printable_lines(&asked.prompt), &is_stopped)?;
+        // What nobody typed agrees to nothing, and a wish to stop is handed on.
+        Ok(typed.unwrap_or_default())
     }
 
     fn moved(&mut self, moved: &Moved) {
@@ -129,7 +135,7 @@ pub(super) fn run(
     is_raw: bool,
     stops: &AtomicUsize,
 ) -> anyhow::Result<u8> {
-    let mut shown = Shown::new(out, task);
+    let mut shown = Shown::new(out, task, stops);
     shown.is_raw = is_raw && !io::stdout().is_terminal();
     let ended = Connection::open(&task.to, Patience::default(), &mut shown, stops)
         .and_then(|mut connection| connection.run(task.watched(), &mut shown, stops));
