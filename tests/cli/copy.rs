@@ -220,3 +220,45 @@ fn a_copy_that_is_cut_anywhere_leaves_no_half_and_is_gone_on_with() {
     }
     assert!(kept > 3, "{kept}");
 }
+
+#[test]
+fn a_commit_whose_connection_is_cut_at_any_message_loses_nothing() {
+    let lab = Lab::new();
+    let home = lab.home("one");
+    let Some(qemu) = qemu() else { return };
+    let qemu = qemu.within(&home);
+    let [base, top] = ["a.qcow2", "b.qcow2"].map(|name| home.join(name));
+    qemu.io(&base, &["write -P 3 0 5M"]);
+    qemu.io(&top, &["write -P 4 1M 3M", "write -P 5 6M 200k"]);
+    let kept = [&base, &top].map(|path| fs::read(path).unwrap());
+    let wanted = home.join("wanted.raw");
+    qemu.img(&["convert", "-O", "raw", "b.qcow2", "wanted.raw"]);
+    let mut done = 0;
+    // The agent's first line and its hello are of some 100 bytes; what it tells of the commit comes behind them.
+    for cut in (0..700).step_by(23) {
+        let at = cut.to_string();
+        let cut_off = [("CUT_HOST", "one"), ("CUT_WAY", "out"), ("CUT_AT", &at)];
+        let told = lab.q_with("commit one:b.qcow2 --confirm 1", &cut_off);
+        let left = lab.there("one", "recover").out;
+        if !left.contains("nothing was interrupted") {
+            let entry = left
+                .split_whitespace()
+                .find_map(|word| word.parse::<u64>().ok());
+            let finish = format!("recover one:{} --finish", entry.unwrap());
+            let ended = lab.q(&format!("{finish} --yes"));
+            if ended.code != 0 {
+                lab.q(&format!("{finish} --confirm 1")).with(0);
+            }
+        }
+        let shows = if top.exists() { &top } else { &base };
+        let what = format!("{cut}: {}{}", told.out, told.err);
+        qemu.check_clean(&base);
+        let [shows, wanted] = [shows, &wanted].map(|path| path.to_str().unwrap());
+        let compared = qemu.try_img(&["compare", shows, wanted]);
+        assert!(compared.success(), "{what}");
+        done += usize::from(!top.exists());
+        fs::write(&base, &kept[0]).unwrap();
+        fs::write(&top, &kept[1]).unwrap();
+    }
+    assert!(done > 0);
+}
