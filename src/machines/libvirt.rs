@@ -26,7 +26,7 @@ const SOCKETS: [&str; 4] = [
 /// Where a connection's definitions are.
 struct Connection {
     /// What libvirt calls it; none where only files can be read.
-    uri: Option<&'static str>,
+    uri: Option<String>,
     /// The folder of its sockets.
     sockets: Option<PathBuf>,
     /// What it defines.
@@ -39,9 +39,10 @@ struct Connection {
 
 /// The system's own connection.
 pub(super) fn system(product: &'static str, places: &Places, found: &mut Found) {
+    let sockets = places.system("run/libvirt");
     let connection = Connection {
-        uri: Some("qemu:///system"),
-        sockets: Some(places.system("run/libvirt")),
+        uri: Some(uri("system", &sockets, places)),
+        sockets: Some(sockets),
         domains: places.system("etc/libvirt/qemu"),
         state: places.system("var/lib/libvirt/qemu"),
         pools: places.system("etc/libvirt/storage"),
@@ -53,7 +54,8 @@ pub(super) fn system(product: &'static str, places: &Places, found: &mut Found) 
 pub(super) fn session(product: &'static str, places: &Places, found: &mut Found) {
     for home in &places.homes {
         let sockets = home.runtime.as_ref().map(|dir| dir.join("libvirt"));
-        session_at(home.config.clone(), sockets).read(product, places, found);
+        let uri = sockets.as_ref().map(|dir| uri("session", dir, places));
+        session_at(home.config.clone(), sockets, uri).read(product, places, found);
     }
 }
 
@@ -61,13 +63,33 @@ pub(super) fn session(product: &'static str, places: &Places, found: &mut Found)
 pub(super) fn boxes(product: &'static str, places: &Places, found: &mut Found) {
     for Home { dir, .. } in &places.homes {
         let config = dir.join(".var/app/org.gnome.Boxes/config");
-        session_at(config, None).read(product, places, found);
+        session_at(config, None, None).read(product, places, found);
     }
 }
 
-fn session_at(config: PathBuf, sockets: Option<PathBuf>) -> Connection {
+/// What libvirt calls a connection of this machine: as usual, or as `LIBVIRT_DEFAULT_URI` does where the service listens
+/// at another socket than the usual ones. That of another machine is about other files.
+fn uri(name: &str, sockets: &Path, places: &Places) -> String {
+    let usual = format!("qemu:///{name}");
+    let elsewhere = format!("qemu+unix:///{name}?");
+    match &places.default_uri {
+        Some(named) if named.starts_with(&elsewhere) && !is_listening(sockets, places) => {
+            named.clone()
+        }
+        _ => usual,
+    }
+}
+
+/// Whether a service listens at a socket in this folder.
+fn is_listening(sockets: &Path, places: &Places) -> bool {
+    SOCKETS
+        .iter()
+        .any(|name| places.host.stat(&sockets.join(name)).is_ok())
+}
+
+fn session_at(config: PathBuf, sockets: Option<PathBuf>, uri: Option<String>) -> Connection {
     Connection {
-        uri: sockets.is_some().then_some("qemu:///session"),
+        uri,
         sockets,
         domains: config.join("libvirt/qemu"),
         state: config.join("libvirt/qemu"),
@@ -90,17 +112,15 @@ impl Connection {
 
     /// Whether a service listens.
     fn listens(&self, places: &Places) -> bool {
-        let Some(dir) = self.sockets.as_ref().filter(|_| self.uri.is_some()) else {
+        let (Some(dir), Some(uri)) = (&self.sockets, &self.uri) else {
             return false;
         };
-        SOCKETS
-            .iter()
-            .any(|name| places.host.stat(&dir.join(name)).is_ok())
+        uri.starts_with("qemu+unix:") || is_listening(dir, places)
     }
 
     /// Asks the service.
     fn ask(&self, product: &'static str, places: &Places, found: &mut Found) -> Result<(), String> {
-        let uri = self.uri.unwrap_or_default();
+        let uri = self.uri.as_deref().unwrap_or_default();
         let program = Program::at(places)
             .ok_or_else(|| "its service runs, and virsh is not installed".to_owned())?;
         let mut virsh = Virsh::start(&program, uri, Rights::Read, places.patience)?;
@@ -122,11 +142,17 @@ impl Connection {
                     machine.checkpoints = asked.checkpoints;
                     machine.snapshots = self.snapshots(product, uri, asked.snapshots, found);
                     for why in asked.unasked {
-                        found.unasked(product, format!("{uri}, {}", printable(&machine.name)), why);
+                        found.unasked(
+                            product,
+                            format!("{}, {}", printable(uri), printable(&machine.name)),
+                            why,
+                        );
                     }
                     found.machines.push(machine);
                 }
-                Err(why) => found.unasked(product, format!("{uri}, {}", asked.id), why),
+                Err(why) => {
+                    found.unasked(product, format!("{}, {}", printable(uri), asked.id), why)
+                }
             }
         }
         Ok(())
@@ -196,7 +222,7 @@ impl Connection {
     }
 
     fn place(&self) -> String {
-        let uri = self.uri.map(str::to_owned);
+        let uri = self.uri.as_deref().map(printable);
         uri.unwrap_or_else(|| printable(&self.domains))
     }
 

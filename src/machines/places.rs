@@ -32,6 +32,8 @@ pub struct Places {
     pub programs: OsString,
     /// How long a service is waited for.
     pub patience: Duration,
+    /// The connection that libvirt's own tools use where none is named (`LIBVIRT_DEFAULT_URI`).
+    pub default_uri: Option<String>,
 }
 
 /// Somebody's folders.
@@ -91,6 +93,7 @@ impl Places {
             near,
             programs: std::env::var_os("PATH").unwrap_or_default(),
             patience: PATIENCE,
+            default_uri: std::env::var("LIBVIRT_DEFAULT_URI").ok(),
         }
     }
 
@@ -141,6 +144,7 @@ pub(super) mod tests {
             near: Vec::new(),
             programs: OsString::new(),
             patience: PATIENCE,
+            default_uri: None,
         };
         (dir, places)
     }

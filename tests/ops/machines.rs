@@ -433,6 +433,7 @@ fn system(dir: &Path) -> Places {
         near: Vec::new(),
         programs: Default::default(),
         patience: Duration::from_secs(60),
+        default_uri: None,
     }
 }
 

@@ -633,6 +633,7 @@ fn a_machine_that_pins_it_meanwhile_makes_the_plan_stale() {
         near: Vec::new(),
         programs: Default::default(),
         patience: Duration::from_secs(60),
+        default_uri: None,
     };
     let mut context = planning::context(Arc::new(RealHost), dir);
     context.know_machines(Arc::new(Machines::ask(places)));

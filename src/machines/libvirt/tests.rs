@@ -116,6 +116,38 @@ fn the_service_tells_of_all_that_it_defines_and_runs() {
 }
 
 #[test]
+fn a_service_at_another_socket_is_asked_as_the_default_connection_says() {
+    let (dir, mut places) = a_system();
+    let told = dir.path().join("told");
+    places.programs = virsh(dir.path(), &format!("echo \"$*\" >>{}", told.display()));
+    places.patience = Duration::from_secs(60);
+    for other in [
+        "qemu+ssh://host/system",
+        "qemu+unix:///session?socket=/s",
+        "test:///default",
+    ] {
+        places.default_uri = Some(other.to_owned());
+        assert_eq!(
+            read_with(system, "libvirt", &places).machines,
+            [],
+            "{other}"
+        );
+    }
+    let elsewhere = "qemu+unix:///system?socket=/run/other";
+    places.default_uri = Some(elsewhere.to_owned());
+    let found = read_with(system, "libvirt", &places);
+    assert_eq!(found.unasked, []);
+    assert!(found.machines.iter().all(|it| it.place == elsewhere));
+    assert_eq!(found.machines.len(), 2);
+    let lines = fs::read_to_string(&told).unwrap();
+    assert!(lines.contains(&format!("--connect {elsewhere}")), "{lines}");
+    // Where a service listens as usual, that is it.
+    listening(dir.path());
+    let found = read_with(system, "libvirt", &places);
+    assert!(found.machines.iter().all(|it| it.place == "qemu:///system"));
+}
+
+#[test]
 fn what_the_service_does_not_tell_is_told() {
     let (dir, mut places) = a_system();
     places.programs = virsh(dir.path(), "");
