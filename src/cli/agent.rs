@@ -151,6 +151,7 @@ mod tests {
             words: line.split(' ').map(OsString::from).collect(),
             columns: 0,
             asks: false,
+            asks_always: false,
             host: "web".to_owned(),
         };
         starts(&run, read_only, within).err()

@@ -230,12 +230,15 @@ fn ask(
     plan: &mut Plan,
 ) -> anyhow::Result<(Consent, Shown)> {
     let asks_for_number = matches!(plan.confirm, Confirm::Count(_));
+    let far = person().filter(|person| person.is_there());
     if let Some(number) = given.confirm.filter(|_| asks_for_number || !given.yes) {
         return Ok((Consent::Count(number), Shown::No));
     }
     match plan.confirm {
         // A command that only creates the file it names has said it all.
-        Confirm::Nothing => return Ok((Consent::Yes, Shown::No)),
+        Confirm::Nothing if !far.is_some_and(Person::is_asked_always) => {
+            return Ok((Consent::Yes, Shown::No));
+        }
         Confirm::Yes if given.yes => return Ok((Consent::Yes, Shown::No)),
         Confirm::Count(needed) if given.yes => {
             return Err(Stop::refused(NOT_AGREED, format!(
@@ -244,9 +247,8 @@ fn ask(
             ))
             .into());
         }
-        Confirm::Yes | Confirm::Count(_) | Confirm::Impossible => {}
+        Confirm::Nothing | Confirm::Yes | Confirm::Count(_) | Confirm::Impossible => {}
     }
-    let far = person().filter(|person| person.is_there());
     if far.is_none() && (!io::stdin().is_terminal() || !io::stderr().is_terminal()) {
         let how = match plan.confirm {
             Confirm::Count(needed) => format!("--confirm {needed}"),

@@ -322,6 +322,7 @@ mod tests {
                 words: vec![line.into()],
                 columns: 0,
                 asks: false,
+                asks_always: false,
                 host: "web".to_owned(),
             }));
         }

@@ -84,6 +84,8 @@ pub struct Run {
     pub columns: u16,
     /// Whether there is somebody to ask.
     pub asks: bool,
+    /// Whether they are to be asked about each plan, also about one that only creates.
+    pub asks_always: bool,
     /// What the host is called where the person is, for command lines that are told.
     pub host: String,
 }
@@ -371,6 +373,7 @@ mod tests {
             words: vec!["info".into(), odd.clone()],
             columns: 80,
             asks: true,
+            asks_always: true,
             host: "web".to_owned(),
         };
         let answer = Answer {

@@ -24,6 +24,16 @@ const MOST_PIECES: usize = 4096;
 /// How often a wish to stop is looked for.
 const TICK: Duration = Duration::from_millis(50);
 
+/// What they may be asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asks {
+    Nothing,
+    /// Plans that do more than create the files that they were told to.
+    Changes,
+    /// All plans.
+    All,
+}
+
 /// The person at the other end.
 #[derive(Debug)]
 pub struct Person {
@@ -31,7 +41,7 @@ pub struct Person {
     pub columns: Option<u16>,
     /// What this host is called where they are.
     pub host: String,
-    asks: bool,
+    asks: Asks,
     to: Mutex<UnixStream>,
     answers: Receiver<Answer>,
     input: Receiver<Vec<u8>>,
@@ -53,15 +63,23 @@ pub fn is_far() -> bool {
 
 /// Tells the process that a command starts of the person at the other end.
 pub fn begin(command: &mut std::process::Command, run: &Run) {
-    let asks = u8::from(run.asks);
+    let asks = match (run.asks, run.asks_always) {
+        (false, _) => 0,
+        (true, false) => 1,
+        (true, true) => 2,
+    };
     command.env(VARIABLE, format!("{} {asks} {}", run.columns, run.host));
 }
 
 /// Reads what [`begin`] wrote.
-fn read(value: &OsStr) -> Option<(Option<u16>, bool, String)> {
+fn read(value: &OsStr) -> Option<(Option<u16>, Asks, String)> {
     let mut words = value.to_str()?.splitn(3, ' ');
     let columns = words.next()?.parse::<u16>().ok()?;
-    let asks = words.next()? == "1";
+    let asks = match words.next()? {
+        "1" => Asks::Changes,
+        "2" => Asks::All,
+        _ => Asks::Nothing,
+    };
     let host = words.next()?.to_owned();
     Some(((columns > 0).then_some(columns), asks, host))
 }
@@ -106,7 +124,13 @@ impl Person {
     /// Whether there is somebody to ask.
     #[must_use]
     pub fn is_there(&self) -> bool {
-        self.asks
+        self.asks != Asks::Nothing
+    }
+
+    /// Whether they are asked about each plan, also about one that only creates.
+    #[must_use]
+    pub fn is_asked_always(&self) -> bool {
+        self.asks == Asks::All
     }
 
     /// Asks, and gives what was typed; none for an answer to anything but this question.
@@ -220,12 +244,13 @@ mod tests {
             words: Vec::new(),
             columns: 0,
             asks: true,
+            asks_always: true,
             host: "me@web".to_owned(),
         };
         let mut command = std::process::Command::new("true");
         begin(&mut command, &run);
         let (_, value) = command.get_envs().next().unwrap();
-        let expected = Some((None, true, "me@web".to_owned()));
+        let expected = Some((None, Asks::All, "me@web".to_owned()));
         assert_eq!(read(value.unwrap()), expected);
         for nonsense in ["", "80", "80 1", "x 1 a"] {
             assert_eq!(read(OsStr::new(nonsense)), None, "{nonsense}");
@@ -239,7 +264,7 @@ mod tests {
         let person = Person {
             columns: None,
             host: "web".to_owned(),
-            asks: true,
+            asks: Asks::Changes,
             to: Mutex::new(socket),
             answers,
             input: unbounded().1,

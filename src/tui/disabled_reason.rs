@@ -163,6 +163,26 @@ fn far(app: &App, action: Action) -> Option<String> {
     let host = concerned.find_map(|node| app.forest.host_of(node))?;
     let entry = app.settings.keymap.entry(action);
     let changes = entry.is_some_and(|entry| entry.group.changes());
+    let is_asked_there = matches!(
+        action,
+        Action::Branch
+            | Action::Clone
+            | Action::Convert
+            | Action::Commit
+            | Action::Flatten
+            | Action::FlattenHere
+            | Action::Rebase
+            | Action::Squash
+            | Action::Trim
+            | Action::Revert
+            | Action::Move
+            | Action::Resize
+            | Action::Protect
+            | Action::Note
+            | Action::Repair
+            | Action::Amend
+            | Action::Discard
+    );
     let reads = matches!(
         action,
         Action::Files
@@ -174,7 +194,7 @@ fn far(app: &App, action: Action) -> Option<String> {
             | Action::Own
             | Action::Machine
     );
-    (changes || reads).then(|| format!("{NOT_HERE}: do it on {host}"))
+    (changes && !is_asked_there || reads).then(|| format!("{NOT_HERE}: do it on {host}"))
 }
 
 fn read_only(app: &App) -> Option<String> {

@@ -10,6 +10,7 @@ use crate::ops::{EffectKind, Phase, Plan, Progress, ProgressView, Ready, Request
 
 use super::browse::Extraction;
 use super::dialogs::list_cursor::ListCursor;
+use super::query::QueryId;
 
 /// So many jobs run at once at most: disks gain nothing by more.
 const AT_ONCE: usize = 3;
@@ -42,6 +43,15 @@ pub enum Task {
     Extract(Extraction),
     /// A command of the person's own.
     Command(Vec<OsString>),
+    /// A change that a host makes.
+    There {
+        /// The host's place.
+        at: usize,
+        /// The change.
+        request: Request,
+        /// The question that it began as.
+        query_id: QueryId,
+    },
 }
 
 /// What a worker is given to do.
@@ -226,6 +236,32 @@ impl Jobs {
         id
     }
 
+    /// Adds a job that a host does, and that runs already; returns its number.
+    pub fn begin_there(&mut self, title: String, task: Task, progress: Progress) -> u64 {
+        let id = u64::try_from(self.list.len()).unwrap_or(u64::MAX) + 1;
+        self.list.push(Job {
+            id,
+            title,
+            task,
+            state: JobState::Running,
+            view: progress.view(),
+            progress,
+            work: None,
+            // The host has locks of its own.
+            files: Files::default(),
+        });
+        id
+    }
+
+    /// The job that this question became, and the place of its host.
+    #[must_use]
+    pub fn there(&self, question: QueryId) -> Option<(u64, usize)> {
+        self.list.iter().find_map(|job| match job.task {
+            Task::There { at, query_id, .. } if query_id == question => Some((job.id, at)),
+            _ => None,
+        })
+    }
+
     /// Lets a job that is over wait once more, if it needs no plan.
     pub fn again(&mut self, id: u64) {
         let Some(job) = self.get_mut(id).filter(|job| !job.is_open()) else {
@@ -233,7 +269,7 @@ impl Jobs {
         };
         let work = match &job.task {
             // What it depends on may have changed: that is planned anew.
-            Task::Change(_) => return,
+            Task::Change(_) | Task::There { .. } => return,
             Task::Check(images) => Work::Check(images.clone()),
             Task::Compare(images) => Work::Compare(images.clone()),
             Task::Extract(what) => Work::Extract(what.clone()),
@@ -269,7 +305,9 @@ impl Jobs {
 
     /// Whether as many run as may run at once.
     fn is_full(&self) -> bool {
-        let running = |job: &&Job| job.state == JobState::Running;
+        // What a host does takes nothing of this machine.
+        let running =
+            |job: &&Job| job.state == JobState::Running && !matches!(job.task, Task::There { .. });
         self.list.iter().filter(running).count() >= AT_ONCE
     }
 

@@ -8,7 +8,7 @@
 //! | `settings`, `selection`, `detail_pane`, `session`, `refresh`, `jobs` | its parts |
 //! | `rows`, `order`, `filter`, `summary`, `plan_preview`, `diagram` | what the images pane shows |
 //! | `health`, `map`, `selected_chain`, `file_changes`, `change_tree` | what the detail shows |
-//! | `hosts`, `border` | other machines, and what keeps their names from this one's files |
+//! | `hosts`, `there`, `border` | other machines, what is done by them, and what keeps their names from this one's files |
 //! | `tour`, `tour_strip` | five small tasks on the sample forests |
 //! | `actions`, `bindings`, `keymap`, `disabled_reason` | what keys mean, and when not |
 //! | `msg`, `query`, `browse` | what happens, and what is asked for |
@@ -80,6 +80,7 @@ mod terminal;
 mod terminal_query;
 mod text;
 mod theme;
+mod there;
 mod tour;
 mod tour_strip;
 mod ui;

@@ -7,7 +7,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crossbeam_channel::Receiver;
+
 use crate::doctor::Finding;
+use crate::fleet::Question as FarQuestion;
 use crate::forest::{ChangedBase, Forest, Problem, ScannedFile};
 use crate::host::{FileId, Holder, Space, Stat};
 use crate::image::{Bitmap, Check, Format, Passphrase, Snapshot};
@@ -83,6 +86,10 @@ pub enum Msg {
     FarSilent(QueryId, usize, u64),
     /// A host has told of all its images, or why it cannot.
     FarScanned(QueryId, usize, Result<ScanEnd, String>),
+    /// The plan of a change that a host makes, and what it asks.
+    ThereAsked(QueryId, Box<FarQuestion>),
+    /// What became of a change that a host was to make.
+    ThereEnded(QueryId, Box<ThereEnd>),
     /// The forest after changed files were looked at again.
     Refreshed(QueryId, Arc<Forest>),
     /// Files or folders have changed; none if so many that everything has to be looked at.
@@ -173,6 +180,15 @@ pub struct ScanEnd {
     pub unreadable: Vec<String>,
 }
 
+/// What became of a change that a host was to make.
+#[derive(Debug)]
+pub struct ThereEnd {
+    /// What it printed since it asked, or at all where it did not, line by line; safe to print.
+    pub printed: Vec<String>,
+    /// Whether it went well.
+    pub ended: Result<(), Error>,
+}
+
 /// What crashes and kills have left.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupted {
@@ -217,6 +233,19 @@ pub enum Effect {
     Scan(QueryId),
     /// Have a host scan its folders anew; the number is its place among the hosts.
     ScanHost(QueryId, usize),
+    /// Have a host make a change once its plan is agreed to.
+    ChangeThere {
+        /// The question's number.
+        query_id: QueryId,
+        /// The host's place.
+        at: usize,
+        /// The command line, without the program's name.
+        words: Vec<OsString>,
+        /// How far it is; cancelled where nobody wants it any more.
+        progress: Progress,
+        /// What is typed at its question.
+        typed: Receiver<String>,
+    },
     /// Make a plan, if no newer one is asked for within the delay.
     Plan {
         /// The question's number.

@@ -140,6 +140,7 @@ fn main() {
             words: vec!["info".into()],
             columns: 80,
             asks: true,
+            asks_always: false,
             host: "liar".to_owned(),
         };
         let came = Connection::open(&to, Patience::default(), &mut Agreeing, &stops)

@@ -146,6 +146,7 @@ fn line(words: &str) -> Run {
         words: words.split(' ').map(Into::into).collect(),
         columns: 0,
         asks: true,
+        asks_always: false,
         host: "one".to_owned(),
     }
 }

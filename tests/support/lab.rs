@@ -14,6 +14,7 @@ case "$2" in
   shut) echo "me@shut: Permission denied (publickey,password)." >&2; exit 255 ;;
   hang) exec sleep 1000 ;;
 esac
+echo $$ >> "@HOSTS@/pids"
 export HOME="@HOSTS@/$2"
 unset XDG_STATE_HOME XDG_CONFIG_HOME
 # A connection that is cut after so many bytes, one way or the other.
@@ -91,6 +92,14 @@ impl Hosts {
     /// Where the configuration is that names them.
     pub fn config(&self) -> PathBuf {
         self.dir.path().join("config")
+    }
+
+    /// Cuts the connection that was opened last.
+    pub fn cut(&self) {
+        let pids = fs::read_to_string(self.dir.path().join("pids")).unwrap();
+        let last = pids.lines().next_back().unwrap();
+        let status = Command::new("kill").args(["-9", last]).status().unwrap();
+        assert!(status.success());
     }
 
     /// Runs a command line on a host, as somebody there would.

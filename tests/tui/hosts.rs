@@ -117,3 +117,104 @@ fn no_file_here_is_opened_by_a_name_of_a_host() {
     terminal.press("q");
     assert_eq!(terminal.end(), 0);
 }
+
+#[test]
+fn a_change_on_a_host_is_planned_there_shown_here_and_done_once_it_is_agreed_to() {
+    let hosts = Hosts::new(QANOPY);
+    let mut terminal = open(&hosts, &["--no-query", "@lab"], (120, 40));
+    terminal.see("● one:/");
+    terminal.see("● two:/");
+    terminal.go_to("● one:");
+    terminal.press("b");
+    terminal.see("Branch on");
+    terminal.press("<enter>");
+    // The host's own plan, of its own path.
+    let base = hosts.home("one").join("a.qcow2");
+    terminal.see("one: Branch");
+    says(&terminal, "[ Cancel ]");
+    terminal.press("<esc>");
+    terminal.see("Branch on");
+    terminal.press("<esc>");
+    terminal.lose("Branch on");
+    assert_eq!(
+        fs::read_dir(hosts.home("one"))
+            .unwrap()
+            .flatten()
+            .filter(is_image)
+            .count(),
+        2
+    );
+    terminal.press("b");
+    terminal.see("Branch on");
+    terminal.press("<enter>");
+    terminal.see("one: Branch");
+    says(&terminal, "[ Cancel ]");
+    terminal.press("y");
+    terminal.see("○ a-1.qcow2");
+    assert!(base.with_file_name("a-1.qcow2").exists());
+    assert!(!hosts.home("two").join("a-1.qcow2").exists());
+    // It stands in the journal of the host, and nowhere here.
+    let log = hosts.there("one", "log");
+    assert!(String::from_utf8(log.stdout).unwrap().contains("a-1.qcow2"));
+    // What the host refuses is told in its words.
+    terminal.go_to("○ b.qcow2");
+    terminal.press("b");
+    terminal.see("Branch on b.qcow2");
+    terminal.press(&"<backspace>".repeat(9));
+    terminal.press("a.qcow2<enter>");
+    terminal.see("one: Branch");
+    says(&terminal, "exists already");
+    // No yes is possible.
+    terminal.press("y<esc>");
+    terminal.lose("one: Branch");
+    terminal.press("<esc>");
+    terminal.lose("Branch on b.qcow2");
+    terminal.press("q");
+    assert_eq!(terminal.end(), 0);
+    assert!(hosts.home("one").join("b.qcow2").exists());
+}
+
+fn is_image(entry: &fs::DirEntry) -> bool {
+    entry.path().extension().is_some_and(|it| it == "qcow2")
+}
+
+#[test]
+fn a_connection_that_is_cut_before_the_answer_changes_nothing_and_says_so() {
+    let hosts = Hosts::new(QANOPY);
+    let mut terminal = open(&hosts, &["--no-query", "one:"], (120, 40));
+    terminal.see("● one:/");
+    terminal.go_to("○ b.qcow2");
+    terminal.press("X");
+    terminal.see("one: Discard");
+    says(&terminal, "[ Cancel ]");
+    hosts.cut();
+    terminal.press("y");
+    says(&terminal, "the connection to one was cut");
+    assert!(hosts.home("one").join("b.qcow2").exists());
+    // The next time it is there again.
+    terminal.press("X");
+    terminal.see("one: Discard");
+    says(&terminal, "[ Cancel ]");
+    terminal.press("y");
+    terminal.lose("○ b.qcow2");
+    assert!(!hosts.home("one").join("b.qcow2").exists());
+    terminal.press("q");
+    assert_eq!(terminal.end(), 0);
+}
+
+#[test]
+fn nothing_is_done_to_images_of_two_hosts_at_once() {
+    let hosts = Hosts::new(QANOPY);
+    let mut terminal = open(&hosts, &["--no-query", "@lab"], (120, 40));
+    terminal.see("● one:/");
+    terminal.see("● two:/");
+    for name in ["● one:", "● two:"] {
+        terminal.go_to(name);
+        terminal.press(" ");
+    }
+    terminal.see("2 marked");
+    terminal.press("X");
+    says(&terminal, "nothing is done on several machines at once");
+    terminal.press("q");
+    assert_eq!(terminal.end(), 0);
+}

@@ -31,6 +31,7 @@ impl Task {
             words: self.words.clone(),
             columns: 0,
             asks: false,
+            asks_always: false,
             host: self.to.name.clone(),
         }
     }

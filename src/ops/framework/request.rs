@@ -213,6 +213,20 @@ impl Request {
         paths
     }
 
+    /// The same with each of its paths changed; none where one of them cannot be.
+    #[must_use]
+    pub fn with_paths(mut self, change: &mut dyn FnMut(&Path) -> Option<PathBuf>) -> Option<Self> {
+        let mut are_all = true;
+        self.each_name(&mut |name| match name {
+            Name::Path(path) => match change(path) {
+                Some(changed) => *path = changed,
+                None => are_all = false,
+            },
+            Name::TrashEntry(_) | Name::TrashEntries(_) => {}
+        });
+        are_all.then_some(self)
+    }
+
     /// The same with paths that hold from anywhere: what the journal remembers is read by another process, in
     /// another directory, on another day.
     pub(in crate::ops) fn absolute(mut self) -> Self {

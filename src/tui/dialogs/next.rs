@@ -42,6 +42,8 @@ pub enum Next {
     },
     /// The person agreed: these become jobs, and every dialog closes.
     Agreed(Vec<Ready>),
+    /// The person agreed to the plan of a host by typing this: it becomes a job, and every dialog closes.
+    AgreedThere(String),
     /// An action of the panes was chosen.
     Run(actions::Action),
     /// The cursor of the panes moves; the dialog stays open.

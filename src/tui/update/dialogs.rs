@@ -7,7 +7,7 @@ use crate::tui::msg::Effect;
 use crate::tui::ui::Ui;
 
 use super::settle::refresh_preview;
-use super::{cursor, jobs, menus, open, panes};
+use super::{cursor, jobs, menus, open, panes, there};
 
 /// Does what a dialog asks for.
 pub(super) fn follow(ui: &mut Ui, next: Next, effects: &mut Vec<Effect>) {
@@ -46,6 +46,7 @@ pub(super) fn follow(ui: &mut Ui, next: Next, effects: &mut Vec<Effect>) {
                 jobs::enqueue(ui, ready, effects);
             }
         }
+        Next::AgreedThere(typed) => there::agreed(ui, &typed),
         Next::Run(action) => {
             ui.dialogs.close();
             panes::run(ui, action, effects);

@@ -3,7 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::host::shell_quoted;
@@ -170,7 +170,7 @@ pub(super) fn start_next(jobs: &mut Jobs, effects: &mut Vec<Effect>) {
 /// Tries a job again that is over: what it was asked is planned anew.
 pub(super) fn retry(ui: &mut Ui, title: String, task: Task, effects: &mut Vec<Effect>) {
     match task {
-        Task::Change(request) => open::ask(ui, request, effects),
+        Task::Change(request) | Task::There { request, .. } => open::ask(ui, request, effects),
         Task::Check(images) => check(&mut ui.app, images, effects),
         Task::Compare(images) => compare(&mut ui.app, images, effects),
         Task::Extract(what) => extract(&mut ui.app, what, effects),
@@ -248,6 +248,9 @@ pub(super) fn ended(
                 {
                     app.tree.wanted = Some(new.to_path_buf());
                 }
+            }
+            if let Task::There { request, .. } = &task {
+                app.tree.wanted = request.creates().map(Path::to_path_buf);
             }
             app.tell(text.clone());
             text

@@ -7,11 +7,12 @@
 //! | `changes` | moving among the files that differ |
 //! | `panes`, `cursor`, `operations`, `menus` | what keys do in the panes |
 //! | `open`, `dialogs` | opening dialogs, and doing what they ask for |
-//! | `jobs`, `scan`, `machines`, `hosts` | what is begun, and what comes of it |
+//! | `jobs`, `scan`, `machines`, `hosts`, `ask_there`, `there` | what is begun, and what comes of it |
 //! | `responses`, `space` | answers of the workers |
 //! | `files`, `guest_files`, `insides` | what is asked about the inside of images |
 //! | `settle`, `tour` | what follows from every change |
 
+mod ask_there;
 mod changes;
 mod cursor;
 mod dialogs;
@@ -33,6 +34,7 @@ mod responses;
 mod scan;
 mod settle;
 mod space;
+mod there;
 mod tour;
 
 use std::sync::Arc;

@@ -12,10 +12,14 @@ use crate::tui::msg::Effect;
 use crate::tui::secret::Secret;
 use crate::tui::ui::Ui;
 
+use super::ask_there;
 use super::settle::refresh_preview;
 
 /// Opens a dialog for what this request would do, over what is open.
 pub(super) fn ask(ui: &mut Ui, request: Request, effects: &mut Vec<Effect>) {
+    if ask_there::ask(ui, &request, effects) {
+        return;
+    }
     let dialog = PlanDialog::ask(&mut ui.app, request, effects);
     ui.dialogs.open(dialog);
     refresh_preview(ui);

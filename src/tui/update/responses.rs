@@ -23,6 +23,7 @@ use crate::units;
 use super::settle::{refresh_preview, replace_here};
 use super::{
     dialogs, doctor, guest_files, hosts, insides, jobs, keys, machines, menus, open, scan, space,
+    there,
 };
 
 /// The forest that a scan's finds go to: the one that is shown, or, where that is scanned anew, the next.
@@ -69,6 +70,8 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
         Msg::FarHeld(query_id, at, held) => hosts::held(app, query_id, at, held),
         Msg::FarSilent(query_id, at, seconds) => hosts::silent(app, query_id, at, seconds),
         Msg::FarScanned(query_id, at, told) => hosts::scanned(ui, query_id, at, told),
+        Msg::ThereAsked(query_id, question) => there::asked(ui, query_id, &question),
+        Msg::ThereEnded(query_id, end) => there::ended(ui, query_id, *end, effects),
         Msg::Refreshed(query_id, forest) => {
             if app.refresh.refreshing == Some(query_id) {
                 app.refresh.refreshing = None;

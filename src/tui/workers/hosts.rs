@@ -2,7 +2,9 @@
 //! holds up nobody but who asks it.
 
 mod line;
+mod plan;
 mod scan;
 
 pub(super) use line::{Dials, HostLine, Question};
+pub(super) use plan::{Change, change};
 pub(super) use scan::ScanAsker;

@@ -267,6 +267,23 @@ impl Workers {
                 self.spawn(move || me.scan(query_id));
             }
             Effect::ScanHost(query_id, at) => me.scan_host(query_id, at),
+            Effect::ChangeThere {
+                query_id,
+                at,
+                words,
+                progress,
+                typed,
+            } => self.spawn(move || {
+                if let Some(host) = me.hosts.get(at) {
+                    let change = hosts::Change {
+                        query_id,
+                        words,
+                        progress,
+                        typed,
+                    };
+                    hosts::change(host, change, &me.answers);
+                }
+            }),
             Effect::Refresh(query_id, forest, changed) => {
                 self.spawn(move || {
                     let fresh = refreshed(&forest, &me.host, &me.scan, &changed);

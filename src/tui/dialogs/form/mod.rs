@@ -162,7 +162,8 @@ impl Form {
         self.reason = None;
         self.locked = None;
         self.completing = Completing::default();
-        if !self.creates {
+        // A host is asked once, when the form is sent off.
+        if !self.creates || self.is_on_host() {
             return;
         }
         let Ok(mut requests) = self.requests() else {
@@ -247,6 +248,17 @@ impl Form {
                 self.reason = Some(reason);
                 Next::Stay
             }
+            Ok(mut requests) if self.is_on_host() => match (self.passphrase(), requests.pop()) {
+                (Ok(None), Some(request)) if requests.is_empty() => Next::Ask(Box::new(request)),
+                (Ok(None), _) => {
+                    self.reason = Some("a host is asked for one image at a time".to_owned());
+                    Next::Stay
+                }
+                (Ok(Some(_)) | Err(_), _) => {
+                    self.reason = Some("no passphrase is sent to a host: do it there".to_owned());
+                    Next::Stay
+                }
+            },
             Ok(_) if self.creates => {
                 self.submitted = true;
                 self.submit()

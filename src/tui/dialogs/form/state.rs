@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tui_input::Input;
 
+use crate::forest::far::{host_and_path, path_on};
 use crate::image::Passphrase;
 use crate::ops::{Plan, Request};
 use crate::tui::key::Key;
@@ -259,6 +260,22 @@ impl Form {
         Ok(Some(first.passphrase()))
     }
 
+    /// Whether it is about images of another machine.
+    #[must_use]
+    pub fn is_on_host(&self) -> bool {
+        host_and_path(&self.image).is_some()
+    }
+
+    /// A path as it is typed in a form: of the machine that the form is about.
+    fn joined(&self, text: &str) -> PathBuf {
+        let typed = Path::new(text);
+        match host_and_path(&self.image) {
+            Some((host, _)) if typed.is_absolute() => path_on(host, typed),
+            Some(_) if host_and_path(typed).is_some() => typed.to_path_buf(),
+            _ => self.dir.join(typed),
+        }
+    }
+
     /// A text field as the path of a file, from the form's directory.
     ///
     /// # Errors
@@ -268,14 +285,14 @@ impl Form {
         if text.is_empty() {
             return Err(format!("{what} needs a name"));
         }
-        Ok(self.dir.join(text))
+        Ok(self.joined(text))
     }
 
     /// A path field, if anything is in it.
     #[must_use]
     pub fn path_if_any(&self, name: FieldName) -> Option<PathBuf> {
         let text = self.text(name);
-        (!text.is_empty()).then(|| self.dir.join(text))
+        (!text.is_empty()).then(|| self.joined(text))
     }
 
     /// The text of the field with the focus, if it is a name that could be completed.

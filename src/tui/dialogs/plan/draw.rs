@@ -44,9 +44,12 @@ pub(super) fn is_cancel(app: &App, dialog: &PlanDialog, area: Rect, spot: Positi
 
 /// Draws a plan.
 pub(super) fn draw(screen: &mut Frame<'_>, app: &App, dialog: &PlanDialog, area: Rect) {
-    let title = match &dialog.plan {
-        Some(plan) => text::safe(&plan.title),
-        None => "Making a plan".to_owned(),
+    let title = match (dialog.title(), &dialog.there) {
+        (title, None) if !title.is_empty() => text::safe(&title),
+        (title, Some(there)) if !title.is_empty() => {
+            text::safe(&format!("{}: {title}", there.host))
+        }
+        _ => "Making a plan".to_owned(),
     };
     let width = usize::from(area.width).saturating_sub(2);
     let bottom = edge(app, dialog, width);
@@ -124,7 +127,7 @@ fn plan_hints(app: &App, dialog: &PlanDialog) -> Vec<(String, String)> {
     for variant in variants(&app.forest, &dialog.request) {
         hints.push((key(variant.action), variant.hint.to_owned()));
     }
-    if dialog.is_possible() {
+    if dialog.is_possible() && dialog.there.is_none() {
         let what = if dialog.proves {
             "do not prove"
         } else {
@@ -166,6 +169,19 @@ pub(super) fn written(app: &App, dialog: &PlanDialog, width: usize) -> Written {
         push_wrapped(&mut lines, app, "", reason, Role::Error, width);
     }
     let mut to_be_read = lines.len();
+    if let Some(told) = dialog.told() {
+        for line in told.lines.iter().skip(1) {
+            let role = match line.starts_with('!') {
+                true => Role::Warning,
+                false => Role::Plain,
+            };
+            // The place of the sign is kept where there is none.
+            let line = line.replacen(' ', "\u{a0}", usize::from(line.starts_with(' ')));
+            push_wrapped(&mut lines, app, "", &line, role, width);
+        }
+        let to_be_read = lines.len();
+        return Written { lines, to_be_read };
+    }
     let Some(plan) = &dialog.plan else {
         lines.push(Line::styled(
             " Looking at the files, and who else is built on them.",
@@ -190,9 +206,6 @@ pub(super) fn written(app: &App, dialog: &PlanDialog, width: usize) -> Written {
 pub(super) fn answer(app: &App, dialog: &PlanDialog, width: usize) -> Vec<Line<'static>> {
     let theme = app.settings.theme;
     let ascii = app.settings.ascii;
-    let Some(plan) = &dialog.plan else {
-        return Vec::new();
-    };
     if !dialog.is_possible() {
         return Vec::new();
     }
@@ -220,10 +233,10 @@ pub(super) fn answer(app: &App, dialog: &PlanDialog, width: usize) -> Vec<Line<'
             cancel,
         ])];
     }
-    let role = match plan.danger {
-        Danger::Loses | Danger::Refused => Role::Error,
-        Danger::Reversible => Role::Warning,
-        Danger::Creates => Role::Good,
+    let role = match dialog.plan.as_ref().map(|plan| plan.danger) {
+        Some(Danger::Loses | Danger::Refused) => Role::Error,
+        Some(Danger::Creates) => Role::Good,
+        Some(Danger::Reversible) | None => Role::Warning,
     };
     vec![Line::from(vec![
         Span::raw(frame::bar(app, dialog.button == Button::Cancel)),
@@ -231,7 +244,7 @@ pub(super) fn answer(app: &App, dialog: &PlanDialog, width: usize) -> Vec<Line<'
         Span::raw(" "),
         Span::raw(frame::bar(app, dialog.button == Button::Confirm)),
         button(
-            &format!("[ {} ]", plan.request.verb()),
+            &format!("[ {} ]", dialog.request.verb()),
             dialog.button == Button::Confirm,
             role,
         ),

@@ -67,6 +67,18 @@ impl PlanDialog {
         if self.is_possible() && self.read_on(context) {
             return Next::Stay;
         }
+        if self.is_possible() && self.there.is_some() {
+            let typed = match self.count() {
+                None => "y".to_owned(),
+                Some(count) if self.typed == count.to_string() => self.typed.clone(),
+                Some(count) => {
+                    self.typed.clear();
+                    self.reason = Some(format!("{count} has to be typed"));
+                    return Next::Stay;
+                }
+            };
+            return Next::AgreedThere(typed);
+        }
         let Some(plan) = &self.plan else {
             self.reason = Some("the plan is not there yet".to_owned());
             return Next::Stay;
@@ -101,7 +113,7 @@ impl PlanDialog {
 
     /// Remembers what is on the screen.
     fn see(&mut self, view: &View, area: Rect) {
-        if self.plan.is_none() {
+        if self.plan.is_none() && self.told().is_none() {
             return;
         }
         let seen = self.scroll.min(view.most) + view.height;

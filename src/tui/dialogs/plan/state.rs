@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::ops::{Confirm, Plan, Request, WayOut};
+use crossbeam_channel::Sender;
+
+use crate::ops::{Confirm, Plan, Progress, Request, WayOut};
 use crate::tui::query::QueryId;
 
 /// What fires on Enter in a plan's dialog.
@@ -40,6 +42,42 @@ pub struct PlanDialog {
     pub proves: bool,
     /// The encrypted image whose passphrase is missing.
     pub locked: Option<PathBuf>,
+    /// The host that makes the plan and does it, where it is not this machine.
+    pub there: Option<There>,
+}
+
+/// A plan that a host makes.
+#[derive(Debug)]
+pub struct There {
+    /// The host's place.
+    at: usize,
+    /// What it is called.
+    pub host: String,
+    progress: Progress,
+    /// Where the answer goes, until it is given.
+    answers: Option<Sender<String>>,
+    /// What it says, once it does.
+    pub told: Option<Told>,
+}
+
+/// What a host says of a plan.
+#[derive(Debug)]
+pub struct Told {
+    /// Line by line, the title first; safe to print.
+    pub lines: Vec<String>,
+    /// Whether it waits for an answer.
+    pub asks: bool,
+    /// The number that has to be typed, if one has to be.
+    pub count: Option<u64>,
+}
+
+impl Drop for There {
+    fn drop(&mut self) {
+        // Nobody will answer: it is not to wait there.
+        if self.answers.is_some() {
+            self.progress.cancel();
+        }
+    }
 }
 
 impl PlanDialog {
@@ -58,7 +96,63 @@ impl PlanDialog {
             commands: false,
             proves: false,
             locked: None,
+            there: None,
         }
+    }
+
+    /// A dialog that waits for the plan of a host, of that place and name.
+    #[must_use]
+    pub fn there(
+        query_id: QueryId,
+        request: Request,
+        (at, host): (usize, String),
+        (progress, answers): (Progress, Sender<String>),
+    ) -> Self {
+        Self {
+            there: Some(There {
+                at,
+                host,
+                progress,
+                answers: Some(answers),
+                told: None,
+            }),
+            ..Self::new(query_id, request)
+        }
+    }
+
+    /// Takes in what the host says; without a question there is nothing to agree to.
+    pub fn told_there(&mut self, lines: Vec<String>, prompt: Option<&str>) {
+        if let Some(there) = &mut self.there {
+            let number = prompt.and_then(|prompt| prompt.strip_prefix("Type "));
+            let number = number.and_then(|rest| rest.split(' ').next());
+            there.told = Some(Told {
+                lines,
+                asks: prompt.is_some(),
+                count: number.and_then(|number| number.parse().ok()),
+            });
+        }
+    }
+
+    /// Gives the host the answer; its place, and the handle on what it does. None where it waits for none.
+    pub fn agree_there(&mut self, typed: &str) -> Option<(usize, Progress)> {
+        let there = self.there.as_mut()?;
+        let answers = there.answers.take()?;
+        answers.send(typed.to_owned()).ok()?;
+        Some((there.at, there.progress.clone()))
+    }
+
+    /// What the host says, if it says something.
+    #[must_use]
+    pub fn told(&self) -> Option<&Told> {
+        self.there.as_ref()?.told.as_ref()
+    }
+
+    /// What the plan is called.
+    #[must_use]
+    pub fn title(&self) -> String {
+        let there = self.told().and_then(|told| told.lines.first());
+        let here = self.plan.as_ref().map(|plan| &plan.title);
+        there.or(here).cloned().unwrap_or_default()
     }
 
     /// The ways out of a refusal, in the order of their keys.
@@ -74,6 +168,9 @@ impl PlanDialog {
     /// The number that has to be typed, if one has to be.
     #[must_use]
     pub fn count(&self) -> Option<u64> {
+        if let Some(told) = self.told() {
+            return told.count.filter(|_| told.asks);
+        }
         match self.plan.as_ref()?.confirm {
             Confirm::Count(count) => Some(count),
             Confirm::Nothing | Confirm::Yes | Confirm::Impossible => None,
@@ -83,8 +180,11 @@ impl PlanDialog {
     /// Whether a yes is possible at all.
     #[must_use]
     pub fn is_possible(&self) -> bool {
-        self.plan
-            .as_ref()
-            .is_some_and(|plan| plan.confirm != Confirm::Impossible)
+        let is_asked = self.told().is_some_and(|told| told.asks);
+        is_asked
+            || self
+                .plan
+                .as_ref()
+                .is_some_and(|plan| plan.confirm != Confirm::Impossible)
     }
 }

@@ -60,6 +60,8 @@ impl Dials {
 #[derive(Debug, Clone)]
 pub(crate) struct HostLine {
     pub name: String,
+    to: Destination,
+    dials: Dials,
     /// The words that have its folders scanned.
     pub scan: Vec<OsString>,
     /// The number of the newest scan.
@@ -81,14 +83,28 @@ impl HostLine {
     pub(crate) fn new(to: Destination, scan: Vec<OsString>, dials: Dials) -> Self {
         let (questions, asked) = unbounded();
         let name = to.name.clone();
-        thread::spawn(move || serve(&to, &asked, &dials));
+        {
+            let (to, dials) = (to.clone(), dials.clone());
+            thread::spawn(move || serve(&to, &asked, &dials));
+        }
         Self {
             name,
+            to,
+            dials,
             scan,
             newest: Arc::default(),
             stops: Arc::default(),
             questions,
         }
+    }
+
+    /// Opens a connection of its own.
+    pub(crate) fn open(
+        &self,
+        watcher: &mut dyn Watcher,
+        stops: &AtomicUsize,
+    ) -> Result<Connection, Error> {
+        self.dials.open(&self.to, watcher, stops)
     }
 
     /// Asks it, once all that was asked before is answered.
@@ -112,6 +128,7 @@ fn serve(to: &Destination, questions: &Receiver<Question>, dials: &Dials) {
             words,
             columns: 0,
             asks: false,
+            asks_always: false,
             host: to.name.clone(),
         };
         let mut heard = Heard {

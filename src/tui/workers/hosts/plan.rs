@@ -1,0 +1,174 @@
+//! A change that a host makes: its plan comes back as a question, and what is answered goes there. It has a connection
+//! of its own, so that nothing else that is asked of the host waits for it.
+
+use std::ffi::OsString;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use crate::fleet::{Ends, Error as Far, Moved, Question, Run, Stream, Watcher};
+use crate::host::printable_bytes;
+use crate::ops::{Error, Phase, Progress};
+use crate::tui::msg::{Msg, ThereEnd};
+use crate::tui::query::QueryId;
+
+use super::line::HostLine;
+
+/// How often a wish to stop is looked for.
+const TICK: Duration = Duration::from_millis(50);
+/// Bytes kept of what is printed.
+const MOST_PRINTED: usize = 256 << 10;
+/// The exit code of what was cancelled.
+const CANCELLED: u8 = 130;
+
+/// A change that a person may agree to.
+pub(crate) struct Change {
+    pub query_id: QueryId,
+    pub words: Vec<OsString>,
+    pub progress: Progress,
+    /// What is typed at the question; closed where nobody answers any more.
+    pub typed: Receiver<String>,
+}
+
+/// Has the host do it, and answers with what became of it.
+pub(crate) fn change(host: &HostLine, change: Change, answers: &Sender<Msg>) {
+    let Change {
+        query_id,
+        words,
+        progress,
+        typed,
+    } = change;
+    let (stops, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let mut ends = ChangeEnds {
+        query_id,
+        answers,
+        typed: &typed,
+        progress: &progress,
+        done: 0,
+        printed: Vec::new(),
+        said: Vec::new(),
+    };
+    let run = Run {
+        id: 0,
+        words,
+        columns: 0,
+        asks: true,
+        asks_always: true,
+        host: host.name.clone(),
+    };
+    let ended = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                if progress.is_cancelled() {
+                    stops.store(1, Ordering::Relaxed);
+                }
+                thread::sleep(TICK);
+            }
+        });
+        let ended = host
+            .open(&mut ends, &stops)
+            .and_then(|mut connection| connection.run(run, &mut ends, &stops));
+        is_over.store(true, Ordering::Relaxed);
+        ended
+    });
+    let ended = match ended {
+        Ok(0) => Ok(()),
+        Ok(CANCELLED) => Err(Error::cancelled(ends.why("stopped"))),
+        Ok(code) => Err(Error::failed(ends.why(&format!("it ended with {code}")))),
+        Err(Far::Left { .. }) => Err(Error::cancelled("stopped".to_owned())),
+        Err(error @ Far::Cut { .. }) => {
+            let text = format!("{error}. What it left half done there, a recover there tells");
+            Err(Error::failed(text))
+        }
+        Err(error) => Err(Error::failed(error.to_string())),
+    };
+    let end = ThereEnd {
+        printed: lines(&ends.printed),
+        ended,
+    };
+    // An interface that is gone needs no answer.
+    let _ = answers.send(Msg::ThereEnded(query_id, Box::new(end)));
+}
+
+struct ChangeEnds<'a> {
+    query_id: QueryId,
+    answers: &'a Sender<Msg>,
+    typed: &'a Receiver<String>,
+    progress: &'a Progress,
+    /// Bytes that it has told of in this phase.
+    done: u64,
+    printed: Vec<u8>,
+    said: Vec<u8>,
+}
+
+impl ChangeEnds<'_> {
+    /// The last that was said of it, or something else.
+    fn why(&self, otherwise: &str) -> String {
+        let last = lines(&self.said).pop();
+        let last = last.unwrap_or_else(|| otherwise.to_owned());
+        last.strip_prefix("qanopy: ").unwrap_or(&last).to_owned()
+    }
+}
+
+/// Lines that act on no terminal, without those that hold nothing.
+fn lines(bytes: &[u8]) -> Vec<String> {
+    let lines = bytes.split(|byte| *byte == b'\n');
+    let lines = lines.map(|line| printable_bytes(line).trim_end().to_owned());
+    lines.filter(|line| !line.is_empty()).collect()
+}
+
+/// Keeps the first bytes of what is printed.
+fn keep(kept: &mut Vec<u8>, bytes: &[u8]) {
+    let room = MOST_PRINTED.saturating_sub(kept.len());
+    kept.extend(bytes.iter().take(room));
+}
+
+impl Watcher for ChangeEnds<'_> {
+    fn silent(&mut self, host: &str, seconds: u64) {
+        let text = format!("{host} has said nothing for {seconds} s.");
+        let _ = self.answers.send(Msg::Tell(text));
+    }
+}
+
+impl Ends for ChangeEnds<'_> {
+    fn printed(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        match stream {
+            Stream::Out => keep(&mut self.printed, bytes),
+            Stream::Err => keep(&mut self.said, bytes),
+        }
+        Ok(())
+    }
+
+    fn asked(&mut self, question: &Question) -> io::Result<String> {
+        // What follows is what came of it.
+        self.printed.clear();
+        self.said.clear();
+        let question = Box::new(question.clone());
+        let _ = self.answers.send(Msg::ThereAsked(self.query_id, question));
+        loop {
+            match self.typed.recv_timeout(TICK) {
+                Ok(typed) => return Ok(typed),
+                Err(RecvTimeoutError::Timeout) if !self.progress.is_cancelled() => {}
+                Err(_) => return Err(io::ErrorKind::Interrupted.into()),
+            }
+        }
+    }
+
+    fn moved(&mut self, moved: &Moved) {
+        let view = self.progress.view();
+        let phase = [Phase::Collect, Phase::Copy, Phase::Switch, Phase::CleanUp];
+        let phase = phase.into_iter().find(|one| one.name() == moved.phase);
+        let phase = phase.unwrap_or(view.phase);
+        if phase != view.phase || moved.done < self.done {
+            self.progress.enter(phase, moved.total);
+            self.done = 0;
+        }
+        self.progress.expect(moved.total);
+        // Whether to go on is asked elsewhere.
+        let _ = self.progress.advance(moved.done.saturating_sub(self.done));
+        self.done = moved.done;
+    }
+}
