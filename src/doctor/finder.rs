@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::forest::{Location, Node, NodeId};
+use crate::machines::{Disk, Machine};
 use crate::ops::{Context, Remedy};
 
 use super::finding::{Finding, Sure};
@@ -50,6 +51,12 @@ impl<'c> Subject<'c> {
     /// The images that the person asks about: what is only remembered counts as built on others, and is not told.
     pub(super) fn images(&self) -> impl Iterator<Item = &'c Node> {
         self.images.iter().copied()
+    }
+
+    /// The disks of all machines that are known.
+    pub(super) fn disks(&self) -> impl Iterator<Item = (&'c Machine, &'c Disk)> {
+        let machines = self.context.forest.machines().list().iter();
+        machines.flat_map(|machine| machine.disks.iter().map(move |disk| (machine, disk)))
     }
 
     /// The folders that the person named.

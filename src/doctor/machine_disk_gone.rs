@@ -78,9 +78,7 @@ fn candidates(subject: &Subject<'_>, disk: &Disk) -> Vec<PathBuf> {
 fn files<'c>(
     subject: &Subject<'c>,
 ) -> impl Iterator<Item = (&'c Machine, &'c Disk, &'c crate::machines::NamedFile)> {
-    let machines = subject.context.forest.machines().list().iter();
-    let disks = machines.flat_map(|machine| machine.disks.iter().map(move |disk| (machine, disk)));
-    disks.flat_map(|(machine, disk)| {
+    subject.disks().flat_map(|(machine, disk)| {
         let files = std::iter::once(&disk.file).chain(&disk.pinned);
         files.map(move |file| (machine, disk, file))
     })

@@ -20,9 +20,8 @@ pub(super) const FINDER: Finder = Finder {
 
 /// Machines tell of the layers that their definitions name, never of those that a running one has open.
 fn look(subject: &Subject<'_>) -> Vec<Found> {
-    let machines = subject.context.forest.machines().list().iter();
-    let disks = machines.flat_map(|machine| machine.disks.iter().map(move |disk| (machine, disk)));
-    disks
+    subject
+        .disks()
         .filter_map(|(machine, disk)| agrees(subject, machine, disk))
         .collect()
 }

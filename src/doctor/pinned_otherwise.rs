@@ -16,9 +16,8 @@ pub(super) const FINDER: Finder = Finder {
 };
 
 fn look(subject: &Subject<'_>) -> Vec<Found> {
-    let machines = subject.context.forest.machines().list().iter();
-    let disks = machines.flat_map(|machine| machine.disks.iter().map(move |disk| (machine, disk)));
-    disks
+    subject
+        .disks()
         .filter_map(|(machine, disk)| differs(subject, machine, disk))
         .collect()
 }
