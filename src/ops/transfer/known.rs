@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::host::{Access, FileId, FileKind, Host, HostFile};
+use crate::host::{Access, FileId, FileKind, Host, HostFile, Stat};
 use crate::image::{self, BackingName, BackingTarget, Format, ImageFile};
 use crate::ops::Error;
 
@@ -25,6 +25,8 @@ pub(super) struct Image {
     pub(super) path: PathBuf,
     pub(super) id: FileId,
     pub(super) bytes: u64,
+    /// As it was before anything of it was read.
+    stat: Stat,
     file: ImageFile,
     /// Of a qcow2 image: see [`Described`].
     header: Option<Digest>,
@@ -58,6 +60,7 @@ fn look_at(host: &dyn Host, path: &Path) -> Option<Image> {
         id: stat.id,
         bytes: stat.len,
         header: None,
+        stat: stat.clone(),
         virtual_size: stat.len,
         built_on: None,
         is_vague: false,
@@ -98,6 +101,12 @@ impl Image {
             _ => false,
         };
         is_alike && is_qcow2 == self.header.is_some() && is_built_alike && !self.is_vague
+    }
+
+    /// Whether it is still what was looked at.
+    pub(super) fn is_unchanged(&self, host: &dyn Host) -> bool {
+        let now = host.stat_link(&self.path);
+        now.is_ok_and(|now| now.holds_the_same(&self.stat))
     }
 
     /// Whether pieces of it are likely to be the same.

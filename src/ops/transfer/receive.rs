@@ -167,6 +167,11 @@ fn plan_from(
                 let text = "it is there already, with the same content: nothing of it is sent";
                 plan.effect(EffectKind::Reads, &image.path, Some(image.bytes), text);
                 claim(plan, &image.path, LockSet::ReadOnly);
+                // What the plan rests on from here is what was compared.
+                if !image.is_unchanged(host) {
+                    let text = format!("{} was changed while it was compared", shown(&image.path));
+                    return Err(Reason::new(RefusalKind::InUse, text));
+                }
                 files.push(Arriving::there(&image.path));
                 Below {
                     path: image.path.clone(),

@@ -169,6 +169,56 @@ fn what_comes_is_what_was_there_and_what_is_there_is_not_asked_for() {
     assert_eq!(outcome.touched.len(), 2);
 }
 
+/// A side while whose images are compared somebody writes a file.
+#[derive(Debug)]
+struct Meanwhile {
+    true_one: Sending,
+    writes: PathBuf,
+}
+
+impl ChainSource for Meanwhile {
+    fn chain(&self) -> Result<Vec<Described>, Error> {
+        self.true_one.chain()
+    }
+
+    fn digests(
+        &self,
+        file: usize,
+        each: &mut dyn FnMut(Told) -> Result<(), Error>,
+    ) -> Result<Digest, Error> {
+        let told = self.true_one.digests(file, each);
+        let mut bytes = fs::read(&self.writes).unwrap();
+        bytes[0] ^= 1;
+        fs::write(&self.writes, bytes).unwrap();
+        told
+    }
+
+    fn fetch(
+        &self,
+        file: usize,
+        spans: &[Span],
+        progress: &Progress,
+        each: &mut PieceSink<'_>,
+    ) -> Result<Option<Digest>, Error> {
+        self.true_one.fetch(file, spans, progress, each)
+    }
+}
+
+#[test]
+fn nothing_is_built_on_what_changes_while_it_is_compared() {
+    let place = Place::new();
+    place.receive(place.sending().unwrap()).unwrap();
+    image(&place.at("from/top.qcow2"), Some("disk.img"), 8);
+    fs::remove_file(place.at("to/top.qcow2")).unwrap();
+    let meanwhile = Meanwhile {
+        true_one: place.sending().unwrap(),
+        writes: place.at("to/disk.img"),
+    };
+    let told = place.receive(meanwhile).unwrap_err();
+    assert!(told.contains("was changed while"), "{told}");
+    assert_eq!(place.there(), ["disk.img"]);
+}
+
 #[test]
 fn a_side_that_lies_makes_no_file() {
     let place = Place::new();
