@@ -285,8 +285,14 @@ fn ask_far(person: &Person, given: ConsentArgs, plan: &Plan) -> anyhow::Result<(
         lines.push(line);
         Ok(())
     })?;
-    let prompt = prompt(plan);
-    let question = Question { lines, prompt };
+    let question = Question {
+        lines,
+        prompt: prompt(plan),
+        count: match plan.confirm {
+            Confirm::Count(needed) => Some(needed),
+            Confirm::Nothing | Confirm::Yes | Confirm::Impossible => None,
+        },
+    };
     if !question.is_short() {
         let text = format!(
             "{}: the plan is too long to be asked about from another machine; look at it with --dry-run and agree to it there",

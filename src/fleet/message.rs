@@ -170,6 +170,8 @@ pub struct Question {
     pub lines: Vec<String>,
     /// The question itself.
     pub prompt: String,
+    /// The number that has to be typed, where a letter does not suffice.
+    pub count: Option<u64>,
 }
 
 impl Question {
@@ -192,6 +194,8 @@ impl Question {
             hash.update((line.len() as u64).to_le_bytes());
             hash.update(line.as_bytes());
         }
+        hash.update([u8::from(self.count.is_some())]);
+        hash.update(self.count.unwrap_or_default().to_le_bytes());
         hex(&hash.finalize())
     }
 }
@@ -407,6 +411,7 @@ mod tests {
         let question = Question {
             lines: vec!["commit".to_owned()],
             prompt: "Go on?".to_owned(),
+            count: Some(2),
         };
         let back = [
             FromAgent::Hello(hello),
@@ -438,11 +443,17 @@ mod tests {
 
     #[test]
     fn a_digest_tells_every_other_plan_and_question() {
-        let question = |lines: &[&str], prompt: &str| {
+        let counted = |lines: &[&str], prompt: &str, count| {
             let lines = lines.iter().map(|line| (*line).to_owned()).collect();
             let prompt = prompt.to_owned();
-            Question { lines, prompt }.digest()
+            Question {
+                lines,
+                prompt,
+                count,
+            }
+            .digest()
         };
+        let question = |lines: &[&str], prompt: &str| counted(lines, prompt, None);
         let one = question(&["ab", "c"], "p");
         assert_eq!(one.len(), 64);
         for other in [
@@ -450,6 +461,8 @@ mod tests {
             question(&["abc"], "p"),
             question(&["ab", "c"], "q"),
             question(&["ab"], "cp"),
+            counted(&["ab", "c"], "p", Some(0)),
+            counted(&["ab", "c"], "p", Some(1)),
         ] {
             assert_ne!(one, other);
         }

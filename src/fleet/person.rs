@@ -272,6 +272,7 @@ mod tests {
         let question = |line: &str| Question {
             lines: vec![line.to_owned()],
             prompt: "Go on?".to_owned(),
+            count: None,
         };
         for (shown, typed) in [("one", Some("y".to_owned())), ("another", None)] {
             let digest = question(shown).digest();

@@ -36,6 +36,7 @@ fn session() -> Vec<u8> {
     let question = Question {
         lines: vec!["Commit b.qcow2 into a.qcow2".to_owned(); 20],
         prompt: "Go on? [y/N] ".to_owned(),
+        count: None,
     };
     let moved = Moved {
         phase: "copy".to_owned(),

@@ -650,6 +650,7 @@ fn an_agent_that_lies_ends_with_a_sentence_and_reaches_no_terminal() {
         said: Said::Question(Question {
             lines: vec!["\u{1b}[2J".to_owned()],
             prompt: "?".to_owned(),
+            count: None,
         }),
     };
     let long = FromAgent::Said {
@@ -657,6 +658,7 @@ fn an_agent_that_lies_ends_with_a_sentence_and_reaches_no_terminal() {
         said: Said::Question(Question {
             lines: vec![String::new(); 20_000],
             prompt: "?".to_owned(),
+            count: None,
         }),
     };
     for (bytes, code, says) in [

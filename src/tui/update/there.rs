@@ -18,7 +18,7 @@ pub(super) fn asked(ui: &mut Ui, query_id: QueryId, question: &Question) {
         && dialog.query_id == query_id
     {
         let lines = question.lines.iter().map(printable).collect();
-        dialog.told_there(lines, Some(&question.prompt));
+        dialog.told_there(lines, true, question.count);
     }
 }
 
@@ -51,7 +51,7 @@ pub(super) fn ended(ui: &mut Ui, query_id: QueryId, end: ThereEnd, effects: &mut
         if let Some(dialog) = ui.dialogs.plan_mut()
             && dialog.query_id == query_id
         {
-            dialog.told_there(printed, None);
+            dialog.told_there(printed, false, None);
             dialog.reason = ended.err().map(|error| error.to_string());
         }
         return;

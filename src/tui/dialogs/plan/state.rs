@@ -121,15 +121,9 @@ impl PlanDialog {
     }
 
     /// Takes in what the host says; without a question there is nothing to agree to.
-    pub fn told_there(&mut self, lines: Vec<String>, prompt: Option<&str>) {
+    pub fn told_there(&mut self, lines: Vec<String>, asks: bool, count: Option<u64>) {
         if let Some(there) = &mut self.there {
-            let number = prompt.and_then(|prompt| prompt.strip_prefix("Type "));
-            let number = number.and_then(|rest| rest.split(' ').next());
-            there.told = Some(Told {
-                lines,
-                asks: prompt.is_some(),
-                count: number.and_then(|number| number.parse().ok()),
-            });
+            there.told = Some(Told { lines, asks, count });
         }
     }
 
