@@ -3,7 +3,6 @@
 //! use by whatever else reads it. Which bytes are free is found by [`crate::guest::discardable`]. Clusters of the file
 //! that nothing in the image uses go with them.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -278,7 +277,8 @@ fn describe(plan: &mut Plan, node: &Node, found: &Found, unused: &Unused) {
         }
     }
     let forest = Arc::clone(&plan.context().forest);
-    let edges = forest.also_reads(node.id).iter();
+    // What nothing in the image uses is in its own file.
+    let edges = forest.also_reads(node.id).iter().filter(|_| bytes > 0);
     for data in edges.filter(|edge| edge.how == Reads::DataFile) {
         plan.effect(
             EffectKind::Writes,
@@ -298,13 +298,15 @@ fn describe(plan: &mut Plan, node: &Node, found: &Found, unused: &Unused) {
         plan.keeps
             .push(format!("{}: it is only read", name(&node.path)));
     }
-    plan.warn(
-        NoteKind::Guest,
-        format!(
-            "deleted files cannot be recovered from {} afterwards",
-            name(path)
-        ),
-    );
+    if bytes > 0 {
+        plan.warn(
+            NoteKind::Guest,
+            format!(
+                "deleted files cannot be recovered from {} afterwards",
+                name(path)
+            ),
+        );
+    }
     for text in found.left_words() {
         plan.note(NoteKind::Guest, text);
     }
@@ -526,13 +528,16 @@ impl Job for TrimJob {
             .give_up(host, progress)
             .map_err(|failure| self.failed(failure))?;
         let path = shown(&self.image);
-        let mut summary = format!(
+        let given_up = format!(
             "gave up {} of {path} that its filesystems call free",
             size(bytes)
         );
-        if unused > 0 {
-            let _ = write!(summary, ", and {} that nothing in it used", size(unused));
-        }
+        let given_back = format!("{} that nothing in it used", size(unused));
+        let summary = match (bytes, unused) {
+            (_, 0) => given_up,
+            (0, _) => format!("gave back of {path} {given_back}"),
+            _ => format!("{given_up}, and {given_back}"),
+        };
         Ok(Outcome {
             summary,
             touched: vec![self.image.clone()],
