@@ -53,7 +53,7 @@ fn say(to: &mut dyn Write, what: &impl Serialize) -> io::Result<()> {
 fn understood<T: DeserializeOwned>(kind: u8, body: &[u8]) -> Result<T, Error> {
     let is_said = kind == SAID;
     let said = is_said.then(|| serde_json::from_slice(body).ok()).flatten();
-    said.ok_or_else(|| Error::failed("the other side does not keep to the protocol"))
+    said.ok_or_else(nonsense)
 }
 
 /// Gives a chain out, or says why not, until nobody asks any more.

@@ -21,7 +21,7 @@ use super::super::output::{self, Out};
 use super::filter::Filter;
 use super::shown::{Shown, judged};
 use super::task::{Task, tell_silent};
-use super::{HERE, SSH, count_stops, global_words, members, remote};
+use super::{HERE, count_stops, destination, global_words, members, remote};
 
 /// One side of it.
 #[derive(Debug)]
@@ -50,13 +50,12 @@ impl Side {
             let text = format!("{} stands for several hosts: name one of them", found.host);
             return Err(Stop::Usage(text));
         };
-        let ssh = std::env::var_os(SSH).filter(|words| !words.is_empty());
         let path = match found.path.is_empty() {
             true => ".".into(),
             false => found.path,
         };
         Ok(Self {
-            to: Destination::of(host, entries, ssh.as_deref()),
+            to: destination(host, entries),
             is_here: false,
             path,
         })

@@ -364,9 +364,14 @@ fn folders_of(
     })
 }
 
+/// How a host is reached.
+fn destination(host: &str, entries: &[HostEntry]) -> Destination {
+    let ssh = std::env::var_os(SSH).filter(|words| !words.is_empty());
+    Destination::of(host, entries, ssh.as_deref())
+}
+
 /// What the screen is asked to show: how this machine's folders are looked at, and the folders of hosts.
 pub(super) fn of_screen(asked: Asked, entries: &[HostEntry]) -> (OpenArgs, Vec<FarFolders>) {
-    let ssh = std::env::var_os(SSH).filter(|words| !words.is_empty());
     let mut here = OpenArgs::default();
     let mut hosts = Vec::new();
     for part in asked.parts {
@@ -384,7 +389,7 @@ pub(super) fn of_screen(asked: Asked, entries: &[HostEntry]) -> (OpenArgs, Vec<F
         // The first is the command that prints the same.
         scan.extend(part.words.iter().skip(1).cloned());
         hosts.push(FarFolders {
-            to: Destination::of(&host, entries, ssh.as_deref()),
+            to: destination(&host, entries),
             folders,
             scan,
         });
@@ -399,12 +404,11 @@ pub(super) fn run(
     asked: Asked,
     entries: &[HostEntry],
 ) -> anyhow::Result<ExitCode> {
-    let ssh = std::env::var_os(SSH).filter(|words| !words.is_empty());
     let stops = count_stops()?;
     let mut tasks = Vec::new();
     for part in asked.parts {
         let to = match &part.host {
-            Some(host) => Destination::of(host, entries, ssh.as_deref()),
+            Some(host) => destination(host, entries),
             None => Destination::here(HERE),
         };
         let mut words = global_words(globals);

@@ -134,10 +134,9 @@ impl Running {
                 let mut nodes = graph.of_file(node.file_id()?);
                 nodes.find(|one| one.is_root)?.driver.clone()
             }
-            // What libvirt has where a definition says nothing.
             By::Libvirt { .. } => {
-                let disk = domain_disk(plan, self, node).ok()?;
-                disk.format.clone().unwrap_or_else(|| "raw".to_owned())
+                let (machine, disk) = machine_disk(plan, self, node).ok()?;
+                machine.format_of(disk)?.to_owned()
             }
         };
         Some(Format::from_name(&name))
@@ -281,6 +280,14 @@ pub(in crate::ops) fn domain_disk<'p>(
     running: &Running,
     node: &Node,
 ) -> Result<&'p Disk, Reason> {
+    machine_disk(plan, running, node).map(|(_, disk)| disk)
+}
+
+fn machine_disk<'p>(
+    plan: &'p Plan,
+    running: &Running,
+    node: &Node,
+) -> Result<(&'p Machine, &'p Disk), Reason> {
     let forest = &plan.context().forest;
     let By::Libvirt { id, .. } = &running.by else {
         return Err(Reason::new(RefusalKind::Machine, "no domain of libvirt"));
@@ -291,7 +298,7 @@ pub(in crate::ops) fn domain_disk<'p>(
         let leaf = forest.meant(&disk.file);
         leaf.is_some_and(|leaf| leaf.id == node.id || forest.chain(leaf.id).contains(&node.id))
     };
-    let disk = machines.find_map(|machine| machine.disks.iter().find(has_it));
+    let disk = machines.find_map(|machine| Some((machine, machine.disks.iter().find(has_it)?)));
     disk.ok_or_else(|| {
         Reason::new(
             RefusalKind::Machine,
