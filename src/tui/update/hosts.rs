@@ -84,10 +84,6 @@ pub(super) fn scanned(ui: &mut Ui, query_id: QueryId, at: usize, ended: Result<S
         return;
     };
     let fresh = host.fresh.take();
-    app.changed();
-    let Some(host) = app.hosts.asked(at, query_id) else {
-        return;
-    };
     match ended {
         Err(why) => {
             host.state = HostState::Failed(why.clone());
@@ -106,6 +102,7 @@ pub(super) fn scanned(ui: &mut Ui, query_id: QueryId, at: usize, ended: Result<S
         }
     }
     let app = &mut ui.app;
+    app.changed();
     app.detail.asked = None;
     let unreadable = app.hosts.list.get(at).map(|host| host.unreadable.clone());
     for why in unreadable.into_iter().flatten() {

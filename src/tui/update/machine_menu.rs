@@ -30,18 +30,10 @@ pub(crate) fn known(app: &App) -> Vec<&Machine> {
 pub(super) fn machines(app: &App) -> ListMenu {
     if let Some(machine) = machine_under_cursor(app) {
         let name = text::safe(&machine.name);
-        let items = power(machine)
-            .chain(branch_all(machine))
-            .chain(clone(machine));
-        return ListMenu::new(format!("Machine {name}"), items.collect());
+        return ListMenu::new(format!("Machine {name}"), as_a_whole(machine).collect());
     }
     let Some(node) = app.target() else {
-        let each = |machine| {
-            power(machine)
-                .chain(branch_all(machine))
-                .chain(clone(machine))
-        };
-        let items = known(app).into_iter().flat_map(each);
+        let items = known(app).into_iter().flat_map(as_a_whole);
         return ListMenu::new("Machines", items.collect());
     };
     let (mut own, mut before, mut others) = (Vec::new(), Vec::new(), Vec::new());
@@ -184,6 +176,13 @@ fn branch<'m>(
     };
     let title = format!("{} goes on in a new overlay{where_on}", machine.name);
     branches(machine, vec![disk], title)
+}
+
+/// What is done with a machine whatever its disks are.
+fn as_a_whole(machine: &Machine) -> impl Iterator<Item = MenuItem> + '_ {
+    power(machine)
+        .chain(branch_all(machine))
+        .chain(clone(machine))
 }
 
 /// A new overlay for each of its disks.
