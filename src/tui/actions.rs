@@ -290,7 +290,7 @@ impl bindings::Action for Action {
         row(Action::Protect, Group::Change, "protect", &[c('*')], "protect - nobody may write it any more").also("chmod readonly write permission mode"),
         row(Action::Note, Group::Change, "note", &[c('#')], "note - what it is, in a few words, and its tags").also("tag comment description label golden keep"),
         row(Action::KeySlots, Group::Change, "keyslot", &[c('H')], "keyslot - add, change, erase passphrases").also("encrypt encryption passphrase password luks"),
-        row(Action::Machine, Group::Change, "machine", &[c('&')], "machine - start, stop, branch, revert, clone, try one").also("libvirt virsh vm domain boot run power shutdown point use source snapshot set copy"),
+        row(Action::Machine, Group::Change, "machine", &[c('&')], "machine - start, stop, branch, revert, clone or try").also("libvirt virsh vm domain boot run power shutdown point use source snapshot set copy"),
         row(Action::Discard, Group::Change, "discard", &[c('X')], "discard - move it and all built on it to the trash").also("delete remove rm unlink erase").hint("discard"),
         row(Action::Prune, Group::Change, "prune", &[c('P')], "prune - list old unused leaves, to discard some").also("clean gc garbage"),
         row(Action::Trash, Group::Change, "trash", &[c('T')], "trash - what is in it; restore or empty").also("restore undelete empty purge bin"),
