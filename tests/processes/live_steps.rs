@@ -1,5 +1,5 @@
-//! Our program is killed at every step of what a machine is told to do with its images: its guest finds the same, whoever
-//! else is built on the layers sees nothing of it, and what is left to do is done, or told. `assets/docs/interrupted.md`
+//! Our program, or the machine, is killed at every step of what a machine is told to do with its images: its guest finds
+//! the same, whoever else is built on the layers sees nothing of it, and what is left to do is done, or told. `assets/docs/interrupted.md`
 //! has it as a table.
 
 use serde_json::{Value, json};
@@ -8,8 +8,24 @@ use crate::support::live_machine::{Kind, LiveMachine, OF_L3, OF_SIB};
 use crate::support::monitor_proxy::{KillAt, MonitorProxy};
 use crate::support::qmp_schema::QmpSchema;
 
+/// Who is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Victim {
+    Ours,
+    Machine,
+}
+
 /// Runs this behind a proxy; gives the commands that the machine was given, and whether it came to its end.
 fn run(machine: &LiveMachine, words: &str, kill_at: KillAt) -> (Vec<Value>, bool) {
+    run_with(machine, words, kill_at, Victim::Ours)
+}
+
+fn run_with(
+    machine: &LiveMachine,
+    words: &str,
+    kill_at: KillAt,
+    victim: Victim,
+) -> (Vec<Value>, bool) {
     let proxy = MonitorProxy::new(&machine.monitor(), kill_at);
     let mut ours = machine.command(words);
     let mut ours = ours
@@ -17,13 +33,16 @@ fn run(machine: &LiveMachine, words: &str, kill_at: KillAt) -> (Vec<Value>, bool
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    proxy.watch(ours.id());
+    proxy.watch(match victim {
+        Victim::Ours => ours.id(),
+        Victim::Machine => machine.pid(),
+    });
     let ended = ours.wait().unwrap();
     proxy.watch(0);
     (proxy.commands(), ended.success())
 }
 
-/// Kills us before and after each command that this gives the machine.
+/// Kills us, and then the machine, before and after each command that this gives the machine.
 fn at_every_step(words: &str) {
     let Some(machine) = LiveMachine::start(Kind::Daemon) else {
         return;
@@ -42,9 +61,34 @@ fn at_every_step(words: &str) {
     assert!(steps.len() >= 2, "{words}: {steps:?}");
     for step in steps {
         for kill_at in [KillAt::Before(step.clone()), KillAt::After(step.clone())] {
-            killed(words, kill_at);
+            killed(words, kill_at.clone());
+            machine_killed(words, kill_at);
         }
     }
+}
+
+fn machine_killed(words: &str, kill_at: KillAt) {
+    let Some(mut machine) = LiveMachine::start(Kind::Daemon) else {
+        return;
+    };
+    let at = format!("{words}, the machine at {kill_at:?}");
+    run_with(&machine, words, kill_at, Victim::Machine);
+    machine.kill();
+    let log = machine.q("log --json");
+    if String::from_utf8_lossy(&log.stdout).contains("\"interrupted\"") {
+        let mut told = machine.q("recover 1 --finish --yes");
+        if told.status.code() == Some(4) {
+            told = machine.q("recover 1 --finish --confirm 1");
+        }
+        let said = String::from_utf8_lossy(&told.stderr);
+        assert!(told.status.success() || !said.is_empty(), "{at}");
+    }
+    // It starts with what it had, or with what took its place.
+    let there = ["l3", "moved", "l2"];
+    let leaf = there.iter().find(|name| machine.at(name).exists());
+    let leaf = leaf.unwrap_or_else(|| panic!("{at}: nothing is left"));
+    machine.finds(leaf, OF_L3);
+    machine.finds("sib", OF_SIB);
 }
 
 fn killed(words: &str, kill_at: KillAt) {

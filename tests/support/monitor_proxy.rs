@@ -1,4 +1,4 @@
-//! Stands between our program and the monitor of a machine, passes on what is said, and kills our program at a given
+//! Stands between our program and the monitor of a machine, passes on what is said, and kills one of both at a given
 //! command: before the machine hears of it, or when it has done it.
 
 use std::fs;
@@ -15,12 +15,12 @@ use serde_json::Value;
 /// How long a machine takes at most for a command, before it counts as done.
 const DOING: Duration = Duration::from_millis(300);
 
-/// Where our program is killed.
+/// Where it is killed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KillAt {
     /// Nowhere.
     Never,
-    /// When it has sent this command, and nobody has heard it.
+    /// When our program has sent this command, and nobody has heard it.
     Before(String),
     /// When that command is done.
     After(String),
@@ -31,7 +31,7 @@ pub enum KillAt {
 pub struct MonitorProxy {
     socket: PathBuf,
     real: PathBuf,
-    ours: Arc<AtomicU32>,
+    victim: Arc<AtomicU32>,
     commands: Arc<Mutex<Vec<Value>>>,
 }
 
@@ -44,24 +44,24 @@ impl MonitorProxy {
         let proxy = Self {
             socket: socket.to_path_buf(),
             real: real.clone(),
-            ours: Arc::default(),
+            victim: Arc::default(),
             commands: Arc::default(),
         };
-        let (ours, commands) = (Arc::clone(&proxy.ours), Arc::clone(&proxy.commands));
+        let (victim, commands) = (Arc::clone(&proxy.victim), Arc::clone(&proxy.commands));
         thread::spawn(move || {
             for client in listener.incoming() {
                 let Ok(server) = UnixStream::connect(&real) else {
                     return;
                 };
-                pass(&client.unwrap(), &server, &kill_at, &ours, &commands);
+                pass(&client.unwrap(), &server, &kill_at, &victim, &commands);
             }
         });
         proxy
     }
 
-    /// Says which process is ours.
+    /// Says which process is to be killed.
     pub fn watch(&self, pid: u32) {
-        self.ours.store(pid, Ordering::SeqCst);
+        self.victim.store(pid, Ordering::SeqCst);
     }
 
     /// The commands that were given.
@@ -80,7 +80,7 @@ fn pass(
     client: &UnixStream,
     server: &UnixStream,
     kill_at: &KillAt,
-    ours: &AtomicU32,
+    victim: &AtomicU32,
     commands: &Mutex<Vec<Value>>,
 ) {
     let (mut from, mut to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
@@ -93,7 +93,7 @@ fn pass(
         commands.lock().unwrap().push(value);
         line.push(b'\n');
         if *kill_at == KillAt::Before(command.clone()) {
-            kill(ours);
+            kill(victim);
             break;
         }
         if to_server.write_all(&line).is_err() {
@@ -101,7 +101,7 @@ fn pass(
         }
         if *kill_at == KillAt::After(command) {
             sleep(DOING);
-            kill(ours);
+            kill(victim);
             break;
         }
     }
@@ -109,14 +109,17 @@ fn pass(
     drop(server.shutdown(std::net::Shutdown::Both));
 }
 
-fn kill(ours: &AtomicU32) {
+fn kill(victim: &AtomicU32) {
     let until = Instant::now() + Duration::from_secs(20);
-    while ours.load(Ordering::SeqCst) == 0 {
-        assert!(Instant::now() < until, "nobody says which process is ours");
+    while victim.load(Ordering::SeqCst) == 0 {
+        assert!(
+            Instant::now() < until,
+            "nobody says which process is to be killed"
+        );
         sleep(Duration::from_millis(5));
     }
     // Only the first one: what recovers afterwards is another process.
-    let pid = i32::try_from(ours.swap(0, Ordering::SeqCst)).unwrap();
+    let pid = i32::try_from(victim.swap(0, Ordering::SeqCst)).unwrap();
     let pid = nix::unistd::Pid::from_raw(pid);
     let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
 }
