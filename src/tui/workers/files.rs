@@ -16,7 +16,7 @@ use crate::tui::crash;
 use crate::tui::file_changes::{Before, Changes, FilesAnswer, FilesQuery};
 use crate::tui::msg::Msg;
 
-use super::selected::newest;
+use super::selected::Newest;
 
 /// Who reads the files.
 pub(super) struct FileReader {
@@ -29,9 +29,9 @@ pub(super) struct FileReader {
 impl FileReader {
     /// Answers what is asked, the newest question only, as long as anybody can ask.
     pub(super) fn run(&self, questions: &Receiver<FilesQuery>) {
-        let mut asked_last = None;
+        let mut newest = Newest::default();
         while let Ok(query) = questions.recv() {
-            let query = newest(query, questions, &mut asked_last);
+            let query = newest.of(query, questions, FilesQuery::image);
             // A reader that breaks must not take this thread along: the next image is asked all the same.
             let answered = catch_unwind(AssertUnwindSafe(|| self.files(&query, questions)));
             let answer = match answered {

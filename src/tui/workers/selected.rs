@@ -16,20 +16,34 @@ use crate::tui::msg::{LiveInfo, Msg};
 /// How long an image has to be selected before the disk is asked about it.
 const REST: Duration = Duration::from_millis(60);
 
-/// The newest of the questions. One that stands alone is answered at once; one that follows another, as while the
-/// cursor runs over the tree, waits until it rests. For what is stopped as soon as something else is asked.
-pub(super) fn newest<T>(
-    mut question: T,
-    questions: &Receiver<T>,
-    asked_last: &mut Option<Instant>,
-) -> T {
-    if asked_last.is_some_and(|last| last.elapsed() < REST) {
-        while let Ok(next) = questions.recv_timeout(REST) {
-            question = next;
+/// Picks the newest of the questions about images, for what is stopped as soon as something else is asked.
+#[derive(Debug, Default)]
+pub(super) struct Newest {
+    /// Which image was asked about last, and when.
+    last: Option<(PathBuf, Instant)>,
+}
+
+impl Newest {
+    /// The question to be answered now. One that stands alone is answered at once, and so is another one about the
+    /// same image, as when another pane is opened; one that follows a question about another image, as while the
+    /// cursor runs over the tree, waits until it rests.
+    pub(super) fn of<T>(
+        &mut self,
+        mut question: T,
+        questions: &Receiver<T>,
+        image: impl Fn(&T) -> &Path,
+    ) -> T {
+        if let Some((last, at)) = &self.last
+            && at.elapsed() < REST
+            && image(&question) != last
+        {
+            while let Ok(next) = questions.recv_timeout(REST) {
+                question = next;
+            }
         }
+        self.last = Some((image(&question).to_owned(), Instant::now()));
+        question
     }
-    *asked_last = Some(Instant::now());
-    question
 }
 
 /// Asks the disk about the selected image once the cursor rests on it: passing over thousands of
@@ -68,9 +82,9 @@ pub(super) fn map_selected(
     selections: &Receiver<(PathBuf, Option<Format>)>,
     answers: &Sender<Msg>,
 ) {
-    let mut asked_last = None;
+    let mut newest = Newest::default();
     while let Ok(selected) = selections.recv() {
-        let (path, format) = newest(selected, selections, &mut asked_last);
+        let (path, format) = newest.of(selected, selections, |(path, _)| path);
         let options = ReadOptions {
             format,
             folders: scan.roots.clone(),
@@ -101,4 +115,34 @@ fn inside(host: &dyn Host, path: &Path) -> (Listed<Snapshot>, Listed<Bitmap>) {
         Some(found.snapshots.map_err(|error| error.to_string())),
         Some(found.bitmaps.map_err(|error| error.to_string())),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::unbounded;
+
+    use super::*;
+
+    /// Which of `asked` is answered first once `before` was.
+    fn answered(before: &str, asked: &[&str]) -> PathBuf {
+        let (to, questions) = unbounded();
+        let mut newest = Newest::default();
+        newest.of(PathBuf::from(before), &questions, |path| path);
+        for path in asked {
+            to.send(PathBuf::from(path)).unwrap();
+        }
+        let first = questions.recv().unwrap();
+        newest.of(first, &questions, |path| path)
+    }
+
+    #[test]
+    fn a_cursor_that_runs_is_waited_for() {
+        // A machine that stood still meanwhile makes it one that rested.
+        assert!((0..10).any(|_| answered("a", &["b", "c"]) == Path::new("c")));
+    }
+
+    #[test]
+    fn another_question_about_the_same_image_is_not() {
+        assert_eq!(answered("a", &["a", "b"]), Path::new("a"));
+    }
 }
