@@ -167,6 +167,8 @@ impl Msg {
                 | Self::Looked(..)
                 | Self::FarFound(..)
                 | Self::FarHeld(..)
+                | Self::FarSilent(..)
+                | Self::FarScanned(..)
         )
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::forest::Forest;
 
@@ -21,8 +22,10 @@ pub struct Scan {
     pub looked_at: u64,
     /// Places that could not be looked at, each as a sentence.
     pub unreadable: Vec<String>,
-    /// What a further scan has found so far; it replaces the forest when it is done.
+    /// What it has found so far, where that replaces the images of this machine when it is done.
     pub fresh: Option<Forest>,
+    /// Whether what it finds is shown at once.
+    pub is_shown: bool,
 }
 
 /// How what is shown is kept in line with the disk.
@@ -30,6 +33,10 @@ pub struct Scan {
 pub struct Refresh {
     /// The scan.
     pub scan: Scan,
+    /// The images of this machine alone, where those of others are shown too.
+    pub(super) here: Option<Arc<Forest>>,
+    /// Whether a host has told other images than those that are shown of it.
+    pub(super) is_far_outdated: bool,
     /// Files that changed while they could not be looked at.
     pub(super) changed_files: HashSet<PathBuf>,
     /// The question whose answer will replace the forest by one that was looked at again.

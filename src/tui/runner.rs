@@ -204,13 +204,21 @@ impl<S: Surface> Runner<S> {
     /// the scan. Gives the exit code if it was told to end.
     fn turn(&mut self, input: &Receiver<Input>) -> anyhow::Result<Option<ExitCode>> {
         let mut is_urgent = false;
+        let mut begun = Instant::now();
         for taken in 0..AT_ONCE {
+            // More can come all the time than is taken in: the next frame does not wait for the end of it.
+            let frame = match is_urgent {
+                true => begun + FRAME,
+                false => self.next_find.max(begun),
+            };
             let until = if taken == 0 {
                 self.next_tick()
+            } else if Instant::now() >= frame {
+                break;
             } else if is_urgent {
                 at(Instant::now())
             } else {
-                at(self.next_find)
+                at(frame)
             };
             match next(input, &self.answers, &until) {
                 Happened::Nothing if taken == 0 => {
@@ -236,6 +244,9 @@ impl<S: Surface> Runner<S> {
             }
             if self.left {
                 return Ok(None);
+            }
+            if taken == 0 {
+                begun = Instant::now();
             }
         }
         let began = Instant::now();

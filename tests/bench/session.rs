@@ -8,6 +8,7 @@
 #![allow(clippy::panic, dead_code, unreachable_pub)] // The terminal is the tests' own.
 
 mod images;
+mod process;
 #[path = "../tui/pty.rs"]
 mod pty;
 
@@ -17,41 +18,8 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use process::{memory, rest};
 use pty::{Terminal, under_cursor};
-
-/// The program rests when it has used no processor time for so long.
-const REST: Duration = Duration::from_millis(1500);
-
-/// A number of KiB from `/proc/PID/status`, in MiB.
-fn memory(pid: i32, field: &str) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
-    let kib = line.split_whitespace().nth(1).unwrap();
-    kib.parse::<f64>().unwrap() / 1024.0
-}
-
-/// Processor time used so far, in ticks.
-fn ticks(pid: i32) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    // Fields 14 and 15, counted behind the name in brackets.
-    let fields = stat.rsplit(')').next().unwrap().split_whitespace();
-    fields
-        .skip(11)
-        .take(2)
-        .map(|n| n.parse::<u64>().unwrap())
-        .sum()
-}
-
-fn rest(pid: i32) {
-    let (mut before, mut since) = (ticks(pid), Instant::now());
-    while since.elapsed() < REST {
-        thread::sleep(Duration::from_millis(50));
-        let now = ticks(pid);
-        if now != before {
-            (before, since) = (now, Instant::now());
-        }
-    }
-}
 
 struct Session {
     first_frame: f64,
@@ -73,14 +41,14 @@ fn session(dir: &Path, changed: &Path) -> Session {
     let scanned = ms(started);
     let pid = terminal.pid();
     rest(pid);
-    let rested = memory(pid, "VmRSS");
+    let rested = memory(pid, "VmRSS").unwrap();
     let bytes = fs::read(changed).unwrap();
     let mut file = File::options().write(true).open(changed).unwrap();
     file.write_all(&bytes[..512]).unwrap();
     // Written bytes are told of every few seconds.
     thread::sleep(Duration::from_secs(4));
     rest(pid);
-    let (after_a_change, peak) = (memory(pid, "VmRSS"), memory(pid, "VmHWM"));
+    let (after_a_change, peak) = (memory(pid, "VmRSS").unwrap(), memory(pid, "VmHWM").unwrap());
     let leaving = Instant::now();
     terminal.press("q");
     assert_eq!(terminal.end(), 0);

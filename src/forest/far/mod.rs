@@ -53,12 +53,4 @@ impl Forest {
         here.forget(Self::is_far);
         here
     }
-
-    /// The images of all machines but that one, by the numbers that they have.
-    #[must_use]
-    pub fn without_host(&self, host: &str) -> Self {
-        let mut others = self.clone();
-        others.forget(|forest, node| forest.host_of(node) == Some(host));
-        others
-    }
 }

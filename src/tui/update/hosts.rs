@@ -10,9 +10,6 @@ use crate::tui::hosts::{HostState, Images};
 use crate::tui::log::Kind;
 use crate::tui::msg::{Effect, ScanEnd};
 use crate::tui::query::QueryId;
-use crate::tui::ui::Ui;
-
-use super::settle::replace_forest;
 
 /// Asks all of them.
 pub(super) fn ask_all(app: &mut App, effects: &mut Vec<Effect>) {
@@ -78,8 +75,7 @@ pub(super) fn silent(app: &mut App, query_id: QueryId, at: usize, seconds: u64) 
 }
 
 /// It has told all, or why it cannot.
-pub(super) fn scanned(ui: &mut Ui, query_id: QueryId, at: usize, ended: Result<ScanEnd, String>) {
-    let app = &mut ui.app;
+pub(super) fn scanned(app: &mut App, query_id: QueryId, at: usize, ended: Result<ScanEnd, String>) {
     let Some(host) = app.hosts.asked(at, query_id) else {
         return;
     };
@@ -93,15 +89,12 @@ pub(super) fn scanned(ui: &mut Ui, query_id: QueryId, at: usize, ended: Result<S
             host.state = HostState::Told;
             host.unreadable = end.unreadable;
             if let Some(fresh) = fresh {
-                let mut forest = app.forest.without_host(&host.name);
-                forest.extend(fresh.files.iter().cloned());
-                forest.hold(fresh.held.clone());
                 host.images = fresh;
-                replace_forest(ui, Arc::new(forest));
+                // Those of all hosts that have told by then are taken in at once.
+                app.refresh.is_far_outdated = true;
             }
         }
     }
-    let app = &mut ui.app;
     app.changed();
     app.detail.asked = None;
     let unreadable = app.hosts.list.get(at).map(|host| host.unreadable.clone());

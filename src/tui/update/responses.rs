@@ -26,11 +26,15 @@ use super::{
     there,
 };
 
-/// The forest that a scan's finds go to: the one that is shown, or, where that is scanned anew, the next.
-fn scanned(app: &mut App) -> &mut Forest {
-    match &mut app.refresh.scan.fresh {
-        Some(fresh) => fresh,
-        None => Arc::make_mut(&mut app.forest),
+/// Gives the forests that a scan's finds go to to `change`: the one that is shown, the one that will be, or both.
+fn scanned(app: &mut App, change: impl Fn(&mut Forest)) {
+    let scan = &mut app.refresh.scan;
+    if let Some(fresh) = &mut scan.fresh {
+        change(fresh);
+    }
+    if scan.is_shown {
+        change(Arc::make_mut(&mut app.forest));
+        app.find_folds();
     }
 }
 
@@ -39,13 +43,10 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
     let app = &mut ui.app;
     match msg {
         Msg::Found(query_id, found) if query_id == app.refresh.scan.query_id => {
-            scanned(app).extend(found);
-            if app.refresh.scan.fresh.is_none() {
-                app.find_folds();
-            }
+            scanned(app, |forest| forest.extend(found.iter().cloned()));
         }
         Msg::Held(query_id, held) if query_id == app.refresh.scan.query_id => {
-            scanned(app).hold(held)
+            scanned(app, |forest| forest.hold(held.clone()));
         }
         Msg::Looked(query_id, looked_at) if query_id == app.refresh.scan.query_id => {
             app.refresh.scan.looked_at = looked_at;
@@ -69,7 +70,7 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
         Msg::FarFound(query_id, at, files) => hosts::found(app, query_id, at, files),
         Msg::FarHeld(query_id, at, held) => hosts::held(app, query_id, at, held),
         Msg::FarSilent(query_id, at, seconds) => hosts::silent(app, query_id, at, seconds),
-        Msg::FarScanned(query_id, at, told) => hosts::scanned(ui, query_id, at, told),
+        Msg::FarScanned(query_id, at, told) => hosts::scanned(app, query_id, at, told),
         Msg::ThereAsked(query_id, question) => there::asked(ui, query_id, &question),
         Msg::ThereEnded(query_id, end) => there::ended(ui, query_id, *end, effects),
         Msg::Refreshed(query_id, forest) => {

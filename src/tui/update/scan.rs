@@ -18,7 +18,10 @@ pub(super) fn rescan(app: &mut App, effects: &mut Vec<Effect>) {
     app.refresh.changed_files.clear();
     app.refresh.refreshing = None;
     app.refresh.scan.unreadable.clear();
-    app.refresh.scan.fresh = (!app.forest.is_empty()).then(Forest::new);
+    let is_first = app.forest.is_empty();
+    app.refresh.scan.is_shown = is_first;
+    let is_kept = !is_first || !app.hosts.list.is_empty();
+    app.refresh.scan.fresh = is_kept.then(Forest::new);
     effects.push(Effect::Scan(query_id));
 }
 
@@ -52,5 +55,6 @@ pub(super) fn look_at_changed(app: &mut App, effects: &mut Vec<Effect>) {
     files.sort_unstable();
     let query_id = app.query_id();
     app.refresh.refreshing = Some(query_id);
-    effects.push(Effect::Refresh(query_id, Arc::clone(&app.forest), files));
+    let here = app.refresh.here.as_ref().unwrap_or(&app.forest);
+    effects.push(Effect::Refresh(query_id, Arc::clone(here), files));
 }

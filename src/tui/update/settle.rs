@@ -16,6 +16,9 @@ use crate::tui::ui::Ui;
 /// Brings rows, cursor and scroll position in line with what they are made from. Costs nothing
 /// when nothing of that changed.
 pub(super) fn settle(ui: &mut Ui) {
+    if ui.app.refresh.is_far_outdated {
+        replace_far(ui);
+    }
     let layout = layout::of(ui);
     let app = &mut ui.app;
     let state = (app.epoch, app.forest.generation());
@@ -147,17 +150,30 @@ pub(super) fn refresh_preview(ui: &mut Ui) {
 
 /// Replaces the images of this machine; those of others stay as they are.
 pub(super) fn replace_here(ui: &mut Ui, forest: Arc<Forest>) {
-    let mut forest = forest;
-    for host in &ui.app.hosts.list {
-        let forest = Arc::make_mut(&mut forest);
-        forest.extend(host.images.files.iter().cloned());
-        forest.hold(host.images.held.clone());
+    if ui.app.hosts.list.is_empty() {
+        replace_forest(ui, forest);
+        return;
     }
-    replace_forest(ui, forest);
+    ui.app.refresh.here = Some(forest);
+    replace_far(ui);
+}
+
+/// Replaces the images of other machines by what these have told; those of this one stay as they are.
+fn replace_far(ui: &mut Ui) {
+    let app = &mut ui.app;
+    app.refresh.is_far_outdated = false;
+    let here = app.refresh.here.clone();
+    let mut all = here.unwrap_or_else(|| Arc::new(app.forest.here()));
+    for host in &app.hosts.list {
+        let all = Arc::make_mut(&mut all);
+        all.extend(host.images.files.iter().cloned());
+        all.hold(host.images.held.clone());
+    }
+    replace_forest(ui, all);
 }
 
 /// Replaces the forest; folds, marks and the cursor stay with the files they were on.
-pub(super) fn replace_forest(ui: &mut Ui, forest: Arc<Forest>) {
+fn replace_forest(ui: &mut Ui, forest: Arc<Forest>) {
     let app = &mut ui.app;
     let old = Arc::clone(&app.forest);
     let same = |id: &NodeId| -> Option<NodeId> {
