@@ -14,6 +14,7 @@ use crate::ops::journal::Journal;
 use crate::ops::{Context, Looked, LookedIn};
 
 use super::exit::FileError;
+use super::hosts::peers;
 use super::mistakes;
 use super::options::{LookArgs, OpenArgs};
 use super::output;
@@ -26,7 +27,10 @@ pub(super) struct Scanned {
 
 /// The machine, and no image known.
 pub(super) fn nowhere() -> Context {
-    Context::nowhere(Arc::new(RealHost), Index::default_dir())
+    Context {
+        peers: peers::of_this_process(),
+        ..Context::nowhere(Arc::new(RealHost), Index::default_dir())
+    }
 }
 
 fn scan(roots: Vec<PathBuf>, look: LookArgs) -> (Forest, ScanSummary) {
@@ -113,7 +117,9 @@ pub(super) fn around(images: &[PathBuf], also: &[PathBuf]) -> anyhow::Result<Con
         .try_for_each(|image| mistakes::no_folder(image))?;
     let looked = Context::around(Arc::new(RealHost), Index::default_dir(), images, also)
         .map_err(|(path, error)| FileError::at("find", &path)(error))?;
-    Ok(told(looked))
+    let mut context = told(looked);
+    context.peers = peers::of_this_process();
+    Ok(context)
 }
 
 /// The forest around those of the files that are there, and the folders of the others.

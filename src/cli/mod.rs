@@ -35,6 +35,7 @@ mod flatten;
 mod garbage;
 mod guest_image;
 mod history;
+mod holders;
 mod hosts;
 mod import;
 mod index;
@@ -271,6 +272,9 @@ enum Command {
     /// Print what a scan meets, for another qanopy that asks for it over ssh
     #[command(hide = true)]
     Scan(scan::ScanArgs),
+    /// Print who uses files of shared storage here, for a plan of another qanopy
+    #[command(hide = true)]
+    Holders(holders::HoldersArgs),
     /// Give out an image and all it is built on: one side of a copy, which an agent starts
     #[command(hide = true)]
     Send(send::SendArgs),
@@ -468,6 +472,7 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Schema => schema::run(out, globals)?,
         Command::Agent(args) => agent::run(globals, &args)?,
         Command::Scan(args) => scan::run(globals, &args)?,
+        Command::Holders(args) => holders::run(globals, args)?,
         Command::Copy(args) => return copy::run(out, globals, &args),
         Command::Send(args) => send::run(&args)?,
         Command::Receive(args) => receive::run(out, globals, &args)?,

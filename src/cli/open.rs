@@ -10,6 +10,7 @@ use crate::forest::Index;
 use crate::tui::config::Config;
 use crate::tui::{self, TuiOptions};
 
+use super::hosts::peers;
 use super::options::{Globals, OpenArgs};
 use super::output::{self, Out};
 use super::{config, context, tree};
@@ -117,6 +118,7 @@ fn options(
         asks_terminal: !face.no_query,
         is_demo: face.is_demo,
         tour: face.tour,
+        peers: peers::of(&config.hosts),
         config,
         warnings,
         state_dir: Index::default_dir(),

@@ -79,6 +79,7 @@ pub(super) fn request_of<W: Into<OsString> + Clone>(
         | Command::Schema
         | Command::Agent(_)
         | Command::Scan(_)
+        | Command::Holders(_)
         | Command::Explain(_) => return None,
     };
     Some(request.unwrap())

@@ -19,7 +19,8 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 use super::bootstrap::MARK;
 use super::frame::write_frame;
 use super::message::{
-    FromAgent, Hello, INPUT, PROTOCOL, Run, Said, Stream, ToAgent, read_message, write_message,
+    FromAgent, Hello, INPUT, PEERS, PROTOCOL, Run, Said, Stream, ToAgent, read_message,
+    write_message,
 };
 
 /// What may run at the same time; more are denied.
@@ -140,6 +141,13 @@ impl Agent {
                     if let Some(running) = self.runs.get(&run) {
                         // It reads all that comes at once, and what has ended needs none.
                         let _ = write_frame(&mut &running.ask, INPUT, &bytes);
+                    }
+                }
+                ToAgent::Peers { run, answers } => {
+                    if let Some(running) = self.runs.get(&run) {
+                        let body = serde_json::to_vec(&answers)?;
+                        // What has ended asks nobody.
+                        let _ = write_frame(&mut &running.ask, PEERS, &body);
                     }
                 }
                 ToAgent::Cancel { run } => {

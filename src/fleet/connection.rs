@@ -18,7 +18,8 @@ use super::destination::Destination;
 use super::error::Error;
 use super::feed::Feed;
 use super::message::{
-    Answer, FromAgent, Hello, Moved, Outgoing, PROTOCOL, Question, Run, Said, Stream, ToAgent,
+    Answer, FromAgent, Hello, Moved, Outgoing, PROTOCOL, PeerAnswer, PeerQuery, Question, Run,
+    Said, Stream, ToAgent,
 };
 use crate::host::printable_bytes;
 
@@ -81,6 +82,12 @@ pub trait Ends: Watcher {
     /// When it cannot be handed on: then the command line is asked to stop.
     fn asked_for(&mut self, _bytes: Vec<u8>) -> io::Result<()> {
         Ok(())
+    }
+    /// It wants to know what other machines say of files; where nobody asks them, it is told that.
+    fn peers_asked(&mut self, _query: &PeerQuery) -> Vec<PeerAnswer> {
+        let told = Err("it asks no other machine".to_owned());
+        let host = "the machine that this is asked for from".to_owned();
+        vec![PeerAnswer { host, told }]
     }
 }
 
@@ -307,6 +314,12 @@ impl Connection {
         match said {
             Said::Moved(moved) => ends.moved(&moved),
             Said::Asked(bytes) => return Ok(ends.asked_for(bytes)),
+            Said::Peers(query) => {
+                let answers = ends.peers_asked(&query);
+                // They may have taken their time.
+                self.heard();
+                self.send(ToAgent::Peers { run, answers });
+            }
             // What nobody brought is not taken.
             Said::Taken(_) => {}
             Said::Question(question) if !question.is_short() => {

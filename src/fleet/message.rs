@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::frame::{MOST_BYTES, read_frame, write_frame};
+use crate::host::Holder;
 
 /// Grows with every change of what stands here.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// A frame that holds a message as JSON.
 const MESSAGE: u8 = 1;
@@ -20,6 +21,8 @@ const OUTPUT: u8 = 2;
 const OUTPUT_HEAD: usize = 5;
 /// A frame that holds what a command line is to read.
 pub(super) const INPUT: u8 = 3;
+/// A frame that holds what other machines say, as JSON.
+pub(super) const PEERS: u8 = 4;
 /// What stands before bytes that are to be read: the run's number.
 const INPUT_HEAD: usize = 4;
 /// Bytes that may be on their way to a run and not taken by it.
@@ -54,6 +57,13 @@ pub enum ToAgent {
         run: u32,
         /// Piece by piece.
         bytes: Vec<u8>,
+    },
+    /// Tells it what other machines say.
+    Peers {
+        /// The run's number.
+        run: u32,
+        /// One answer of each.
+        answers: Vec<PeerAnswer>,
     },
     /// Asks it to stop, as Ctrl-C does.
     Cancel {
@@ -161,6 +171,8 @@ pub enum Said {
     Taken(u32),
     /// Something for whoever brings it bytes.
     Asked(Vec<u8>),
+    /// Other machines are to be asked about files.
+    Peers(PeerQuery),
 }
 
 /// A question, with all that has to be seen before it is answered.
@@ -212,6 +224,72 @@ pub struct Answer {
     pub digest: String,
     /// What was typed.
     pub typed: String,
+}
+
+/// Asks who uses files of storage that several machines see.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerQuery {
+    /// Tells the machine that asks from others; empty where it cannot be told.
+    pub machine: String,
+    /// The files, by the names that are the same everywhere: `nas:/export/a.qcow2`.
+    pub files: Vec<OsString>,
+}
+
+/// What a machine says of them, or why it says nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerAnswer {
+    /// The machine.
+    pub host: String,
+    /// What it says.
+    pub told: Result<PeerFacts, String>,
+}
+
+/// Who uses files on a machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerFacts {
+    /// Whether it is the machine that asked, by another name.
+    pub is_asker: bool,
+    /// Those of the files that it sees.
+    pub files: Vec<PeerFile>,
+    /// What could not be looked at there, each as a sentence.
+    pub complaints: Vec<String>,
+}
+
+/// Who uses one file there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerFile {
+    /// The file, as it was asked for.
+    pub name: OsString,
+    /// Processes that have it open.
+    pub holders: Vec<Holder>,
+    /// Machines that have it as a disk.
+    pub machines: Vec<PeerMachine>,
+    /// Images that read it.
+    pub readers: Vec<PeerReader>,
+}
+
+/// A machine that has a file as its disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerMachine {
+    /// What it is called.
+    pub name: String,
+    /// Whose it is: libvirt's.
+    pub product: String,
+    /// Whether it runs.
+    pub runs: bool,
+    /// Whether its memory is kept, which fits its disks as they are.
+    pub is_saved: bool,
+    /// Whether it writes the file, and does not only read it below another one.
+    pub writes: bool,
+}
+
+/// An image that reads a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerReader {
+    /// Its path there.
+    pub path: OsString,
+    /// Its name on the storage that is shared; none where nobody else sees it.
+    pub name: Option<OsString>,
 }
 
 /// How far a plan is that runs.
@@ -384,11 +462,37 @@ mod tests {
             digest: "d".to_owned(),
             typed: "y".to_owned(),
         };
+        let facts = PeerFacts {
+            is_asker: false,
+            files: vec![PeerFile {
+                name: odd.clone(),
+                holders: vec![Holder::unseen(true)],
+                machines: Vec::new(),
+                readers: vec![PeerReader {
+                    path: odd.clone(),
+                    name: None,
+                }],
+            }],
+            complaints: Vec::new(),
+        };
         let to = [
             ToAgent::Hello { protocol: PROTOCOL },
             ToAgent::Run(run),
             ToAgent::Answer { run: 7, answer },
             ToAgent::Cancel { run: 7 },
+            ToAgent::Peers {
+                run: 7,
+                answers: vec![
+                    PeerAnswer {
+                        host: "db".to_owned(),
+                        told: Ok(facts),
+                    },
+                    PeerAnswer {
+                        host: "away".to_owned(),
+                        told: Err("no".to_owned()),
+                    },
+                ],
+            },
             ToAgent::Input {
                 run: 7,
                 bytes: vec![1, 0, 255],
@@ -423,6 +527,13 @@ mod tests {
             FromAgent::Said {
                 run: 7,
                 said: Said::Question(question),
+            },
+            FromAgent::Said {
+                run: 7,
+                said: Said::Peers(PeerQuery {
+                    machine: "m".to_owned(),
+                    files: vec!["nas:/a".into()],
+                }),
             },
             FromAgent::Ended { run: 7, code: 3 },
             FromAgent::Denied {

@@ -31,6 +31,7 @@
 //! | `connection` | this side: threads, deadlines, the end of it |
 //! | `feed` | bytes that this side brings to a command line there |
 //! | `agent` | the other side |
+//! | `peers` | other machines that may see the same storage, asked about its files |
 //! | `person` | what a process that an agent started knows of the person at the other end |
 //! | `folders` | what the screen is asked to show of a host |
 //! | `here` | the files of this machine, beside names of others |
@@ -48,6 +49,7 @@ mod folders;
 mod frame;
 mod here;
 mod message;
+mod peers;
 mod person;
 
 pub use address::{Address, address};
@@ -60,6 +62,8 @@ pub use folders::FarFolders;
 pub use frame::{MOST_BYTES, read_frame, write_frame};
 pub use here::Here;
 pub use message::{
-    Answer, FromAgent, Hello, Moved, PROTOCOL, Question, Run, Said, Stream, ToAgent, WINDOW,
+    Answer, FromAgent, Hello, Moved, PROTOCOL, PeerAnswer, PeerFacts, PeerFile, PeerMachine,
+    PeerQuery, PeerReader, Question, Run, Said, Stream, ToAgent, WINDOW,
 };
+pub use peers::{HERE, Peers};
 pub use person::{Input, Person, begin, is_far, person};

@@ -14,13 +14,17 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 use rustix::process::{Signal, getpid, kill_process};
 
 use super::frame::{MOST_BYTES, read_frame};
-use super::message::{Answer, INPUT, Moved, Question, Run, Said, decoded, write_message};
+use super::message::{
+    Answer, INPUT, Moved, PEERS, PeerAnswer, PeerQuery, Question, Run, Said, decoded, write_message,
+};
 
 /// Says to a process that an agent started it, and of whom.
 const VARIABLE: &str = "QANOPY_FAR";
 
 /// Pieces that wait to be read: more than fit the window of those who keep to it.
 const MOST_PIECES: usize = 4096;
+/// How long whoever asks other machines may take: longer than these have.
+const PEERS_PATIENCE: Duration = Duration::from_secs(60);
 /// How often a wish to stop is looked for.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -44,6 +48,7 @@ pub struct Person {
     asks: Asks,
     to: Mutex<UnixStream>,
     answers: Receiver<Answer>,
+    peers: Receiver<Vec<PeerAnswer>>,
     input: Receiver<Vec<u8>>,
 }
 
@@ -92,10 +97,16 @@ fn found() -> Option<Person> {
     socket.local_addr().ok()?;
     let mut from = socket.try_clone().ok()?;
     let (answers_in, answers) = unbounded();
+    let (peers_in, peers) = unbounded();
     let (input_in, input) = unbounded();
     thread::spawn(move || {
         while let Ok(Some((kind, body))) = read_frame(&mut from, MOST_BYTES) {
-            if kind != INPUT {
+            if kind == PEERS {
+                let Ok(answers) = serde_json::from_slice(&body) else {
+                    break;
+                };
+                let _ = peers_in.send(answers);
+            } else if kind != INPUT {
                 let Ok(answer) = decoded(kind, &body) else {
                     break;
                 };
@@ -116,6 +127,7 @@ fn found() -> Option<Person> {
         asks,
         to: Mutex::new(socket),
         answers,
+        peers,
         input,
     })
 }
@@ -157,6 +169,21 @@ impl Person {
             }
         };
         Ok((answer.digest == digest).then_some(answer.typed))
+    }
+
+    /// Has them ask other machines, and gives what these say: one answer that says why where nothing comes back.
+    pub(super) fn ask_peers(&self, query: &PeerQuery) -> Vec<PeerAnswer> {
+        let nobody = |why: &str| {
+            vec![PeerAnswer {
+                host: "the machine that this is asked for from".to_owned(),
+                told: Err(why.to_owned()),
+            }]
+        };
+        if self.say(&Said::Peers(query.clone())).is_err() {
+            return nobody("it is gone");
+        }
+        let answers = self.peers.recv_timeout(PEERS_PATIENCE);
+        answers.unwrap_or_else(|_| nobody("it says nothing"))
     }
 
     /// Tells how far it is; a person who is gone is noticed elsewhere.
@@ -267,6 +294,7 @@ mod tests {
             asks: Asks::Changes,
             to: Mutex::new(socket),
             answers,
+            peers: unbounded().1,
             input: unbounded().1,
         };
         let question = |line: &str| Question {

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::fleet::FarFolders;
+use crate::fleet::{FarFolders, Peers};
 use crate::system::local_offset;
 
 use super::config::Config;
@@ -36,6 +36,8 @@ pub struct TuiOptions {
     pub config: Config,
     /// What is wrong with the configuration, each as a sentence.
     pub warnings: Vec<String>,
+    /// The hosts that are asked who uses files of shared storage.
+    pub peers: Peers,
     /// Where what is remembered from run to run is kept, if anything shall be.
     pub state_dir: Option<PathBuf>,
 }

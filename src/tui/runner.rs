@@ -98,7 +98,8 @@ pub fn run(options: TuiOptions) -> anyhow::Result<ExitCode> {
         &options.hosts,
         options.state_dir.clone(),
         answers_in,
-    );
+    )
+    .asking(options.peers.clone());
     let mut ui = Ui::new(settings, screen.size()?);
     ui.app.tree.sort = options.config.sort;
     recall(&mut ui.app, options.state_dir.as_deref());

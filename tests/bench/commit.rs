@@ -108,6 +108,7 @@ fn context(dir: &Path) -> Context {
         looked_in: LookedIn::within(vec![dir.to_path_buf()]),
         state_dir: None,
         keys: Keys::none(),
+        peers: qanopy::fleet::Peers::Nobody,
     }
 }
 

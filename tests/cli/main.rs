@@ -21,3 +21,4 @@ mod plain;
 mod readme;
 mod refresh;
 mod schema;
+mod share;

@@ -48,6 +48,7 @@ fn run(dir: &Path, request: &Request) {
         looked_in: LookedIn::default(),
         state_dir: None,
         keys: qanopy::image::Keys::none(),
+        peers: qanopy::fleet::Peers::Nobody,
     };
     let plan = ops::plan(&context, request);
     if let Ok(ready) = plan.agree(Consent::Yes) {

@@ -31,6 +31,10 @@ if [ "$CUT_HOST" = "$2" ]; then
   exit
 fi
 echo "Welcome to $2"
+# One with processes and mounts of its own.
+if [ -s "@HOSTS@/$2.pid" ]; then
+  exec nsenter -t "$(cat "@HOSTS@/$2.pid")" -m -p -- sh -c 'cd "$HOME" && exec sh -c "$0"' "$3"
+fi
 cd "$HOME" && exec sh -c "$3"
 "#;
 

@@ -25,6 +25,7 @@ pub fn context(host: Arc<dyn Host>, dir: &Path) -> Context {
         looked_in: LookedIn::within(vec![dir.to_path_buf()]),
         state_dir: Some(dir.join("state")),
         keys: Keys::none(),
+        peers: qanopy::fleet::Peers::Nobody,
     }
 }
 

@@ -510,6 +510,7 @@ pub fn plan(request: Request, change: impl FnOnce(&mut Plan)) -> Plan {
         looked_in: LookedIn::default(),
         state_dir: None,
         keys: Keys::none(),
+        peers: qanopy::fleet::Peers::Nobody,
     };
     let mut plan = ops::plan(&context, &request);
     plan.title = "A plan".to_owned();

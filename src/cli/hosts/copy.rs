@@ -10,18 +10,19 @@ use anyhow::anyhow;
 use serde_json::Value;
 
 use crate::fleet::{
-    Connection, Destination, Ends, Error, Feed, HostEntry, Moved, Patience, Question, Run, Stream,
-    Watcher,
+    Connection, Destination, Ends, Error, Feed, HERE, HostEntry, Moved, Patience, Question, Run,
+    Stream, Watcher,
 };
 use crate::host::printable;
 
 use super::super::exit::Stop;
 use super::super::options::Globals;
 use super::super::output::{self, Out};
+use super::destination::destination;
 use super::filter::Filter;
 use super::shown::{Shown, judged};
 use super::task::{Task, tell_silent};
-use super::{HERE, count_stops, destination, global_words, members, remote};
+use super::{count_stops, global_words, members, remote};
 
 /// One side of it.
 #[derive(Debug)]

@@ -2,7 +2,9 @@
 //! found out which host is meant, and what comes back is shown. Groups of hosts are `@GROUP`.
 
 pub(super) mod copy;
+mod destination;
 mod filter;
+pub(super) mod peers;
 mod rules;
 mod several;
 mod shown;
@@ -23,7 +25,7 @@ use clap::{Arg, ArgMatches, FromArgMatches};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::fleet::{Address, Destination, FarFolders, HostEntry, address};
+use crate::fleet::{Address, Destination, FarFolders, HERE, HostEntry, address};
 use crate::host::printable;
 
 use super::exit::Stop;
@@ -31,6 +33,7 @@ use super::options::{Globals, OpenArgs};
 use super::output::Out;
 use super::program;
 use super::send::BY_AGENT;
+use destination::destination;
 use rules::{is_for_hosts, is_for_several};
 use task::Task;
 use words::name_of_command;
@@ -38,14 +41,10 @@ use words::name_of_command;
 pub(super) use rules::{permitted, permitted_within};
 pub(super) use words::{names_file, rebuilt};
 
-/// The variable that has other words for ssh.
-const SSH: &str = "QANOPY_SSH";
 /// The sides of a copy.
 const BY_AGENTS: [&str; 2] = ["send", "receive"];
 /// The command that is about two hosts.
 const COPY: &str = "copy";
-/// What this machine is called beside others.
-pub(super) const HERE: &str = "localhost";
 /// The argument that lists the folders of a command that takes several.
 const FOLDERS: &str = "dirs";
 
@@ -364,12 +363,6 @@ fn folders_of(
     })
 }
 
-/// How a host is reached.
-fn destination(host: &str, entries: &[HostEntry]) -> Destination {
-    let ssh = std::env::var_os(SSH).filter(|words| !words.is_empty());
-    Destination::of(host, entries, ssh.as_deref())
-}
-
 /// What the screen is asked to show: how this machine's folders are looked at, and the folders of hosts.
 pub(super) fn of_screen(asked: Asked, entries: &[HostEntry]) -> (OpenArgs, Vec<FarFolders>) {
     let mut here = OpenArgs::default();
@@ -415,10 +408,11 @@ pub(super) fn run(
         words.extend(part.words);
         tasks.push(Task { to, words });
     }
+    let all = peers::of(entries);
     let is_raw = asked.command == "cat";
     match tasks.as_slice() {
         [task] if !globals.json || globals.bare_json => {
-            shown::run(out, task, is_raw, &stops).map(ExitCode::from)
+            shown::run(out, task, &all, is_raw, &stops).map(ExitCode::from)
         }
         _ if globals.bare_json => {
             let text = "--output=json gives the result of one host".to_owned();

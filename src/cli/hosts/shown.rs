@@ -3,7 +3,10 @@
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::fleet::{Connection, Ends, Error, Moved, Patience, Question, Stream, Watcher};
+use crate::fleet::{
+    Connection, Ends, Error, Moved, Patience, PeerAnswer, PeerQuery, Peers, Question, Stream,
+    Watcher,
+};
 use crate::host::printable_lines;
 
 use super::super::execute::question_until;
@@ -31,6 +34,8 @@ pub(super) struct Shown<'a> {
     bar: Option<Bar>,
     /// What was printed, where somebody wants to read it first.
     pub(super) held: Option<Vec<u8>>,
+    /// The machines that are asked for it.
+    pub(super) peers: Peers,
 }
 
 impl<'a> Shown<'a> {
@@ -44,6 +49,7 @@ impl<'a> Shown<'a> {
             complained: Filter::default(),
             bar: None,
             held: None,
+            peers: Peers::Nobody,
         }
     }
 
@@ -116,6 +122,10 @@ impl Ends for Shown<'_> {
         Ok(typed.unwrap_or_default())
     }
 
+    fn peers_asked(&mut self, query: &PeerQuery) -> Vec<PeerAnswer> {
+        self.peers.ask(query, self.stops)
+    }
+
     fn moved(&mut self, moved: &Moved) {
         let bar = self.bar.get_or_insert_with(Bar::new);
         let text = |text: &str| printable_lines(text).into_owned();
@@ -132,10 +142,12 @@ impl Ends for Shown<'_> {
 pub(super) fn run(
     out: &mut Out,
     task: &Task,
+    peers: &Peers,
     is_raw: bool,
     stops: &AtomicUsize,
 ) -> anyhow::Result<u8> {
     let mut shown = Shown::new(out, task, stops);
+    shown.peers = peers.beside(&task.to.name);
     shown.is_raw = is_raw && !io::stdout().is_terminal();
     let ended = Connection::open(&task.to, Patience::default(), &mut shown, stops)
         .and_then(|mut connection| connection.run(task.watched(), &mut shown, stops));

@@ -92,6 +92,7 @@ mod tests {
             looked_in: LookedIn::default(),
             state_dir: None,
             keys: Keys::none(),
+            peers: crate::fleet::Peers::Nobody,
         };
         let requests = sizes.map(|(name, size)| create(dir.join(name), size));
         let plans = plan_each(&context, &requests);

@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf, absolute};
 use std::sync::Arc;
 
+use crate::fleet::Peers;
 use crate::forest::{
     Forest, Index, Location, ScanOptions, ScanSummary, changed_bases, changed_since, follow,
     refreshed, remember, scan_all,
@@ -28,6 +29,8 @@ pub struct Context {
     pub state_dir: Option<PathBuf>,
     /// What opens encrypted images.
     pub keys: Keys,
+    /// The machines that may see the same storage.
+    pub peers: Peers,
 }
 
 impl std::fmt::Debug for Context {
@@ -97,6 +100,7 @@ impl Context {
             looked_in: LookedIn::default(),
             state_dir,
             keys: Keys::none(),
+            peers: Peers::Nobody,
         }
     }
 

@@ -50,6 +50,11 @@ struct Known {
     names: BTreeSet<PathBuf>,
 }
 
+/// Every file that the plan touches, and all that is known to read it: by name.
+pub(in crate::ops) fn touched(plan: &Plan) -> HashMap<FileId, PathBuf> {
+    Known::of(plan).files
+}
+
 /// Whether the files that a kind of effect happens to are read by others afterwards as before.
 fn is_touched(kind: EffectKind) -> bool {
     match kind {

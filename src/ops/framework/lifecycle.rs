@@ -19,8 +19,8 @@ use super::preconditions::Preconditions;
 use super::progress::{Phase, Progress};
 use super::request::Request;
 use super::{
-    changed_bases, cut_short, data_files, device, journal, machines, may_write, readers, tagged,
-    trash, verify,
+    changed_bases, cut_short, data_files, device, journal, machines, may_write, peers, readers,
+    tagged, trash, verify,
 };
 
 /// Looks at what `request` asks and says what it would do. Changes nothing, and always gives a
@@ -36,6 +36,7 @@ fn plan_anew(context: &Context, request: &Request) -> Plan {
     machines::judge(&mut plan);
     tagged::judge(&mut plan);
     plan.note_definitions();
+    peers::judge(&mut plan);
     plan.settle();
     plan
 }

@@ -16,7 +16,7 @@ use super::note::NoteKind;
 use super::plan::{Outcome, Plan};
 use super::preconditions::Compare;
 use super::refusal::RefusalKind;
-use super::{dependants, machines, resolve, tagged};
+use super::{dependants, machines, peers, resolve, tagged};
 
 /// What is known of a file's use by others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -212,7 +212,8 @@ impl Locking {
 pub(in crate::ops) fn look_again(plan: &Plan) -> Result<(), Error> {
     let now = machines::now(plan);
     dependants::look_again(plan, now.as_ref())?;
-    now.map_or(Ok(()), |now| machines::look_again(plan, &now))
+    now.map_or(Ok(()), |now| machines::look_again(plan, &now))?;
+    peers::look_again(plan)
 }
 
 impl Locking {

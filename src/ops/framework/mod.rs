@@ -4,7 +4,7 @@
 //! | what | where |
 //! |---|---|
 //! | a request, and what every operation says of itself | `request`, `operation`, `nature`, `options`, `command_line` |
-//! | what is known when planning begins | `context`, `resolve`, `dependants`, `readers`, `machines`, `on_machines`, `through`, `tagged`, `changed_bases`, `closed_processes` |
+//! | what is known when planning begins | `context`, `resolve`, `dependants`, `readers`, `machines`, `on_machines`, `peers`, `through`, `tagged`, `changed_bases`, `closed_processes` |
 //! | a plan, its words, and what helps where it is refused | `plan`, `note`, `text`, `format`, `refusal`, `remedy`, `fixes`, `batch` |
 //! | whether a file may be read, written or made | `eligibility`, `may_write`, `new_file`, `space`, `reflinks`, `unlock`, `secrecy` |
 //! | what must not change meanwhile | `preconditions`, `locks`, `files_to_lock`, `locked_host`, `built_on` |
@@ -56,6 +56,7 @@ pub(super) mod note;
 pub(super) mod on_machines;
 pub(super) mod operation;
 pub(super) mod options;
+pub(super) mod peers;
 pub(super) mod plan;
 pub(super) mod preconditions;
 pub(super) mod progress;

@@ -328,6 +328,8 @@ pub struct Plan {
     pub(in crate::ops) through: Option<Through>,
     /// The machines it knows of, where it may harm any.
     pub(in crate::ops) machines: Option<Arc<Machines>>,
+    /// What the person is told of other machines that see the same storage, where these were asked.
+    pub(in crate::ops) told_of_peers: Option<BTreeSet<String>>,
     context: Context,
 }
 
@@ -379,6 +381,7 @@ impl Plan {
             written_by_machine: Vec::new(),
             through: None,
             machines: None,
+            told_of_peers: None,
             context: context.clone(),
         }
     }

@@ -78,7 +78,8 @@ impl Talk {
             raw: options.raw,
         };
         let state_dir = options.state_dir.clone();
-        let workers = Workers::new(Arc::new(RealHost), scan, &[], state_dir, answers_in);
+        let workers = Workers::new(Arc::new(RealHost), scan, &[], state_dir, answers_in)
+            .asking(options.peers.clone());
         // Keys are not pressed here: they stand for what is typed, and mean what they mean at first.
         let settings = Settings {
             ascii: true,

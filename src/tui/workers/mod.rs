@@ -42,7 +42,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use crate::fleet::FarFolders;
+use crate::fleet::{FarFolders, Peers};
 use crate::forest::{Forest, KnownInsides, ScanOptions, refreshed};
 use crate::host::{Host, io_text, printable};
 use crate::image::{Format, Keys, Passphrases};
@@ -77,6 +77,8 @@ pub(super) struct Workers {
     pub(super) answers: Sender<Msg>,
     /// The other machines.
     hosts: Arc<Vec<HostLine>>,
+    /// Those that are asked who uses files of shared storage.
+    peers: Peers,
     newest: Arc<Newest>,
     selected: Sender<PathBuf>,
     mapped: Sender<(PathBuf, Option<Format>)>,
@@ -147,6 +149,7 @@ impl Workers {
         Self {
             alive: bounded(0),
             hosts: Arc::new(lines),
+            peers: Peers::Nobody,
             keys,
             secrets,
             host,
@@ -161,6 +164,11 @@ impl Workers {
             files,
             log,
         }
+    }
+
+    /// The same, asking these hosts who uses files of shared storage.
+    pub(super) fn asking(self, peers: Peers) -> Self {
+        Self { peers, ..self }
     }
 
     /// The same for other directories: the scan of these stops. A sentence where one of those cannot be opened.
@@ -179,7 +187,8 @@ impl Workers {
             ..self.scan.clone()
         };
         let (host, state_dir) = (Arc::clone(&self.host), self.state_dir.clone());
-        Ok(Self::new(host, scan, hosts, state_dir, answers))
+        let peers = self.peers.clone();
+        Ok(Self::new(host, scan, hosts, state_dir, answers).asking(peers))
     }
 
     /// Watches the directories for changes.
@@ -280,6 +289,7 @@ impl Workers {
                         words,
                         progress,
                         typed,
+                        peers: me.peers.clone(),
                     };
                     hosts::change(host, change, &me.answers);
                 }
@@ -481,6 +491,7 @@ impl Workers {
             looked_in,
             state_dir: self.state_dir.clone(),
             keys: self.keys.clone(),
+            peers: self.peers.clone(),
         }
     }
 

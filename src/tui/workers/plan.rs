@@ -45,6 +45,7 @@ impl Workers {
             let keys = self.keys.clone();
             let mut context = Context {
                 keys,
+                peers: self.peers.clone(),
                 ..looked.context
             };
             // The screen may not have heard of any yet.

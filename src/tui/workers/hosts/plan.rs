@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use crate::fleet::{Ends, Error as Far, Moved, Question, Run, Stream, Watcher};
+use crate::fleet::{
+    Ends, Error as Far, Moved, PeerAnswer, PeerQuery, Peers, Question, Run, Stream, Watcher,
+};
 use crate::host::printable_bytes;
 use crate::ops::{Error, Phase, Progress};
 use crate::tui::msg::{Msg, ThereEnd};
@@ -31,6 +33,8 @@ pub(crate) struct Change {
     pub progress: Progress,
     /// What is typed at the question; closed where nobody answers any more.
     pub typed: Receiver<String>,
+    /// The hosts that are asked who uses files of shared storage.
+    pub peers: Peers,
 }
 
 /// Has the host do it, and answers with what became of it.
@@ -40,6 +44,7 @@ pub(crate) fn change(host: &HostLine, change: Change, answers: &Sender<Msg>) {
         words,
         progress,
         typed,
+        peers,
     } = change;
     let (stops, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
     let mut ends = ChangeEnds {
@@ -47,6 +52,8 @@ pub(crate) fn change(host: &HostLine, change: Change, answers: &Sender<Msg>) {
         answers,
         typed: &typed,
         progress: &progress,
+        peers: peers.beside(&host.name),
+        stops: &stops,
         done: 0,
         printed: Vec::new(),
         said: Vec::new(),
@@ -99,6 +106,9 @@ struct ChangeEnds<'a> {
     answers: &'a Sender<Msg>,
     typed: &'a Receiver<String>,
     progress: &'a Progress,
+    /// Those that are asked for it.
+    peers: Peers,
+    stops: &'a AtomicUsize,
     /// Bytes that it has told of in this phase.
     done: u64,
     printed: Vec<u8>,
@@ -156,6 +166,10 @@ impl Ends for ChangeEnds<'_> {
                 Err(_) => return Err(io::ErrorKind::Interrupted.into()),
             }
         }
+    }
+
+    fn peers_asked(&mut self, query: &PeerQuery) -> Vec<PeerAnswer> {
+        self.peers.ask(query, self.stops)
     }
 
     fn moved(&mut self, moved: &Moved) {

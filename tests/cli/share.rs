@@ -1,0 +1,369 @@
+//! Storage that several hosts see. The hosts have processes and mounts of their own, and each mounts the same folder by
+//! sshfs: two machines in all that the program can tell.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::AtomicUsize;
+use std::time::{Duration, Instant};
+
+use qanopy::fleet::{
+    Connection, Destination, Ends, HostEntry, Moved, Patience, PeerAnswer, PeerQuery, Peers,
+    Question, Run, Stream, Watcher,
+};
+
+use crate::commands::Ended;
+use crate::hosts::Lab;
+use crate::support::lab::program;
+use crate::support::qemu::{Qemu, qemu};
+
+const QANOPY: &str = env!("CARGO_BIN_EXE_qanopy");
+/// Where distributions have the program that serves files to sshfs.
+const SERVERS: [&str; 3] = [
+    "/usr/lib/openssh/sftp-server",
+    "/usr/libexec/openssh/sftp-server",
+    "/usr/lib/ssh/sftp-server",
+];
+
+/// A machine: its first process ends all others with it.
+struct Machine {
+    child: Child,
+    pid: String,
+}
+
+impl Machine {
+    /// A command that runs there, in that folder.
+    fn command(&self, dir: &Path, name: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .args(["-t", &self.pid, "-m", "-p"])
+            .arg(format!("--wdns={}", dir.display()))
+            .args(["--", name]);
+        command
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if !self.pid.is_empty() {
+            let _ = Command::new("kill").args(["-9", &self.pid]).status();
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The same storage, mounted on this machine.
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("fusermount3").arg("-uz").arg(&self.0).status();
+    }
+}
+
+/// The words that mount the storage at a folder.
+fn sshfs(lab: &Lab, store: &Path, at: &Path) -> String {
+    format!(
+        "sshfs nas:{} {} -o ssh_command={}",
+        store.display(),
+        at.display(),
+        lab.hosts.path().join("to-nas").display()
+    )
+}
+
+/// The hosts one and two, each with `nas` on which base.qcow2 <- over.qcow2 are.
+struct Shared {
+    lab: Lab,
+    store: PathBuf,
+    _one: Machine,
+    two: Machine,
+    _here: Mounted,
+    qemu: Qemu,
+}
+
+impl Shared {
+    /// None where something for it is missing.
+    fn new() -> Option<Self> {
+        let lab = Lab::new();
+        let store = lab.hosts.path().join("store");
+        fs::create_dir(&store).unwrap();
+        let qemu = qemu()?.within(&store);
+        let server = SERVERS.iter().find(|path| Path::new(path).exists());
+        let is_root = nix::unistd::geteuid().is_root();
+        let has = |name: &str| Command::new(name).arg("-V").output().is_ok();
+        let Some(server) = server.filter(|_| is_root && has("sshfs") && has("nsenter")) else {
+            let _ = io::stderr().write_all(b"SKIPPED (no sshfs, not root?): shared storage\n");
+            return None;
+        };
+        program(
+            &lab.hosts.path().join("to-nas"),
+            &format!("#!/bin/sh\nexec {server}\n"),
+        );
+        qemu.img(&["create", "-q", "-f", "qcow2", "base.qcow2", "8M"]);
+        qemu.img(&[
+            "create",
+            "-q",
+            "-f",
+            "qcow2",
+            "-F",
+            "qcow2",
+            "-b",
+            "base.qcow2",
+            "over.qcow2",
+        ]);
+        qemu.io(store.join("over.qcow2"), &["write -P 7 1M 1M"]);
+        let [one, two] = ["one", "two"].map(|name| machine(&lab, &store, name));
+        // Those do not see what is mounted here from now on.
+        let here = lab.place.path().join("nas");
+        fs::create_dir(&here).unwrap();
+        let mounted = sshfs(&lab, &store, &here);
+        let mounted = Command::new("sh").args(["-c", &mounted]).status();
+        assert!(mounted.unwrap().success());
+        let shared = Self {
+            lab,
+            store,
+            _one: one?,
+            two: two?,
+            _here: Mounted(here),
+            qemu,
+        };
+        Some(shared)
+    }
+
+    /// Runs a command line on a host.
+    fn there(&self, host: &Machine, name: &str, words: &str) -> Ended {
+        let home = self.lab.home(name);
+        let mut command = host.command(&home, QANOPY);
+        command
+            .args(words.split(' '))
+            .env("HOME", &home)
+            .env("QANOPY_SSH", self.lab.ssh())
+            .env("XDG_CONFIG_HOME", self.lab.hosts.config())
+            .env_remove("XDG_STATE_HOME")
+            .stdin(Stdio::null());
+        Ended::of(command.output().unwrap())
+    }
+
+    /// Has an image open for writing on the host two, as a machine that runs has.
+    fn held(&self, image: &Path) -> Held {
+        let mut command = self.two.command(&self.store, "qemu-io");
+        command
+            .args(["-f", "qcow2"])
+            .arg(image)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(b"length\n").unwrap();
+        let mut told = [0; 9];
+        io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut told).unwrap();
+        Held {
+            child,
+            input: Some(input),
+        }
+    }
+}
+
+struct Held {
+    child: Child,
+    input: Option<std::process::ChildStdin>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        let _ = self.child.wait();
+    }
+}
+
+fn machine(lab: &Lab, store: &Path, name: &str) -> Option<Machine> {
+    let at = lab.home(name).join("nas");
+    fs::create_dir(&at).unwrap();
+    let ready = lab.hosts.path().join(format!("{name}.ready"));
+    let script = format!(
+        "{} && touch {} && exec sleep 1000",
+        sshfs(lab, store, &at),
+        ready.display()
+    );
+    let started = Command::new("unshare")
+        .args(["-m", "-p", "-f", "--mount-proc", "sh", "-c", &script])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut machine = Machine {
+        child: started,
+        pid: String::new(),
+    };
+    let begun = Instant::now();
+    while !ready.exists() {
+        if begun.elapsed() > Duration::from_secs(20) {
+            let _ = io::stderr().write_all(b"SKIPPED (nothing can be mounted): shared storage\n");
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let children = format!("/proc/{0}/task/{0}/children", machine.child.id());
+    machine.pid = fs::read_to_string(children).unwrap().trim().to_owned();
+    let noted = lab.hosts.path().join(format!("{name}.pid"));
+    fs::write(noted, &machine.pid).unwrap();
+    Some(machine)
+}
+
+#[test]
+fn what_another_host_uses_is_not_touched() {
+    let Some(shared) = Shared::new() else { return };
+    let lab = &shared.lab;
+    let [base, over] = ["base.qcow2", "over.qcow2"].map(|name| shared.store.join(name));
+    let kept = [&base, &over].map(|path| fs::read(path).unwrap());
+    let unchanged = || {
+        for (path, kept) in [&base, &over].into_iter().zip(&kept) {
+            assert!(fs::read(path).unwrap() == *kept, "{}", path.display());
+        }
+    };
+    // Nobody uses it: what cannot be seen is said, and who did not answer.
+    let commit = "commit one:nas/over.qcow2";
+    let planned = lab.q(&format!("{commit} --dry-run")).with(0).out;
+    assert!(planned.contains("sshfs passes none on"), "{planned}");
+    assert!(planned.contains("the other hosts were asked"), "{planned}");
+    assert!(planned.contains("whether odd uses"), "{planned}");
+    assert!(!planned.contains("two"), "{planned}");
+    // What a process there has open.
+    let two = lab.home("two");
+    for image in ["over.qcow2", "base.qcow2"] {
+        let held = shared.held(&two.join("nas").join(image));
+        let told = lab.q(&format!("{commit} --yes")).with(4);
+        assert!(
+            told.err.contains("is in use on two by qemu-io"),
+            "{}",
+            told.err
+        );
+        // Nothing is done to the base by this.
+        let code = if image == "over.qcow2" { 4 } else { 0 };
+        lab.q("discard one:nas/over.qcow2 --dry-run").with(code);
+        // The same from this machine, which sees the storage as well.
+        let told = lab.q("commit nas/over.qcow2 --yes").with(4);
+        assert!(
+            told.err.contains("is in use on two by qemu-io"),
+            "{}",
+            told.err
+        );
+        drop(held);
+    }
+    unchanged();
+    // What is built on it there, on a disk that nobody else sees.
+    let words = "branch nas/base.qcow2 own.qcow2 --yes";
+    shared.there(&shared.two, "two", words).with(0);
+    // As whoever looks at the folder has it remembered.
+    shared.there(&shared.two, "two", "tree .").with(0);
+    let told = lab.q(&format!("{commit} --yes")).with(4);
+    let own = two.join("own.qcow2");
+    assert!(
+        told.err
+            .contains(&format!("two has {}, which is built on", own.display())),
+        "{}",
+        told.err
+    );
+    fs::remove_file(&own).unwrap();
+    // The disk of a machine that is off.
+    let domains = two.join(".config/libvirt/qemu");
+    fs::create_dir_all(&domains).unwrap();
+    let disk = two.join("nas/over.qcow2");
+    let domain = format!(
+        "<domain type='kvm'><name>web</name><devices><disk type='file' device='disk'>\
+         <driver name='qemu' type='qcow2'/><source file='{}'/><target dev='vda'/></disk></devices></domain>",
+        disk.display()
+    );
+    fs::write(domains.join("web.xml"), domain).unwrap();
+    let told = lab.q("discard one:nas/over.qcow2 --yes").with(4);
+    assert!(
+        told.err.contains("a disk of the machine web"),
+        "{}",
+        told.err
+    );
+    lab.q("discard one:nas/over.qcow2 --despite-machines --confirm 1 --dry-run")
+        .with(0);
+    fs::remove_file(domains.join("web.xml")).unwrap();
+    unchanged();
+    // That both see the overlay, and that it reads the base, the plan knew all the time.
+    let wanted = shared.store.join("wanted.raw");
+    shared
+        .qemu
+        .img(&["convert", "-O", "raw", "over.qcow2", "wanted.raw"]);
+    lab.q(&format!("{commit} --confirm 1")).with(0);
+    let [base, wanted] = [&base, &wanted].map(|path| path.to_str().unwrap());
+    shared.qemu.img(&["compare", base, wanted]);
+}
+
+/// A person who agrees, while somebody begins to use the image on the host two.
+struct Slow<'a> {
+    shared: &'a Shared,
+    peers: Peers,
+    held: Option<Held>,
+    err: Vec<u8>,
+}
+
+impl Watcher for Slow<'_> {
+    fn silent(&mut self, _: &str, _: u64) {}
+}
+
+impl Ends for Slow<'_> {
+    fn printed(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        if stream == Stream::Err {
+            self.err.extend(bytes);
+        }
+        Ok(())
+    }
+
+    fn asked(&mut self, question: &Question) -> io::Result<String> {
+        let image = self.shared.lab.home("two").join("nas/over.qcow2");
+        self.held = Some(self.shared.held(&image));
+        Ok(question
+            .count
+            .map_or("y".to_owned(), |count| count.to_string()))
+    }
+
+    fn moved(&mut self, _: &Moved) {}
+
+    fn peers_asked(&mut self, query: &PeerQuery) -> Vec<PeerAnswer> {
+        self.peers.ask(query, &AtomicUsize::new(0))
+    }
+}
+
+#[test]
+fn what_another_host_begins_to_use_meanwhile_is_not_touched() {
+    let Some(shared) = Shared::new() else { return };
+    let entry = |name: &str| HostEntry {
+        name: name.to_owned(),
+        agent: Some(QANOPY.to_owned()),
+        ..HostEntry::default()
+    };
+    let ssh = shared.lab.ssh();
+    let to = |name: &str| Destination::of(name, &[entry(name)], Some(ssh.as_os_str()));
+    let before = fs::read(shared.store.join("base.qcow2")).unwrap();
+    let mut ends = Slow {
+        shared: &shared,
+        peers: Peers::hosts([to("two")]),
+        held: None,
+        err: Vec::new(),
+    };
+    let stops = AtomicUsize::new(0);
+    let mut connection =
+        Connection::open(&to("one"), Patience::default(), &mut ends, &stops).unwrap();
+    let run = Run {
+        id: 0,
+        words: ["commit", "nas/over.qcow2"].map(Into::into).into(),
+        columns: 0,
+        asks: true,
+        asks_always: false,
+        host: "one".to_owned(),
+    };
+    let code = connection.run(run, &mut ends, &stops).unwrap();
+    let err = String::from_utf8(std::mem::take(&mut ends.err)).unwrap();
+    assert!(ends.held.is_some(), "{err}");
+    assert_ne!(code, 0, "{err}");
+    assert!(err.contains("is in use on two by qemu-io"), "{err}");
+    assert_eq!(fs::read(shared.store.join("base.qcow2")).unwrap(), before);
+}
