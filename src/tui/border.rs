@@ -142,6 +142,7 @@ impl Border {
             // They name no file, or only what is planned, looked through or asked for here; what a filter asks for is
             // found without a look at any file.
             Effect::Scan(_)
+            | Effect::Gather(..)
             | Effect::ScanHost(..)
             | Effect::ChangeThere { .. }
             | Effect::Filter { .. }

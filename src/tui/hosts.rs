@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::fleet::FarFolders;
-use crate::forest::ScannedFile;
 use crate::forest::far::path_on;
+use crate::forest::{Forest, ScannedFile};
 use crate::host::{FileId, Holder};
 
 use super::query::QueryId;
@@ -38,6 +39,22 @@ pub struct Images {
     pub held: HashMap<FileId, Vec<Holder>>,
 }
 
+/// The images of this machine and what hosts have told, in one forest.
+#[must_use]
+pub(super) fn gathered(here: Arc<Forest>, told: &[Arc<Images>]) -> Arc<Forest> {
+    let mut all = here;
+    // All at once: whatever follows from the links is worked out for all images after each call.
+    let forest = Arc::make_mut(&mut all);
+    let images = || told.iter().map(AsRef::as_ref);
+    forest.extend(images().flat_map(|images: &Images| images.files.iter().cloned()));
+    forest.hold(
+        images()
+            .flat_map(|images: &Images| images.held.clone())
+            .collect(),
+    );
+    all
+}
+
 /// One host.
 #[derive(Debug, Clone)]
 pub struct HostSeen {
@@ -50,7 +67,7 @@ pub struct HostSeen {
     /// The newest question.
     pub query_id: QueryId,
     /// What is shown of it.
-    pub images: Images,
+    pub images: Arc<Images>,
     /// What it has told so far where that will replace what is shown.
     pub fresh: Option<Images>,
     /// Places there that could not be looked at, each as a sentence.
@@ -77,13 +94,22 @@ impl Hosts {
                 .collect(),
             state: HostState::Asked,
             query_id: 0,
-            images: Images::default(),
+            images: Arc::default(),
             fresh: None,
             unreadable: Vec::new(),
         };
         Self {
             list: folders.iter().map(host).collect(),
         }
+    }
+
+    /// What each of them has told.
+    #[must_use]
+    pub fn told(&self) -> Vec<Arc<Images>> {
+        self.list
+            .iter()
+            .map(|host| Arc::clone(&host.images))
+            .collect()
     }
 
     /// The host whose question that is.

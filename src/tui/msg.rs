@@ -27,6 +27,7 @@ use super::browse::{Answer, Question, Trouble};
 use super::config::NoticeBy;
 use super::file_changes::{FilesAnswer, FilesQuery};
 use super::filter::Hits;
+use super::hosts::Images;
 use super::insides::InsidesFound;
 use super::jobs::Work;
 use super::key::Key;
@@ -84,6 +85,8 @@ pub enum Msg {
     FarHeld(QueryId, usize, HashMap<FileId, Vec<Holder>>),
     /// A host that is asked has said nothing for so many seconds.
     FarSilent(QueryId, usize, u64),
+    /// The images of all machines, as far as they were told when that was asked for.
+    Gathered(QueryId, Arc<Forest>),
     /// A host has told of all its images, or why it cannot.
     FarScanned(QueryId, usize, Result<ScanEnd, String>),
     /// The plan of a change that a host makes, and what it asks.
@@ -272,6 +275,8 @@ pub enum Effect {
     },
     /// Look again at files that changed, and at what they belong to.
     Refresh(QueryId, Arc<Forest>, Vec<PathBuf>),
+    /// Make one forest of the images of this machine and of what each host has told.
+    Gather(QueryId, Arc<Forest>, Vec<Arc<Images>>),
     /// Find out what a filter line asks for.
     Filter {
         /// The question's number.

@@ -1,10 +1,11 @@
 //! How what is shown is kept in line with the disk.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::forest::Forest;
+use crate::host::{FileId, Holder};
 
 use super::msg::Watching;
 use super::query::QueryId;
@@ -37,6 +38,10 @@ pub struct Refresh {
     pub(super) here: Option<Arc<Forest>>,
     /// Whether a host has told other images than those that are shown of it.
     pub(super) is_far_outdated: bool,
+    /// The question whose answer will be the images of all machines.
+    pub(super) gathering: Option<QueryId>,
+    /// Which files of hosts processes have open, as far as that is told and not yet shown.
+    pub(super) far_held: Option<HashMap<FileId, Vec<Holder>>>,
     /// Files that changed while they could not be looked at.
     pub(super) changed_files: HashSet<PathBuf>,
     /// The question whose answer will replace the forest by one that was looked at again.

@@ -9,28 +9,23 @@
 #![allow(clippy::panic, dead_code, unreachable_pub)] // The terminal is the tests' own.
 
 mod images;
+mod many;
 mod process;
 #[path = "../tui/pty.rs"]
 mod pty;
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use process::{memory, rest, ticks};
-use pty::{Terminal, under_cursor};
 use qanopy::fleet::{FromAgent, Hello, Stream, ToAgent, greeting};
 
 const QANOPY: &str = env!("CARGO_BIN_EXE_qanopy");
 /// What one frame brings.
 const PIECE: usize = 64 << 10;
-/// How long is looked whether the program does anything at rest.
-const IDLE: Duration = Duration::from_secs(30);
 
 /// Answers as the agent of a host does, with what was written down before.
 fn agent(answers: &Path) {
@@ -69,7 +64,8 @@ fn agent(answers: &Path) {
                     },
                 }
             }
-            ToAgent::Answer { .. } | ToAgent::Cancel { .. } | ToAgent::Input { .. } => continue,
+            // Nothing here asks, or waits.
+            _ => continue,
         };
         if answer.write(&mut to).is_err() {
             return;
@@ -92,108 +88,6 @@ fn write_down(answers: &Path, images: usize) {
         assert!(out.status.success(), "{command}");
         fs::write(answers.join(command), out.stdout).unwrap();
     }
-}
-
-/// `tree` over all hosts: seconds to the first byte and to the end, and the most memory in MiB.
-fn tree(dir: &Path, env: &[(&str, &str)]) {
-    let begun = Instant::now();
-    let mut child = Command::new(QANOPY)
-        .args(["tree", "@lab"])
-        .envs(env.iter().copied())
-        .env("HOME", dir)
-        .env("XDG_STATE_HOME", dir)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let pid = i32::try_from(child.id()).unwrap();
-    let mut out = child.stdout.take().unwrap();
-    let reader = thread::spawn(move || {
-        let (mut first, mut all) = ([0], 0);
-        out.read_exact(&mut first).unwrap();
-        let at = begun.elapsed().as_secs_f64();
-        let mut piece = vec![0; 1 << 20];
-        while let Ok(read @ 1..) = out.read(&mut piece) {
-            all += read;
-        }
-        (at, all)
-    });
-    let mut peak = 0.0_f64;
-    while child.try_wait().unwrap().is_none() {
-        peak = peak.max(memory(pid, "VmHWM:").unwrap_or_default());
-        thread::sleep(Duration::from_millis(20));
-    }
-    let (first, bytes) = reader.join().unwrap();
-    println!(
-        "tree               {first:.2} s to the first byte, {:.2} s in all, {} MiB printed, {peak:.0} MiB of memory",
-        begun.elapsed().as_secs_f64(),
-        bytes >> 20
-    );
-}
-
-/// The slowest of a few keys, from the key to its frame, in milliseconds.
-fn slowest_key(terminal: &mut Terminal, keys: &[&str]) -> f64 {
-    let mut slowest = 0.0_f64;
-    for key in keys {
-        let before = under_cursor(&terminal.screen());
-        let pressed = Instant::now();
-        terminal.press(key);
-        terminal.until("the cursor elsewhere", |screen| {
-            under_cursor(screen) != before
-        });
-        slowest = slowest.max(pressed.elapsed().as_secs_f64() * 1e3);
-    }
-    slowest
-}
-
-/// The processes that the program started, which are the hosts' connections.
-fn children(pid: i32) -> usize {
-    let all = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
-    all.filter(|entry| {
-        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        let parent = stat.rsplit(')').next().unwrap_or_default();
-        parent.split_whitespace().nth(1) == Some(&pid.to_string())
-    })
-    .count()
-}
-
-fn screen(env: &[(&str, &str)], hosts: usize, images: usize) {
-    let begun = Instant::now();
-    let mut terminal = Terminal::with_words(&["--no-query", "@lab"], env, (120, 40));
-    terminal.until("rows", |screen| screen.contains("layer-"));
-    let first = begun.elapsed().as_secs_f64();
-    let pid = terminal.pid();
-    let all = qanopy::units::count(hosts * images, "image");
-    let mut last = String::new();
-    while !last.contains(&all) {
-        assert!(begun.elapsed() < Duration::from_secs(1200), "{last}");
-        thread::sleep(Duration::from_millis(20));
-        last = terminal.screen();
-    }
-    let whole = begun.elapsed().as_secs_f64();
-    rest(pid);
-    let held = memory(pid, "VmRSS:").unwrap();
-    let peak = memory(pid, "VmHWM:").unwrap();
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().count();
-    let connections = children(pid);
-    let before = ticks(pid);
-    thread::sleep(IDLE);
-    let idle = ticks(pid) - before;
-    println!(
-        "screen             {first:.2} s to the first rows, {whole:.1} s to all, {held:.0} MiB at rest, {peak:.0} MiB \
-         at most, {threads} threads, {connections} connections held, {idle} ticks in {} s at rest",
-        IDLE.as_secs()
-    );
-    let steps = slowest_key(&mut terminal, &["j", "j", "k"]);
-    let ends = slowest_key(&mut terminal, &["G", "g"]);
-    println!("keys               a step {steps:.0} ms, to the other end {ends:.0} ms");
-    let leaving = Instant::now();
-    terminal.press("q");
-    assert_eq!(terminal.end(), 0);
-    println!(
-        "leaving            {:.2} s",
-        leaving.elapsed().as_secs_f64()
-    );
 }
 
 fn main() {
@@ -229,10 +123,11 @@ fn main() {
     fs::create_dir_all(configured.join("qanopy")).unwrap();
     fs::write(configured.join("qanopy/config.toml"), config).unwrap();
     let env = [
+        ("HOME", dir.path().to_str().unwrap()),
         ("QANOPY_SSH", ssh.to_str().unwrap()),
         ("XDG_CONFIG_HOME", configured.to_str().unwrap()),
     ];
     println!("hosts              {hosts}, {each} images each");
-    tree(dir.path(), &env);
-    screen(&env, hosts, each);
+    many::command("tree", &["tree", "@lab"], &env);
+    many::screen(&env, hosts * each);
 }

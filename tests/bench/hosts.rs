@@ -1,17 +1,23 @@
-//! The forests of a hundred hosts with a hundred images each, by one command line: a shell stands in for ssh and for the
-//! hosts, so that what is measured is this program on both sides, and no key exchange.
+//! The forests of a hundred hosts with a hundred images each, by one command line and on the screen: once with a shell
+//! that stands in for ssh and the hosts, so that what is measured is this program on both sides, and once with ssh and a
+//! real sshd, all on this machine.
 //!
-//! `cargo bench --bench hosts` prints for `tree` and `doctor` the seconds until something is printed and until all is, and
-//! the most memory that this side ever had. `QANOPY_BENCH_HOSTS` sets another number of hosts.
+//! `cargo bench --bench hosts` prints for `tree`, `doctor` and the screen the seconds until something is seen and until
+//! all is, and the most memory that this side ever had. `QANOPY_BENCH_HOSTS` sets another number of hosts.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // A benchmark fails loudly and prints.
+#![allow(clippy::panic, dead_code, unreachable_pub)] // The terminal is the tests' own.
 
 mod images;
+mod many;
+mod process;
+#[path = "../tui/pty.rs"]
+mod pty;
 
 use std::fs;
-use std::io::Read;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,41 +30,106 @@ unset XDG_STATE_HOME XDG_CONFIG_HOME
 cd "$HOME" && exec sh -c "$3"
 "#;
 
-/// Seconds to the first byte and to the end, bytes printed, and the most memory in KiB.
-fn run(dir: &Path, words: &[&str]) -> (f64, f64, usize, u64) {
-    let begun = Instant::now();
-    let mut child = Command::new(QANOPY)
-        .args(words)
-        .env("QANOPY_SSH", dir.join("ssh"))
-        .env("XDG_CONFIG_HOME", dir.join("config"))
-        .env("HOME", dir)
-        .env_remove("XDG_STATE_HOME")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let status = format!("/proc/{}/status", child.id());
-    let mut out = child.stdout.take().unwrap();
-    let reader = thread::spawn(move || {
-        let (mut first, mut bytes) = ([0], Vec::new());
-        out.read_exact(&mut first).unwrap();
-        let at = begun.elapsed().as_secs_f64();
-        out.read_to_end(&mut bytes).unwrap();
-        (at, bytes.len() + 1)
-    });
-    let mut peak = 0;
-    // Doctor ends with 3 where it finds something.
-    while child.try_wait().unwrap().is_none() {
-        let text = fs::read_to_string(&status).unwrap_or_default();
-        let line = text.lines().find(|line| line.starts_with("VmHWM:"));
-        let kib = line.and_then(|line| line.split_whitespace().nth(1));
-        peak = kib.and_then(|kib| kib.parse().ok()).unwrap_or(0).max(peak);
-        thread::sleep(Duration::from_millis(5));
+/// An sshd of this machine, which takes one key; ended when it is let go.
+struct Sshd(Child);
+
+impl Sshd {
+    /// The words that stand for ssh, and the daemon; none where there is none, or nobody may start it.
+    fn start(dir: &Path) -> Option<(Self, Vec<String>)> {
+        let daemon = Path::new("/usr/sbin/sshd");
+        if !daemon.exists() || !nix::unistd::geteuid().is_root() {
+            return None;
+        }
+        for name in ["host-key", "key"] {
+            let made = Command::new("ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+                .arg(dir.join(name))
+                .status();
+            assert!(made.ok()?.success());
+        }
+        fs::create_dir_all("/run/sshd").unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = port.local_addr().unwrap().port();
+        let at = |name: &str| dir.join(name).display().to_string();
+        let child = Command::new(daemon)
+            .args(["-D", "-f", "/dev/null", "-p", &port.to_string()])
+            .args(["-h", &at("host-key")])
+            .args(["-o", &format!("AuthorizedKeysFile={}", at("key.pub"))])
+            .args(["-o", "StrictModes=no", "-o", "PidFile=none"])
+            .args(["-o", "MaxStartups=300:30:600", "-o", "PermitRootLogin=yes"])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < deadline, "sshd does not listen");
+            thread::sleep(Duration::from_millis(20));
+        }
+        let words = [
+            "ssh",
+            "-F",
+            "none",
+            "-p",
+            &port.to_string(),
+            "-i",
+            &at("key"),
+        ];
+        let options = [
+            "IdentitiesOnly=yes",
+            "StrictHostKeyChecking=no",
+            "UserKnownHostsFile=/dev/null",
+            "LogLevel=ERROR",
+        ];
+        let mut words: Vec<String> = words.map(str::to_owned).into();
+        words.extend(
+            options
+                .iter()
+                .flat_map(|option| ["-o", option])
+                .map(str::to_owned),
+        );
+        Some((Self(child), words))
     }
-    let took = begun.elapsed().as_secs_f64();
-    let (first, bytes) = reader.join().unwrap();
-    (first, took, bytes, peak)
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Writes the configuration of all hosts; `ssh` stands for ssh where the stand-in does not.
+fn configure(dir: &Path, hosts: usize, ssh: Option<&[String]>) {
+    let mut config = String::new();
+    for number in 0..hosts {
+        let name = format!("host-{number:03}");
+        let home = dir.join(&name);
+        config += &format!("[[host]]\nname = \"{name}\"\nagent = \"{QANOPY}\"\n");
+        config += &format!(
+            "groups = [\"lab\"]\ndirs = [{:?}]\n",
+            home.to_str().unwrap()
+        );
+        if let Some(words) = ssh {
+            // Every address of that network is this machine.
+            let (net, host) = (number / 250, number % 250 + 1);
+            config += &format!("address = \"127.1.{net}.{host}\"\nssh = {words:?}\n");
+        }
+    }
+    fs::create_dir_all(dir.join("config/qanopy")).unwrap();
+    fs::write(dir.join("config/qanopy/config.toml"), config).unwrap();
+}
+
+/// All command lines, and the screen.
+fn measure(env: &[(&str, &str)], images: usize) {
+    for (what, words) in [
+        ("tree, first", &["tree", "@lab"][..]),
+        ("tree, again", &["tree", "@lab"]),
+        ("tree --json", &["tree", "@lab", "--json"]),
+        ("doctor", &["doctor", "@lab"]),
+    ] {
+        many::command(what, words, env);
+    }
+    many::screen(env, images);
 }
 
 fn main() {
@@ -73,30 +144,28 @@ fn main() {
     let text = STAND_IN.replace("@HOSTS@", dir.path().to_str().unwrap());
     fs::write(&ssh, text).unwrap();
     fs::set_permissions(&ssh, fs::Permissions::from_mode(0o755)).unwrap();
-    let mut config = String::new();
     for number in 0..hosts {
-        let name = format!("host-{number:03}");
-        let home = dir.path().join(&name);
+        let home = dir.path().join(format!("host-{number:03}"));
         fs::create_dir(&home).unwrap();
         images::build(&home, each);
-        config += &format!("[[host]]\nname = \"{name}\"\nagent = \"{QANOPY}\"\n");
-        config += "groups = [\"lab\"]\ndirs = [\".\"]\n";
     }
-    fs::create_dir_all(dir.path().join("config/qanopy")).unwrap();
-    fs::write(dir.path().join("config/qanopy/config.toml"), config).unwrap();
-    println!("hosts              {hosts}, {each} images each");
-    for (what, words) in [
-        ("tree, first", &["tree", "@lab"][..]),
-        ("tree, again", &["tree", "@lab"]),
-        ("tree --json", &["tree", "@lab", "--json"]),
-        ("doctor", &["doctor", "@lab"]),
-    ] {
-        let (first, took, bytes, peak) = run(dir.path(), words);
-        assert!(bytes > hosts);
-        println!(
-            "{what:<18} {first:.2} s to the first byte, {took:.2} s in all, {} KiB printed, {:.1} MiB of memory",
-            bytes >> 10,
-            f64::from(u32::try_from(peak).unwrap()) / 1024.0
-        );
+    let config = dir.path().join("config");
+    let env = [
+        ("HOME", dir.path().to_str().unwrap()),
+        ("QANOPY_SSH", ssh.to_str().unwrap()),
+        ("XDG_CONFIG_HOME", config.to_str().unwrap()),
+    ];
+    println!("{hosts} hosts with {each} images each, a shell in place of ssh");
+    configure(dir.path(), hosts, None);
+    measure(&env, hosts * each);
+    match Sshd::start(dir.path()) {
+        Some((_daemon, words)) => {
+            println!(
+                "the same by ssh and an sshd of this machine, a key exchange for each host and command line"
+            );
+            configure(dir.path(), hosts, Some(&words));
+            measure(&env, hosts * each);
+        }
+        None => println!("by ssh: not measured, root and an sshd are needed"),
     }
 }

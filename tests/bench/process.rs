@@ -27,9 +27,10 @@ pub(crate) fn ticks(pid: i32) -> u64 {
         .sum()
 }
 
-/// Waits until it rests.
-pub(crate) fn rest(pid: i32) {
-    let (mut before, mut since) = (ticks(pid), Instant::now());
+/// Waits until it rests; gives the seconds until it did.
+pub(crate) fn rest(pid: i32) -> f64 {
+    let begun = Instant::now();
+    let (mut before, mut since) = (ticks(pid), begun);
     while since.elapsed() < REST {
         thread::sleep(Duration::from_millis(50));
         let now = ticks(pid);
@@ -37,4 +38,5 @@ pub(crate) fn rest(pid: i32) {
             (before, since) = (now, Instant::now());
         }
     }
+    since.duration_since(begun).as_secs_f64()
 }

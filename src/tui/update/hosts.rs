@@ -3,13 +3,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::forest::ScannedFile;
+use crate::forest::{Forest, ScannedFile};
 use crate::host::{FileId, Holder};
 use crate::tui::app::App;
 use crate::tui::hosts::{HostState, Images};
 use crate::tui::log::Kind;
 use crate::tui::msg::{Effect, ScanEnd};
 use crate::tui::query::QueryId;
+use crate::tui::ui::Ui;
+
+use super::settle::replace_forest;
 
 /// Asks all of them.
 pub(super) fn ask_all(app: &mut App, effects: &mut Vec<Effect>) {
@@ -40,7 +43,11 @@ pub(super) fn found(app: &mut App, query_id: QueryId, at: usize, files: Vec<Scan
     match &mut host.fresh {
         Some(fresh) => fresh.files.extend(files),
         None => {
-            host.images.files.extend(files.iter().cloned());
+            Arc::make_mut(&mut host.images)
+                .files
+                .extend(files.iter().cloned());
+            // What is made meanwhile of what was told before does not have them.
+            app.refresh.is_far_outdated |= app.refresh.gathering.is_some();
             Arc::make_mut(&mut app.forest).extend(files);
             app.find_folds();
         }
@@ -60,9 +67,32 @@ pub(super) fn held(
     match &mut host.fresh {
         Some(fresh) => fresh.held.extend(held),
         None => {
-            host.images.held.extend(held.clone());
-            Arc::make_mut(&mut app.forest).hold(held);
+            Arc::make_mut(&mut host.images).held.extend(held.clone());
+            // What is in use is worked out for all images: once for all hosts that tell by the next frame.
+            app.refresh.far_held.get_or_insert_default().extend(held);
         }
+    }
+}
+
+/// Has one forest made of what all have told by now, where that is other than what is shown. Another thread makes it:
+/// with many images it takes as long as many frames.
+pub(super) fn gather(app: &mut App, effects: &mut Vec<Effect>) {
+    if !app.refresh.is_far_outdated || app.refresh.gathering.is_some() {
+        return;
+    }
+    app.refresh.is_far_outdated = false;
+    let query_id = app.query_id();
+    app.refresh.gathering = Some(query_id);
+    let here = app.refresh.here.clone();
+    let here = here.unwrap_or_else(|| Arc::new(app.forest.here()));
+    effects.push(Effect::Gather(query_id, here, app.hosts.told()));
+}
+
+/// The forest of all is made.
+pub(super) fn all_gathered(ui: &mut Ui, query_id: QueryId, forest: Arc<Forest>) {
+    if ui.app.refresh.gathering == Some(query_id) {
+        ui.app.refresh.gathering = None;
+        replace_forest(ui, forest);
     }
 }
 
@@ -89,7 +119,7 @@ pub(super) fn scanned(app: &mut App, query_id: QueryId, at: usize, ended: Result
             host.state = HostState::Told;
             host.unreadable = end.unreadable;
             if let Some(fresh) = fresh {
-                host.images = fresh;
+                host.images = Arc::new(fresh);
                 // Those of all hosts that have told by then are taken in at once.
                 app.refresh.is_far_outdated = true;
             }
@@ -100,5 +130,98 @@ pub(super) fn scanned(app: &mut App, query_id: QueryId, at: usize, ended: Result
     let unreadable = app.hosts.list.get(at).map(|host| host.unreadable.clone());
     for why in unreadable.into_iter().flatten() {
         app.note(None, Kind::Note, &format!("Cannot read {why}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::fleet::{Destination, FarFolders};
+    use crate::forest::Content;
+    use crate::tui::hosts::{Hosts, gathered};
+    use crate::tui::msg::Msg;
+    use crate::tui::settings::Settings;
+    use crate::tui::update::update;
+
+    fn file(path: &str) -> ScannedFile {
+        ScannedFile {
+            path: PathBuf::from(path),
+            symlink: false,
+            stat: None,
+            content: Content::Raw,
+            backing: None,
+            also: Vec::new(),
+            holders: Vec::new(),
+            annotation: None,
+        }
+    }
+
+    fn names(ui: &Ui) -> Vec<PathBuf> {
+        let mut names: Vec<_> = ui
+            .app
+            .forest
+            .nodes()
+            .map(|node| node.path.clone())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// The forests that are asked for.
+    fn asked(effects: Vec<Effect>) -> Vec<(QueryId, Arc<Forest>)> {
+        let made = |effect| match effect {
+            Effect::Gather(query_id, here, told) => Some((query_id, gathered(here, &told))),
+            _ => None,
+        };
+        effects.into_iter().filter_map(made).collect()
+    }
+
+    #[test]
+    fn what_hosts_tell_again_becomes_one_forest_and_what_comes_meanwhile_is_in_the_next() {
+        let hosts = ["one", "two", "new"].map(|name| FarFolders {
+            to: Destination::of(name, &[], None),
+            folders: vec![PathBuf::from("/srv")],
+            scan: Vec::new(),
+        });
+        let mut ui = Ui::new(Settings::default(), (80, 24));
+        ui.app.hosts = Hosts::of(&hosts);
+        let mut effects = Vec::new();
+        ask_all(&mut ui.app, &mut effects);
+        let id = |ui: &Ui, at: usize| ui.app.hosts.list[at].query_id;
+        for (at, name) in [(0, "one:/srv/a"), (1, "two:/srv/a")] {
+            let told = Msg::FarFound(id(&ui, at), at, vec![file(name)]);
+            update(&mut ui, told);
+            let told = Msg::FarScanned(id(&ui, at), at, Ok(ScanEnd::default()));
+            update(&mut ui, told);
+        }
+        assert!(asked(update(&mut ui, Msg::Resize(80, 24))).is_empty());
+        assert_eq!(names(&ui), ["one:/srv/a", "two:/srv/a"].map(PathBuf::from));
+
+        // Two of them tell other images now, and one frame later one forest is asked for.
+        for (at, name) in [(0, "one:/srv/b"), (1, "two:/srv/b")] {
+            ask(&mut ui.app, at, &mut effects);
+            let told = Msg::FarFound(id(&ui, at), at, vec![file(name)]);
+            update(&mut ui, told);
+            let told = Msg::FarScanned(id(&ui, at), at, Ok(ScanEnd::default()));
+            update(&mut ui, told);
+        }
+        let gathers = asked(update(&mut ui, Msg::Resize(80, 24)));
+        let [(first, forest)] = gathers.try_into().unwrap();
+        assert_eq!(names(&ui), ["one:/srv/a", "two:/srv/a"].map(PathBuf::from));
+
+        // A host that tells its first images is shown at once, and not lost with what was asked before.
+        let told = Msg::FarFound(id(&ui, 2), 2, vec![file("new:/srv/a")]);
+        update(&mut ui, told);
+        assert!(asked(update(&mut ui, Msg::Resize(80, 24))).is_empty());
+        let gathers = asked(update(&mut ui, Msg::Gathered(first, forest)));
+        assert_eq!(names(&ui), ["one:/srv/b", "two:/srv/b"].map(PathBuf::from));
+        let [(second, forest)] = gathers.try_into().unwrap();
+        assert!(asked(update(&mut ui, Msg::Gathered(second, forest))).is_empty());
+        assert_eq!(
+            names(&ui),
+            ["new:/srv/a", "one:/srv/b", "two:/srv/b"].map(PathBuf::from)
+        );
     }
 }

@@ -72,6 +72,7 @@ pub fn update(ui: &mut Ui, msg: Msg) -> Vec<Effect> {
         other => responses::take(ui, other, &mut effects),
     }
     settle(ui);
+    hosts::gather(&mut ui.app, &mut effects);
     tour::follow(&mut ui.app);
     space::ask(ui, &mut effects);
     insides::ask(&mut ui.app, &mut effects);

@@ -70,6 +70,7 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
         Msg::FarFound(query_id, at, files) => hosts::found(app, query_id, at, files),
         Msg::FarHeld(query_id, at, held) => hosts::held(app, query_id, at, held),
         Msg::FarSilent(query_id, at, seconds) => hosts::silent(app, query_id, at, seconds),
+        Msg::Gathered(query_id, forest) => hosts::all_gathered(ui, query_id, forest),
         Msg::FarScanned(query_id, at, told) => hosts::scanned(app, query_id, at, told),
         Msg::ThereAsked(query_id, question) => there::asked(ui, query_id, &question),
         Msg::ThereEnded(query_id, end) => there::ended(ui, query_id, *end, effects),

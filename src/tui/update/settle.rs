@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::forest::{Forest, NodeId};
 use crate::tui::app::App;
 use crate::tui::filter::Filter;
+use crate::tui::hosts::gathered;
 use crate::tui::layout;
 use crate::tui::plan_preview::PlanPreview;
 use crate::tui::rows::{self, Row, RowKind, RowOptions, Rows};
@@ -16,8 +17,8 @@ use crate::tui::ui::Ui;
 /// Brings rows, cursor and scroll position in line with what they are made from. Costs nothing
 /// when nothing of that changed.
 pub(super) fn settle(ui: &mut Ui) {
-    if ui.app.refresh.is_far_outdated {
-        replace_far(ui);
+    if let Some(held) = ui.app.refresh.far_held.take() {
+        Arc::make_mut(&mut ui.app.forest).hold(held);
     }
     let layout = layout::of(ui);
     let app = &mut ui.app;
@@ -154,26 +155,13 @@ pub(super) fn replace_here(ui: &mut Ui, forest: Arc<Forest>) {
         replace_forest(ui, forest);
         return;
     }
-    ui.app.refresh.here = Some(forest);
-    replace_far(ui);
-}
-
-/// Replaces the images of other machines by what these have told; those of this one stay as they are.
-fn replace_far(ui: &mut Ui) {
-    let app = &mut ui.app;
-    app.refresh.is_far_outdated = false;
-    let here = app.refresh.here.clone();
-    let mut all = here.unwrap_or_else(|| Arc::new(app.forest.here()));
-    for host in &app.hosts.list {
-        let all = Arc::make_mut(&mut all);
-        all.extend(host.images.files.iter().cloned());
-        all.hold(host.images.held.clone());
-    }
-    replace_forest(ui, all);
+    ui.app.refresh.here = Some(Arc::clone(&forest));
+    let told = ui.app.hosts.told();
+    replace_forest(ui, gathered(forest, &told));
 }
 
 /// Replaces the forest; folds, marks and the cursor stay with the files they were on.
-fn replace_forest(ui: &mut Ui, forest: Arc<Forest>) {
+pub(super) fn replace_forest(ui: &mut Ui, forest: Arc<Forest>) {
     let app = &mut ui.app;
     let old = Arc::clone(&app.forest);
     let same = |id: &NodeId| -> Option<NodeId> {

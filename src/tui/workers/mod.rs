@@ -53,6 +53,7 @@ use crate::system::give_back_memory;
 
 use super::file_changes::FilesQuery;
 use super::filter::Filter;
+use super::hosts::gathered;
 use super::jobs::Work;
 use super::log::LogLine;
 use super::msg::{Effect, Msg};
@@ -300,6 +301,9 @@ impl Workers {
                     me.answer(Msg::Refreshed(query_id, Arc::new(fresh)));
                 });
             }
+            Effect::Gather(query_id, here, told) => self.spawn(move || {
+                me.answer(Msg::Gathered(query_id, gathered(here, &told)));
+            }),
             Effect::Filter {
                 query_id,
                 line,
