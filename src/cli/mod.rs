@@ -63,6 +63,7 @@ mod progress_bar;
 mod protect;
 mod prune;
 mod qemu_img;
+mod read;
 mod reading;
 mod rebase;
 mod receive;
@@ -275,6 +276,9 @@ enum Command {
     /// Print who uses files of shared storage here, for a plan of another qanopy
     #[command(hide = true)]
     Holders(holders::HoldersArgs),
+    /// Let another qanopy read files, over ssh
+    #[command(hide = true)]
+    Read,
     /// Give out an image and all it is built on: one side of a copy, which an agent starts
     #[command(hide = true)]
     Send(send::SendArgs),
@@ -473,6 +477,7 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Agent(args) => agent::run(globals, &args)?,
         Command::Scan(args) => scan::run(globals, &args)?,
         Command::Holders(args) => holders::run(globals, args)?,
+        Command::Read => read::run()?,
         Command::Copy(args) => return copy::run(out, globals, &args),
         Command::Send(args) => send::run(&args)?,
         Command::Receive(args) => receive::run(out, globals, &args)?,

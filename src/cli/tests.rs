@@ -47,6 +47,7 @@ pub(super) fn request_of<W: Into<OsString> + Clone>(
         Command::Machine(machine::MachineCommand::List)
         | Command::Job(_)
         | Command::Copy(_)
+        | Command::Read
         | Command::Send(_)
         | Command::Receive(_)
         | Command::Tree(_)

@@ -14,4 +14,6 @@ pub struct FarFolders {
     pub folders: Vec<PathBuf>,
     /// The words that have them scanned there.
     pub scan: Vec<OsString>,
+    /// The words that have files read there.
+    pub read: Vec<OsString>,
 }

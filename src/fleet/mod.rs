@@ -35,6 +35,7 @@
 //! | `person` | what a process that an agent started knows of the person at the other end |
 //! | `folders` | what the screen is asked to show of a host |
 //! | `here` | the files of this machine, beside names of others |
+//! | `reading/` | the files of a host, read from here |
 //! | `error` | why it does not work, in sentences |
 
 mod address;
@@ -51,6 +52,7 @@ mod here;
 mod message;
 mod peers;
 mod person;
+mod reading;
 
 pub use address::{Address, address};
 pub use agent::{Rules, greeting, serve};
@@ -67,3 +69,4 @@ pub use message::{
 };
 pub use peers::{HERE, Peers};
 pub use person::{Input, Person, begin, is_far, person};
+pub use reading::{FarHost, Opener, serve_files};

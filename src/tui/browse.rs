@@ -153,8 +153,8 @@ pub enum Question {
     Look(Arc<View>, Spot),
     /// Which files have such names.
     Find(Arc<View>, String),
-    /// In which layers a file changed.
-    History(Arc<View>, Spot),
+    /// In which layers a file of this image changed.
+    History(Arc<View>, PathBuf, Spot),
     /// How a file differs between two states.
     Compare(Comparison),
 }

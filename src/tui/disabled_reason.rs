@@ -10,7 +10,7 @@ use crate::ops::is_defined_by_service;
 
 use super::actions::{Action, Motion};
 use super::app::App;
-use super::hosts::NOT_HERE;
+use super::hosts::{NOT_COMPARED, NOT_HERE};
 
 /// Why the action cannot be done now; none if it can.
 #[must_use]
@@ -182,18 +182,10 @@ fn far(app: &App, action: Action) -> Option<String> {
             | Action::Repair
             | Action::Amend
             | Action::Discard
+            | Action::Undo
+            | Action::Redo
     );
-    let reads = matches!(
-        action,
-        Action::Files
-            | Action::Measure
-            | Action::Mount
-            | Action::Shell
-            | Action::Compare
-            | Action::Check
-            | Action::Own
-            | Action::Machine
-    );
+    let reads = matches!(action, Action::Shell | Action::Own | Action::Machine);
     (changes && !is_asked_there || reads).then(|| format!("{NOT_HERE}: do it on {host}"))
 }
 
@@ -234,10 +226,20 @@ fn compare_on_snapshot(app: &App) -> Option<String> {
 }
 
 fn compare(app: &App) -> Option<String> {
-    (two(app).len() != 2).then(|| {
-        let mark = app.key(Action::Mark);
-        format!("mark two images ({mark}), or one of them")
-    })
+    let two = two(app);
+    let host = |id: &NodeId| {
+        app.forest
+            .get(*id)
+            .and_then(|node| app.forest.host_of(node))
+    };
+    match two.as_slice() {
+        [one, other] if host(one) == host(other) => None,
+        [_, _] => Some(NOT_COMPARED.to_owned()),
+        _ => {
+            let mark = app.key(Action::Mark);
+            Some(format!("mark two images ({mark}), or one of them"))
+        }
+    }
 }
 
 fn check(app: &App) -> Option<String> {
@@ -347,6 +349,10 @@ fn discard(app: &App) -> Option<String> {
 /// Where a journal is kept, that says what is passed over.
 fn undo(app: &App) -> Option<String> {
     let session = &app.session;
+    // A host has a journal of its own.
+    if app.selected().is_some_and(|node| app.forest.is_far(node)) {
+        return None;
+    }
     if session.journal.is_some() || !session.undo.is_empty() {
         return None;
     }

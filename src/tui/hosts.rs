@@ -14,6 +14,9 @@ use super::query::QueryId;
 /// What is said of what is done for images of this machine alone.
 pub(super) const NOT_HERE: &str = "this is not shown for images of other hosts yet";
 
+/// What is said of two images that are not compared.
+pub(super) const NOT_COMPARED: &str = "images of different machines are not compared";
+
 /// So many hosts are named one by one.
 const NAMED: usize = 3;
 

@@ -20,7 +20,7 @@ use crate::host::{Host, RealHost, io_text, printable};
 use crate::image::Format;
 use crate::system::share_memory;
 
-use super::border::Border;
+use super::border::{Border, Passed};
 use super::crash;
 use super::early_input;
 use super::elsewhere;
@@ -83,10 +83,14 @@ pub fn run(options: TuiOptions) -> anyhow::Result<ExitCode> {
     let screen = Screen::take(options.config.mouse).context("cannot draw on this terminal")?;
     let heard = terminal_query::ask(options.questions()).context("cannot ask the terminal")?;
     let settings = options.settings(&heard);
-    let has_hosts = !options.hosts.is_empty();
-    let host: Arc<dyn Host> = match has_hosts {
-        true => Arc::new(Here),
-        false => Arc::new(RealHost),
+    let hosts: Vec<String> = options
+        .hosts
+        .iter()
+        .map(|one| one.to.name.clone())
+        .collect();
+    let host: Arc<dyn Host> = match hosts.is_empty() {
+        true => Arc::new(RealHost),
+        false => Arc::new(Here),
     };
     let workers = Workers::new(
         host,
@@ -111,7 +115,7 @@ pub fn run(options: TuiOptions) -> anyhow::Result<ExitCode> {
         answers,
         watches: options.config.watch,
         gate,
-        border: Border::new(has_hosts),
+        border: Border::new(hosts),
         left: false,
         next_find: Instant::now(),
         tick_at: None,
@@ -282,8 +286,13 @@ impl<S: Surface> Runner<S> {
     }
 
     /// Mounts an image, and lends the terminal to a shell there until it ends.
-    fn mount(&mut self, image: PathBuf, format: Option<Format>) -> anyhow::Result<()> {
-        let mounted = match MountedImage::new(&self.workers, image, format) {
+    fn mount(
+        &mut self,
+        workers: &Workers,
+        image: PathBuf,
+        format: Option<Format>,
+    ) -> anyhow::Result<()> {
+        let mounted = match MountedImage::new(workers, image, format) {
             Ok(mounted) => mounted,
             Err(why) => return self.take(Msg::Tell(why)),
         };
@@ -392,7 +401,11 @@ impl<S: Surface> Runner<S> {
     fn execute(&mut self, effects: Vec<Effect>) -> anyhow::Result<()> {
         for effect in effects {
             let effect = match self.border.pass(effect) {
-                Ok(effect) => effect,
+                Ok(Passed::Here(effect)) => effect,
+                Ok(Passed::There(at, effect)) => {
+                    self.there(at, effect)?;
+                    continue;
+                }
                 Err(answers) => {
                     answers.into_iter().try_for_each(|msg| self.take(msg))?;
                     continue;
@@ -411,11 +424,25 @@ impl<S: Surface> Runner<S> {
                 Effect::Suspend => self.suspend()?,
                 Effect::OnScreen(words) => self.lend(&words, None, "", true)?,
                 Effect::Shell(dir) => self.lend(&[shell()], Some(&dir), "", false)?,
-                Effect::Mount(image, format) => self.mount(image, format)?,
+                Effect::Mount(image, format) => {
+                    self.mount(&self.workers.clone(), image, format)?;
+                }
                 other => self.workers.start(other),
             }
         }
         Ok(())
+    }
+
+    /// Has the host at that place asked.
+    fn there(&mut self, at: usize, effect: Effect) -> anyhow::Result<()> {
+        match (self.workers.there(at), effect) {
+            (Some(workers), Effect::Mount(image, format)) => self.mount(&workers, image, format),
+            (Some(workers), effect) => {
+                workers.start(effect);
+                Ok(())
+            }
+            (None, _) => Ok(()),
+        }
     }
 
     /// Told to end: jobs are asked to stop and get a moment, then the terminal is given back. One

@@ -87,6 +87,7 @@ mod tests {
             to: Destination::of(name, &[], None),
             folders: vec!["/srv".into()],
             scan: Vec::new(),
+            read: Vec::new(),
         };
         Hosts::of(&[folders("web"), folders("db")])
     }

@@ -18,6 +18,7 @@ mod machines;
 mod mistakes;
 mod packaging;
 mod plain;
+mod reading;
 mod readme;
 mod refresh;
 mod schema;

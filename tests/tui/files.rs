@@ -296,7 +296,7 @@ fn files_are_found_by_name_and_have_a_history() {
         ],
     );
     harness.press("l");
-    let (_, Question::History(_, spot)) = asked(&harness) else {
+    let (_, Question::History(_, _, spot)) = asked(&harness) else {
         panic!("{:?}", harness.asked);
     };
     assert_eq!(spot.shown(), "p2:/etc/fstab");

@@ -385,6 +385,7 @@ pub(super) fn of_screen(asked: Asked, entries: &[HostEntry]) -> (OpenArgs, Vec<F
             to: destination(&host, entries),
             folders,
             scan,
+            read: vec!["read".into()],
         });
     }
     (here, hosts)

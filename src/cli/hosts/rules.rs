@@ -9,6 +9,7 @@ const READING: &[&str] = &[
     "tree",
     "scan",
     "holders",
+    "read",
     "info",
     "check",
     "doctor",
@@ -38,6 +39,7 @@ const READING: &[&str] = &[
 const WITHIN_A_FOLDER: &[&str] = &[
     "tree",
     "scan",
+    "read",
     "info",
     "check",
     "map",

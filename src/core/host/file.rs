@@ -6,6 +6,9 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
+#[cfg(feature = "serde")]
+use serde::{Deserialize, Serialize};
+
 use super::lock::{Lock, LockProbe, LockSet, LocksSeen};
 use super::stat::Stat;
 
@@ -30,6 +33,7 @@ pub enum Cloned {
 
 /// What lies at an offset of a host file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum Segment {
     /// Bytes that may differ from zero, up to this offset (exclusive).
     Data(u64),

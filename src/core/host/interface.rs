@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+#[cfg(feature = "serde")]
+use serde::{Deserialize, Serialize};
+
 use super::closed::ClosedProcess;
 use super::file::{Access, HostFile};
 use super::holder::Holder;
@@ -16,6 +19,7 @@ use super::stat::{FileId, FileKind, Stat};
 
 /// Bytes on a filesystem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Space {
     /// Device number, to tell filesystems apart.
     pub device: u64,

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+#[cfg(feature = "serde")]
+use serde::{Deserialize, Serialize};
+
 use super::holder::Holder;
 
 /// First byte of "I use permission n".
@@ -21,6 +24,7 @@ pub(super) fn is_image_lock(first: u64, last: u64) -> bool {
 /// says "I use permission n", byte `200 + n` says "I allow nobody else permission n", where n is
 /// 0 consistent-read, 1 write, 2 write-unchanged, 3 resize.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum LockSet {
     /// As QEMU opens an image read-write: 100 101 103 and 201 203.
     ReadWrite,
@@ -57,6 +61,7 @@ pub enum Lock {
 
 /// The answer to a question about a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum LockProbe {
     /// It could be taken.
     Free,
@@ -68,6 +73,7 @@ pub enum LockProbe {
 
 /// What others hold of QEMU's image locks on a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum LocksSeen {
     /// Nothing.
     Free,
@@ -81,6 +87,7 @@ pub enum LocksSeen {
 
 /// Why a lock cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Conflict {
     /// Whether somebody else writes the file (holds byte 101).
     pub writer: bool,

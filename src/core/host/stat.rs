@@ -76,6 +76,7 @@ pub enum FileKind {
 
 /// What `stat` tells about a file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Stat {
     /// Which file it is.
     pub id: FileId,

@@ -184,6 +184,7 @@ mod tests {
             to: Destination::of(name, &[], None),
             folders: vec![PathBuf::from("/srv")],
             scan: Vec::new(),
+            read: Vec::new(),
         });
         let mut ui = Ui::new(Settings::default(), (80, 24));
         ui.app.hosts = Hosts::of(&hosts);

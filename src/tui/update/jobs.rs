@@ -1,6 +1,7 @@
 //! Jobs: begun, cancelled, tried again; what comes of them. Nothing becomes a job but a plan the person
 //! agreed to, a look through tables, or a command of the person's own.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -45,8 +46,19 @@ pub(super) fn enqueue(ui: &mut Ui, ready: Ready, effects: &mut Vec<Effect>) {
     start_next(&mut ui.app.jobs, effects);
 }
 
-/// Looks through the tables of images, one after the other.
+/// Looks through the tables of images, those of each machine one after the other.
 pub(super) fn check(app: &mut App, images: Vec<PathBuf>, effects: &mut Vec<Effect>) {
+    let mut by_machine: BTreeMap<Option<usize>, Vec<PathBuf>> = BTreeMap::new();
+    for image in images {
+        let machine = app.hosts.of_path(&image);
+        by_machine.entry(machine).or_default().push(image);
+    }
+    for images in by_machine.into_values() {
+        check_of_one(app, images, effects);
+    }
+}
+
+fn check_of_one(app: &mut App, images: Vec<PathBuf>, effects: &mut Vec<Effect>) {
     let title = match &images[..] {
         [] => return,
         [only] => format!("Check {}", units::file_name(only)),

@@ -6,11 +6,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::forest::far::path_on;
 use crate::forest::{Forest, NodeId};
 use crate::ops::{
     ChangeSnapshot, Commit, CommittedLayer, Protect, RedoEntry, Remedy, Request, Revert, Siblings,
     SnapshotAction, SnapshotName, Squash, Trim, UndoEntry,
 };
+use crate::tui::app::App;
 use crate::tui::detail_pane::Tab;
 use crate::tui::forms::FormKind;
 use crate::tui::health::{self, Fix};
@@ -81,6 +83,13 @@ pub(super) fn discard(ui: &mut Ui, effects: &mut Vec<Effect>) {
 }
 
 pub(super) fn undo(ui: &mut Ui, effects: &mut Vec<Effect>) {
+    if let Some(root) = root_there(&ui.app) {
+        let request = Request::Undo(UndoEntry {
+            entry: None,
+            folders: vec![root],
+        });
+        return open::ask(ui, request, effects);
+    }
     let session = &ui.app.session;
     let last = session.undo.last().map(|(_, request)| request.clone());
     // What earlier runs have done is in the journal as well.
@@ -95,11 +104,20 @@ pub(super) fn undo(ui: &mut Ui, effects: &mut Vec<Effect>) {
 }
 
 pub(super) fn redo(ui: &mut Ui, effects: &mut Vec<Effect>) {
+    let there = root_there(&ui.app).map(|root| vec![root]);
     let request = Request::Redo(RedoEntry {
         entry: None,
-        folders: ui.app.session.journal.clone().unwrap_or_default(),
+        folders: there
+            .or_else(|| ui.app.session.journal.clone())
+            .unwrap_or_default(),
     });
     open::ask(ui, request, effects);
+}
+
+/// What everything of the host is below that the image under the cursor is of; none on one of this machine.
+fn root_there(app: &App) -> Option<PathBuf> {
+    let host = app.forest.host_of(app.selected()?)?;
+    Some(path_on(host, Path::new("/")))
 }
 
 /// Lists what was interrupted.

@@ -32,6 +32,10 @@ pub(super) fn agreed(ui: &mut Ui, typed: &str) {
         return;
     };
     let app = &mut ui.app;
+    let title = match app.hosts.list.get(at) {
+        Some(host) => format!("{}: {title}", host.name),
+        None => title,
+    };
     let task = Task::There {
         at,
         request,

@@ -70,7 +70,9 @@ impl Workers {
             Question::Open(of) => self.volumes(&of),
             Question::Look(view, spot) => look(&view, &spot, &mut go_on),
             Question::Find(view, name) => find(&view, name, &mut go_on),
-            Question::History(view, spot) => history(&view, &self.keys, &spot, self.stop(query_id)),
+            Question::History(view, _, spot) => {
+                history(&view, &self.keys, &spot, self.stop(query_id))
+            }
             Question::Compare(what) => self.compare_file(&what, &self.stop(query_id)),
         };
         let answer = answer.map_err(|stopped| match stopped {

@@ -36,7 +36,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -80,6 +80,8 @@ pub(super) struct Workers {
     hosts: Arc<Vec<HostLine>>,
     /// Those that are asked who uses files of shared storage.
     peers: Peers,
+    /// Those who ask them about images; none before that was asked for.
+    there: Arc<Vec<OnceLock<Workers>>>,
     newest: Arc<Newest>,
     selected: Sender<PathBuf>,
     mapped: Sender<(PathBuf, Option<Format>)>,
@@ -116,9 +118,9 @@ impl Workers {
         answers: Sender<Msg>,
     ) -> Self {
         let dials = Dials::default();
-        let line =
-            |one: &FarFolders| HostLine::new(one.to.clone(), one.scan.clone(), dials.clone());
+        let line = |one: &FarFolders| HostLine::new(one, dials.clone());
         let lines = hosts.iter().map(line).collect();
+        let there = hosts.iter().map(|_| OnceLock::new()).collect();
         let (selected, selections) = unbounded();
         let (log, to_log) = unbounded();
         let (mapped, to_map) = unbounded();
@@ -151,6 +153,7 @@ impl Workers {
             alive: bounded(0),
             hosts: Arc::new(lines),
             peers: Peers::Nobody,
+            there: Arc::new(there),
             keys,
             secrets,
             host,
@@ -206,6 +209,25 @@ impl Workers {
             host.newest.store(u64::MAX, Ordering::SeqCst);
             let _ = host.stop_scan();
         }
+    }
+
+    /// Those who ask the host at this place about its images, by the names that these have there. Each host has its
+    /// own, so that one that hangs holds up nobody else.
+    pub(super) fn there(&self, at: usize) -> Option<Self> {
+        let (host, there) = (self.hosts.get(at)?, self.there.get(at)?);
+        let number = hosts::number(at)?;
+        let workers = there.get_or_init(|| {
+            let scan = ScanOptions {
+                roots: host.folders.clone(),
+                ..self.scan.clone()
+            };
+            let answers = hosts::answers(&host.name, number, self.answers.clone());
+            Self {
+                newest: Arc::clone(&self.newest),
+                ..Self::new(Arc::new(host.files()), scan, &[], None, answers)
+            }
+        });
+        Some(workers.clone())
     }
 
     /// Has a host scan its folders.

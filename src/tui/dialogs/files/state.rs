@@ -239,7 +239,7 @@ impl FilesDialog {
         if let (Some(spot), Some(view)) = (spot, self.view.clone())
             && !self.waits()
         {
-            let question = Question::History(view, spot.clone());
+            let question = Question::History(view, self.of.image.clone(), spot.clone());
             let what = "Comparing it in every layer.";
             self.ask(Some(spot), what, question, app, effects);
         }

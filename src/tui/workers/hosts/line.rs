@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -9,7 +10,8 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::fleet::{
-    Connection, Destination, Ends, Error, Moved, Patience, Question as Asked, Run, Stream, Watcher,
+    Connection, Destination, Ends, Error, FarFolders, FarHost, Moved, Patience, Question as Asked,
+    Run, Stream, Watcher,
 };
 
 /// So many connections are being opened at the same time.
@@ -64,6 +66,10 @@ pub(crate) struct HostLine {
     dials: Dials,
     /// The words that have its folders scanned.
     pub scan: Vec<OsString>,
+    /// The words that have its files read.
+    read: Vec<OsString>,
+    /// Its folders, as they are called there.
+    pub folders: Vec<PathBuf>,
     /// The number of the newest scan.
     pub newest: Arc<AtomicU64>,
     /// How often somebody asked for that scan to stop.
@@ -80,7 +86,8 @@ impl HostLine {
         Arc::clone(&stops)
     }
 
-    pub(crate) fn new(to: Destination, scan: Vec<OsString>, dials: Dials) -> Self {
+    pub(crate) fn new(host: &FarFolders, dials: Dials) -> Self {
+        let to = host.to.clone();
         let (questions, asked) = unbounded();
         let name = to.name.clone();
         {
@@ -91,11 +98,21 @@ impl HostLine {
             name,
             to,
             dials,
-            scan,
+            scan: host.scan.clone(),
+            read: host.read.clone(),
+            folders: host.folders.clone(),
             newest: Arc::default(),
             stops: Arc::default(),
             questions,
         }
+    }
+
+    /// Its files, read by a connection of their own, so that a scan waits for nobody who reads.
+    pub(crate) fn files(&self) -> FarHost {
+        let (to, dials) = (self.to.clone(), self.dials.clone());
+        let opener =
+            move |watcher: &mut dyn Watcher, stops: &AtomicUsize| dials.open(&to, watcher, stops);
+        FarHost::new(self.name.clone(), self.read.clone(), Box::new(opener))
     }
 
     /// Opens a connection of its own.

@@ -1,7 +1,6 @@
 //! What a host tells of its images.
 
 use std::io;
-use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,6 +13,7 @@ use crate::host::{printable, printable_bytes};
 use crate::tui::msg::{Msg, ScanEnd};
 use crate::tui::query::QueryId;
 
+use super::files::number;
 use super::line::Asker;
 
 /// Bytes kept of what is said beside.
@@ -41,7 +41,7 @@ impl ScanAsker {
         newest: Arc<AtomicU64>,
         answers: Sender<Msg>,
     ) -> Option<Self> {
-        let number = u16::try_from(at + 1).ok().and_then(NonZeroU16::new)?;
+        let number = number(at)?;
         Some(Self {
             host: host.to_owned(),
             query_id,

@@ -1,6 +1,9 @@
 //! The one way from the step to the world: what an effect would do to files of this machine is done to no name that
 //! came from another one, and whoever opens files is given the images of this machine alone. A name of another
-//! machine is never absolute; that a file here is called `web:/srv/a` changes nothing.
+//! machine is never absolute; that a file here is called `web:/srv/a` changes nothing. What is asked about the images of
+//! one host goes to it by the names that they have there, and its answers come back by those that they have here.
+
+mod names;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
@@ -11,38 +14,54 @@ use crate::ops::Error;
 
 use super::browse::{ComparedWith, Question, Trouble};
 use super::file_changes::{Before, FilesAnswer, FilesQuery};
-use super::hosts::NOT_HERE;
+use super::hosts::{NOT_COMPARED, NOT_HERE};
 use super::jobs::Work;
 use super::msg::{Effect, Msg};
 use super::query::Completions;
 
+pub(super) use names::told;
+
+/// An effect that is let through.
+#[derive(Debug)]
+pub(super) enum Passed {
+    /// It is carried out here.
+    Here(Effect),
+    /// It is about images of the host at this place alone, and names them as they are called there.
+    There(usize, Effect),
+}
+
 /// Lets effects through.
 #[derive(Debug, Default)]
 pub(super) struct Border {
-    /// Whether there are images of other machines at all.
-    has_hosts: bool,
+    /// The names of the other machines.
+    hosts: Vec<String>,
     /// The images that were asked about last, and those of this machine among them.
     last: Option<(Weak<Forest>, Arc<Forest>)>,
 }
 
 impl Border {
-    /// With other machines, or without.
+    /// With other machines of these names, in the order of their places.
     #[must_use]
-    pub(super) fn new(has_hosts: bool) -> Self {
-        Self {
-            has_hosts,
-            last: None,
+    pub(super) fn new(hosts: Vec<String>) -> Self {
+        Self { hosts, last: None }
+    }
+
+    /// The effect as it may be carried out, and where.
+    ///
+    /// # Errors
+    /// What is answered in its place, if anybody waits for an answer.
+    pub(super) fn pass(&mut self, effect: Effect) -> Result<Passed, Vec<Msg>> {
+        if self.hosts.is_empty() {
+            return Ok(Passed::Here(effect));
+        }
+        match names::there(&self.hosts, effect) {
+            (Some(at), effect) => Ok(Passed::There(at, effect)),
+            (None, effect) => self.pass_here(effect).map(Passed::Here),
         }
     }
 
     /// The effect as it may be carried out here.
-    ///
-    /// # Errors
-    /// What is answered in its place, if anybody waits for an answer.
-    pub(super) fn pass(&mut self, effect: Effect) -> Result<Effect, Vec<Msg>> {
-        if !self.has_hosts {
-            return Ok(effect);
-        }
+    fn pass_here(&mut self, effect: Effect) -> Result<Effect, Vec<Msg>> {
         let told = || vec![Msg::Tell(format!("Not done: {NOT_HERE}."))];
         let why = || NOT_HERE.to_owned();
         Ok(match effect {
@@ -87,7 +106,8 @@ impl Border {
                 return Err(vec![Msg::Mapped(path, Err(why()))]);
             }
             Effect::Files(query) if is_far(query.image()) || compares_there(&query) => {
-                return Err(vec![Msg::Files(query, FilesAnswer::Failed(why()))]);
+                let why = FilesAnswer::Failed(NOT_COMPARED.to_owned());
+                return Err(vec![Msg::Files(query, why)]);
             }
             Effect::Complete(query_id, path) if is_far(&path) => {
                 return Err(vec![Msg::Completed(query_id, Completions::default())]);
@@ -116,9 +136,10 @@ impl Border {
                 prune_days,
             },
             Effect::Browse(query_id, ref question) if browses_there(question) => {
-                let trouble = Trouble::Told(why());
+                let trouble = Trouble::Told(NOT_COMPARED.to_owned());
                 return Err(vec![Msg::Browsed(query_id, Box::new(Err(trouble)))]);
             }
+            Effect::Unlock(image, _) if is_far(&image) => return Err(Vec::new()),
             Effect::Insides(query_id, forest) => Effect::Insides(query_id, self.here(forest)),
             Effect::Machines(forest) => Effect::Machines(self.here(forest)),
             Effect::Examine(forest) => Effect::Examine(self.here(forest)),
@@ -228,8 +249,9 @@ fn compares_there(query: &FilesQuery) -> bool {
 fn browses_there(question: &Question) -> bool {
     match question {
         Question::Open(shown) => is_far(&shown.image),
-        // What was opened was opened here.
-        Question::Look(..) | Question::Find(..) | Question::History(..) => false,
+        // What is open reads the machine that it is of.
+        Question::Look(..) | Question::Find(..) => false,
+        Question::History(_, image, _) => is_far(image),
         Question::Compare(what) => {
             let older = match &what.older {
                 ComparedWith::Base | ComparedWith::Root => None,
@@ -241,199 +263,4 @@ fn browses_there(question: &Question) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::ffi::OsString;
-    use std::num::NonZeroU16;
-    use std::time::{Duration, UNIX_EPOCH};
-
-    use crate::forest::{Content, ScannedFile};
-    use crate::host::{FileId, FileKind, Stat};
-    use crate::ops::{Progress, Request, Retention};
-    use crate::tui::browse::{Comparison, Shown, Spot};
-
-    const FAR: &str = "web:/srv/a.qcow2";
-
-    /// One image here, and one there.
-    fn forest() -> Arc<Forest> {
-        let file = |path: &str, id: FileId| ScannedFile {
-            path: path.into(),
-            symlink: false,
-            stat: Some(Stat {
-                id,
-                kind: FileKind::Regular,
-                len: 0,
-                allocated: 0,
-                modified: UNIX_EPOCH,
-                changed: UNIX_EPOCH,
-                mode: 0o644,
-                uid: 0,
-                gid: 0,
-                links: 1,
-            }),
-            content: Content::Raw,
-            backing: None,
-            also: Vec::new(),
-            holders: Vec::new(),
-            annotation: None,
-        };
-        let here = FileId {
-            device: 1,
-            inode: 1,
-        };
-        let there = here.on_machine(NonZeroU16::MIN).unwrap();
-        let mut forest = Forest::new();
-        forest.extend([file("/srv/a.qcow2", here), file(FAR, there)]);
-        Arc::new(forest)
-    }
-
-    fn far() -> PathBuf {
-        FAR.into()
-    }
-
-    fn words() -> Vec<OsString> {
-        vec!["less".into(), FAR.into()]
-    }
-
-    fn shown() -> Shown {
-        Shown {
-            image: far(),
-            format: None,
-            snapshot: None,
-        }
-    }
-
-    /// Effects that would do something to a file by a name of another machine.
-    fn on_far_files() -> Vec<Effect> {
-        let run = |work| Effect::Run {
-            job: 1,
-            work,
-            progress: Progress::new(),
-        };
-        let plan = |forest| Effect::Plan {
-            query_id: 1,
-            request: Request::discard(vec![far()]),
-            forest,
-            delay: Duration::ZERO,
-        };
-        let compared = Comparison {
-            newer: Shown {
-                image: "/srv/a.qcow2".into(),
-                ..shown()
-            },
-            older: ComparedWith::Other(shown()),
-            spot: Spot::root(""),
-            from: None,
-        };
-        vec![
-            plan(forest()),
-            Effect::PlanEach {
-                query_id: 1,
-                requests: vec![Request::discard(vec!["/a".into(), far()])],
-                forest: forest(),
-                delay: Duration::ZERO,
-            },
-            run(Work::Check(vec!["/a".into(), far()])),
-            run(Work::Compare(["/a".into(), far()])),
-            run(Work::Command(words())),
-            run(Work::Command(vec![
-                "x".into(),
-                format!("--image={FAR}").into(),
-            ])),
-            Effect::Info(far()),
-            Effect::Map(far(), None),
-            Effect::Files(FilesQuery::Contents(far(), None)),
-            Effect::Files(FilesQuery::Changes {
-                after: "/a".into(),
-                format: None,
-                before: Before::Image(far()),
-            }),
-            Effect::Complete(1, "web:/srv/".into()),
-            Effect::Browse(1, Question::Open(shown())),
-            Effect::Browse(1, Question::Compare(compared)),
-            Effect::Measure {
-                query_id: 1,
-                image: far(),
-                format: None,
-                snapshot: None,
-            },
-            Effect::Accept(far(), forest()),
-            Effect::Open(vec!["/a".into(), "web:/srv".into()]),
-            Effect::Shell("web:/srv".into()),
-            Effect::Mount(far(), None),
-            Effect::OnScreen(words()),
-        ]
-    }
-
-    #[test]
-    fn nothing_is_done_here_to_a_file_that_a_host_named() {
-        for effect in on_far_files() {
-            let text = format!("{effect:?}");
-            assert!(Border::new(true).pass(effect).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn whoever_opens_files_knows_no_others_than_those_of_this_machine() {
-        let mut border = Border::new(true);
-        let whole = forest();
-        assert_eq!(whole.len(), 2);
-        let of = || Arc::clone(&whole);
-        let effects = [
-            Effect::Plan {
-                query_id: 1,
-                request: Request::discard(vec!["/srv/a.qcow2".into()]),
-                forest: of(),
-                delay: Duration::ZERO,
-            },
-            Effect::Refresh(1, of(), vec![far()]),
-            Effect::Candidates(1, of()),
-            Effect::Keep {
-                query_id: 1,
-                forest: of(),
-                candidates: Vec::new(),
-                rule: Retention::default(),
-            },
-            Effect::Space {
-                query_id: 1,
-                forest: of(),
-                reads: true,
-                prune_days: 1,
-            },
-            Effect::Insides(1, of()),
-            Effect::Machines(of()),
-            Effect::Examine(of()),
-            Effect::Interrupted(1, Some(of())),
-            Effect::Remember(of()),
-            Effect::Accept("/srv/a.qcow2".into(), of()),
-        ];
-        for effect in effects {
-            let text = format!("{effect:?}");
-            let forest = match border.pass(effect) {
-                Ok(Effect::Refresh(_, forest, changed)) => {
-                    assert!(changed.is_empty());
-                    forest
-                }
-                Ok(
-                    Effect::Plan { forest, .. }
-                    | Effect::Candidates(_, forest)
-                    | Effect::Keep { forest, .. }
-                    | Effect::Space { forest, .. }
-                    | Effect::Insides(_, forest)
-                    | Effect::Machines(forest)
-                    | Effect::Examine(forest)
-                    | Effect::Interrupted(_, Some(forest))
-                    | Effect::Remember(forest)
-                    | Effect::Accept(_, forest),
-                ) => forest,
-                other => panic!("{text}: {other:?}"),
-            };
-            let names: Vec<_> = forest.nodes().map(|node| &node.path).collect();
-            assert_eq!(names, [Path::new("/srv/a.qcow2")], "{text}");
-            // By the number that it has among all.
-            let node = whole.by_path(Path::new("/srv/a.qcow2")).unwrap();
-            assert!(forest.get(node.id).is_some());
-        }
-        assert_eq!(whole.len(), 2);
-    }
-}
+mod tests;
