@@ -7,7 +7,7 @@ use clap::{Args, ValueHint};
 
 use super::config;
 use super::exit::Stop;
-use super::hosts::copy::{Side, copy};
+use super::hosts::copy::{Side, Sides, copy};
 use super::options::Globals;
 use super::output::Out;
 
@@ -19,6 +19,10 @@ pub(super) struct CopyArgs {
     /// The folder that receives it: DIR here, HOST:DIR on another machine
     #[arg(value_name = "[HOST:]DIR", value_hint = ValueHint::DirPath)]
     dir: OsString,
+    /// Once it is copied, move the original to the trash of its machine, and what it is built on as far as nothing else
+    /// there needs that; refused where anything is built on it
+    #[arg(long = "move", visible_alias = "remove-source")]
+    moves: bool,
     /// Print the plan and change nothing
     #[arg(long, short = 'n')]
     dry_run: bool,
@@ -45,5 +49,18 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &CopyArgs) -> anyhow::R
     receive.extend(words(&["--yes"]).into_iter().filter(|_| args.yes));
     receive.extend(words(&["--", &from.shown(), name]));
     receive.push(to.path.clone());
-    copy(out, globals, (from, send), (to, receive)).map(ExitCode::from)
+    let discard = args.moves.then(|| {
+        let mut discard = words(&["discard", "--with-bases"]);
+        discard.extend(words(&["--dry-run"]).into_iter().filter(|_| args.dry_run));
+        discard.push("--".into());
+        discard.push(from.path.clone());
+        discard
+    });
+    let sides = Sides {
+        from: (from, send),
+        to: (to, receive),
+        discard,
+        yes: args.yes,
+    };
+    copy(out, globals, sides).map(ExitCode::from)
 }

@@ -375,6 +375,10 @@ const EXAMPLES: &[Example] = &[
         "qanopy copy web.qcow2 me@lab:images -n",
         "what would be sent to another host",
     ),
+    (
+        "qanopy copy --move web:/srv/web.qcow2 lab:/srv",
+        "move it, and what it alone is built on, to another host",
+    ),
     ("qanopy undo", "take back what was done last"),
     (
         "qanopy undo 12 -n",

@@ -235,12 +235,14 @@ fn a_commit_whose_connection_is_cut_at_any_message_loses_nothing() {
     qemu.img(&["convert", "-O", "raw", "b.qcow2", "wanted.raw"]);
     let mut done = 0;
     // The agent's first line and its hello are of some 100 bytes; what it tells of the commit comes behind them.
+    let mut half_way = 0;
     for cut in (0..700).step_by(23) {
         let at = cut.to_string();
         let cut_off = [("CUT_HOST", "one"), ("CUT_WAY", "out"), ("CUT_AT", &at)];
         let told = lab.q_with("commit one:b.qcow2 --confirm 1", &cut_off);
         let left = lab.there("one", "recover").out;
         if !left.contains("nothing was interrupted") {
+            half_way += 1;
             let entry = left
                 .split_whitespace()
                 .find_map(|word| word.parse::<u64>().ok());
@@ -260,5 +262,124 @@ fn a_commit_whose_connection_is_cut_at_any_message_loses_nothing() {
         fs::write(&base, &kept[0]).unwrap();
         fs::write(&top, &kept[1]).unwrap();
     }
-    assert!(done > 0);
+    assert!(done > 0 && half_way > 0, "{done} done, {half_way} half way");
+}
+
+#[test]
+fn an_image_that_moves_goes_to_the_trash_once_it_is_copied() {
+    let Some((lab, qemu)) = lab() else { return };
+    let (from, to) = (lab.home("one").join("images"), lab.home("two").join("got"));
+    let wanted = lab.hosts.path().join("wanted.raw");
+    qemu.img(&[
+        "convert",
+        "-O",
+        "raw",
+        "top.qcow2",
+        wanted.to_str().unwrap(),
+    ]);
+    let before = files(&from);
+    // What something is built on stays, and nothing is copied.
+    let told = lab
+        .q("copy --move one:images/mid.qcow2 two:got --yes")
+        .with(4);
+    assert!(told.err.contains("top.qcow2 is built on"), "{}", told.err);
+    let told = lab.q("copy --move one:images/top.qcow2 two:got").with(4);
+    assert!(told.err.contains("--yes"), "{}", told.err);
+    let planned = lab
+        .q("copy --move one:images/top.qcow2 two:got --dry-run")
+        .with(0)
+        .out;
+    let place = |text: &str| {
+        planned
+            .find(text)
+            .unwrap_or_else(|| panic!("{text}: {planned}"))
+    };
+    assert!(
+        place("Once it is copied, on one:") < place("trashes"),
+        "{planned}"
+    );
+    assert!(place("trashes") < place("creates"), "{planned}");
+    assert_eq!(files(&from), before);
+    assert!(names(&to).is_empty());
+    // The base has another overlay, and stays.
+    let told = lab
+        .q("copy --move one:images/top.qcow2 two:got --yes")
+        .with(0);
+    assert_eq!(names(&from), ["base.qcow2", "side.qcow2"], "{}", told.out);
+    assert_eq!(names(&to), ["base.qcow2", "mid.qcow2", "top.qcow2"]);
+    shows_the_same(&qemu, &wanted, &to.join("top.qcow2"));
+    lab.q("undo one: --yes").with(0);
+    assert_eq!(files(&from), before);
+    // The other way it meets itself again: nothing is sent, and all that it is built on goes.
+    let back = "copy --remove-source two:got/top.qcow2 one:images --yes --json";
+    let told = lab.q(back).with(0).json();
+    let original = &told["result"]["original"]["outcome"]["summary"];
+    assert!(original.as_str().unwrap().contains("3 images"), "{told}");
+    assert_eq!((names(&to), files(&from)), (Vec::new(), before));
+}
+
+#[test]
+fn an_image_that_moves_and_is_cut_off_anywhere_is_at_one_place_at_least() {
+    let Some((lab, qemu)) = lab() else { return };
+    let (from, to) = (lab.home("one").join("images"), lab.home("two").join("got"));
+    let wanted = lab.hosts.path().join("wanted.raw");
+    qemu.img(&[
+        "convert",
+        "-O",
+        "raw",
+        "top.qcow2",
+        wanted.to_str().unwrap(),
+    ]);
+    let chain = ["base.qcow2", "mid.qcow2", "top.qcow2"];
+    let before = files(&from);
+    let opened = lab.hosts.path().join("one.opened");
+    let (mut both, mut moved) = (0, 0);
+    // The first connection to it plans and discards, the second one gives.
+    for (nth, way, cuts) in [
+        ("1", "out", (0..2600).step_by(130).collect::<Vec<_>>()),
+        (
+            "1",
+            "in",
+            vec![0, 30, 90, 150, 250, 290, 310, 340, 370, 2000],
+        ),
+        ("2", "out", vec![0, 500, 200_000]),
+    ] {
+        for cut in cuts {
+            let at = cut.to_string();
+            fs::remove_file(&opened).ok();
+            let told = lab.q_with(
+                "copy --move one:images/top.qcow2 two:got --yes",
+                &[
+                    ("CUT_HOST", "one"),
+                    ("CUT_WAY", way),
+                    ("CUT_AT", &at),
+                    ("CUT_NTH", nth),
+                ],
+            );
+            let what = format!("{nth} {way} {cut}: {} {}{}", told.code, told.out, told.err);
+            let is_there = names(&to) == chain;
+            assert!(is_there || names(&to).is_empty(), "{what}");
+            let is_gone = files(&from) != before;
+            assert!(is_there || !is_gone, "{what}");
+            assert!(is_there || told.code != 0, "{what}");
+            if is_there {
+                shows_the_same(&qemu, &wanted, &to.join("top.qcow2"));
+                both += usize::from(!is_gone);
+                moved += usize::from(is_gone);
+            }
+            let all = fs::read_dir(&to)
+                .unwrap()
+                .map(|entry| entry.unwrap().path());
+            all.for_each(|path| fs::remove_file(path).unwrap());
+            if is_gone {
+                assert_eq!(names(&from), ["base.qcow2", "side.qcow2"], "{what}");
+                lab.q("undo one: --yes").with(0);
+                assert_eq!(files(&from), before, "{what}");
+            }
+        }
+    }
+    assert!(
+        both > 0 && moved > 0,
+        "{both} at both places, {moved} moved"
+    );
 }

@@ -17,8 +17,10 @@ esac
 echo $$ >> "@HOSTS@/pids"
 export HOME="@HOSTS@/$2"
 unset XDG_STATE_HOME XDG_CONFIG_HOME
-# A connection that is cut after so many bytes, one way or the other.
-if [ "$CUT_HOST" = "$2" ]; then
+opened=$(( $(cat "@HOSTS@/$2.opened" 2>/dev/null || echo 0) + 1 ))
+echo "$opened" > "@HOSTS@/$2.opened"
+# A connection that is cut after so many bytes, one way or the other; of several to the host this one alone.
+if [ "$CUT_HOST" = "$2" ] && [ "${CUT_NTH:-$opened}" = "$opened" ]; then
   cd "$HOME"
   exec 4<&0
   # Nobody else has the other side's end open.

@@ -2,8 +2,9 @@
 //! they say to each other goes through here.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
-use std::sync::atomic::AtomicUsize;
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use anyhow::anyhow;
@@ -13,13 +14,17 @@ use crate::fleet::{
     Connection, Destination, Ends, Error, Feed, HERE, HostEntry, Moved, Patience, Question, Run,
     Stream, Watcher,
 };
-use crate::host::printable;
+use crate::host::{printable, printable_lines};
 
-use super::super::exit::Stop;
+use super::super::config;
+use super::super::execute::question_until;
+use super::super::exit::{NOT_AGREED, Stop};
 use super::super::options::Globals;
 use super::super::output::{self, Out};
 use super::destination::destination;
 use super::filter::Filter;
+use super::original::Original;
+use super::peers;
 use super::shown::{Shown, judged};
 use super::task::{Task, tell_silent};
 use super::{count_stops, global_words, members, remote};
@@ -134,46 +139,226 @@ impl Ends for Taking<'_, '_> {
     }
 }
 
-/// Runs both command lines, and gives the exit code of the one that takes.
-pub(in crate::cli) fn copy(
-    out: &mut Out,
-    globals: Globals,
-    (from, send): (Side, Vec<OsString>),
-    (to, receive): (Side, Vec<OsString>),
-) -> anyhow::Result<u8> {
+/// Both sides of it, each with what it is asked to do.
+#[derive(Debug)]
+pub(in crate::cli) struct Sides {
+    pub(in crate::cli) from: (Side, Vec<OsString>),
+    pub(in crate::cli) to: (Side, Vec<OsString>),
+    /// What discards the original, where that is wanted.
+    pub(in crate::cli) discard: Option<Vec<OsString>>,
+    /// Whether nobody is to be asked.
+    pub(in crate::cli) yes: bool,
+}
+
+/// Runs both command lines, and gives the exit code of the one that takes, or of the one that discards the original
+/// then.
+pub(in crate::cli) fn copy(out: &mut Out, globals: Globals, sides: Sides) -> anyhow::Result<u8> {
     let stops = count_stops()?;
     let task = |side: &Side, words: Vec<OsString>| Task {
         to: side.to.clone(),
         words: global_words(globals).into_iter().chain(words).collect(),
     };
+    let (from, send) = sides.from;
+    let (to, receive) = sides.to;
     let giving = task(&from, send).unwatched();
     let taking = task(&to, receive);
     let is_document = globals.json && !globals.bare_json;
+    let moving = sides.discard.map(|words| task(&from, words));
+    let moving = match moving {
+        Some(task) => Some(Moving::plan(out, task, sides.yes, is_document, &stops)?),
+        None => None,
+    };
+    let moving = match moving {
+        Some(Planned::Refused(code)) => return Ok(code),
+        Some(Planned::Asks(moving)) => Some(moving),
+        None => None,
+    };
     let mut shown = Shown::new(out, &taking, &stops);
     shown.held = is_document.then(Vec::new);
-    let ended = both(&from.to, giving, &taking, &mut shown, &stops);
+    let mut run = taking.watched();
+    run.asks_always = moving.is_some() && !sides.yes;
+    let ended = both((&from.to, giving), (&taking.to, run), &mut shown, &stops);
     let held = shown.held.take();
-    let code = judged(shown.end(), ended, &taking)?;
+    let mut code = judged(shown.end(), ended, &taking)?;
+    let mut original = None;
+    if let Some(moving) = moving {
+        (code, original) = moving.ended(out, code, is_document)?;
+    }
     if let Some(held) = held {
         let document: Value = serde_json::from_slice(&held)
             .map_err(|_| anyhow!("{} gives no JSON of this version", taking.to.name))?;
-        if let Some(result) = document.get("result") {
-            out.json(result.clone())?;
+        if let Some(mut result) = document.get("result").cloned() {
+            if let Some((fields, original)) = result.as_object_mut().zip(original) {
+                fields.insert("original".to_owned(), original);
+            }
+            out.json(result)?;
         }
         out.end(document.get("error").cloned())?;
     }
     Ok(code)
 }
 
+/// The plan for the original, once it is made.
+enum Planned {
+    /// It is not to be, with this exit code: nothing is copied.
+    Refused(u8),
+    Asks(Moving),
+}
+
+/// The original of what is copied, which goes once that is done.
+struct Moving {
+    /// None where the plan was only to be shown.
+    original: Option<Original>,
+    host: String,
+    answer: String,
+    /// What it told where it is over.
+    told: String,
+}
+
+impl Moving {
+    /// Has the plan made, and shows it.
+    fn plan(
+        out: &mut Out,
+        task: Task,
+        yes: bool,
+        is_document: bool,
+        stops: &Arc<AtomicUsize>,
+    ) -> anyhow::Result<Planned> {
+        let host = task.to.name.clone();
+        let entries = config::of_this_run().0.hosts;
+        let peers = peers::of(&entries).beside(&host);
+        let head = format!("Once it is copied, on {host}:");
+        let original = Original::plan(task.clone(), peers, stops);
+        let Some(question) = original.asked() else {
+            let told = original.answered(String::new());
+            let told = told.ok_or_else(|| anyhow!("{host}: what discards it failed"))?;
+            told.err.lines().for_each(output::complain);
+            if !is_document && !told.out.is_empty() {
+                out.line(&head)?;
+                out.text(&told.out)?;
+            }
+            return match judged(Ok(()), told.ended, &task)? {
+                0 => Ok(Planned::Asks(Self {
+                    original: None,
+                    host,
+                    answer: String::new(),
+                    told: told.out,
+                })),
+                code => {
+                    output::complain(format_args!(
+                        "qanopy: nothing was copied: {host} would not let the original go"
+                    ));
+                    if is_document {
+                        let document: Value = serde_json::from_str(&told.out).unwrap_or_default();
+                        out.end(document.get("error").cloned())?;
+                    }
+                    Ok(Planned::Refused(code))
+                }
+            };
+        };
+        let is_person_here = io::stdin().is_terminal() && io::stderr().is_terminal();
+        if !yes && !is_person_here {
+            drop(original.answered(String::new()));
+            let text = "nobody is there to ask; look at the plan with --dry-run and agree to it with --yes";
+            return Err(Stop::refused(NOT_AGREED, text.to_owned()).into());
+        }
+        for line in std::iter::once(&head).chain(&question.lines) {
+            match is_document {
+                true => output::complain(line),
+                false => out.line(line)?,
+            }
+        }
+        out.flush()?;
+        let answer = match question.count {
+            // Who is asked about the copy, which stands below this, agrees to both.
+            None => Some("y".to_owned()),
+            Some(_) if yes => None,
+            Some(_) => question_until(&printable_lines(&question.prompt), &|| {
+                stops.load(Ordering::Relaxed) > 0
+            })?,
+        };
+        let is_agreed = match question.count {
+            None => true,
+            Some(count) => answer
+                .as_ref()
+                .is_some_and(|typed| *typed == count.to_string()),
+        };
+        if !is_agreed {
+            drop(original.answered(String::new()));
+            let text = format!(
+                "nothing was copied: moving the original on {host} to the trash asks for a number, which was not typed"
+            );
+            return Err(Stop::refused(NOT_AGREED, text).into());
+        }
+        Ok(Planned::Asks(Self {
+            original: Some(original),
+            host,
+            answer: answer.unwrap_or_default(),
+            told: String::new(),
+        }))
+    }
+
+    /// Discards the original where all is copied, and nothing otherwise; the exit code of both, and the document of
+    /// this.
+    fn ended(
+        self,
+        out: &mut Out,
+        copied: u8,
+        is_document: bool,
+    ) -> anyhow::Result<(u8, Option<Value>)> {
+        let host = self.host;
+        let Some(original) = self.original else {
+            return Ok((copied, result_of(&self.told)));
+        };
+        let answer = match copied {
+            0 => self.answer,
+            _ => String::new(),
+        };
+        let told = original.answered(answer);
+        if copied != 0 {
+            return Ok((copied, None));
+        }
+        let (ended, text, err) = match told {
+            Some(told) => (told.ended, told.out, told.err),
+            None => return Err(anyhow!("{host}: what discards the original failed")),
+        };
+        err.lines().for_each(output::complain);
+        let left = |why: &str| {
+            format!("it is copied, and the original on {host} may be there as well{why}")
+        };
+        match ended {
+            Ok(0) => {
+                if !is_document {
+                    out.text(&text)?;
+                }
+                Ok((0, result_of(&text)))
+            }
+            Ok(code) => {
+                output::complain(format_args!("qanopy: {}", left("")));
+                Ok((code, None))
+            }
+            Err(error) => {
+                let text = left(&format!(": `qanopy recover {host}:` tells"));
+                Err(anyhow::Error::from(error).context(text))
+            }
+        }
+    }
+}
+
+/// The result in a document.
+fn result_of(text: &str) -> Option<Value> {
+    let document: Value = serde_json::from_str(text).ok()?;
+    document.get("result").cloned()
+}
+
 fn both(
-    from: &Destination,
-    giving: Run,
-    taking: &Task,
+    (from, giving): (&Destination, Run),
+    (to, taking): (&Destination, Run),
     shown: &mut Shown<'_>,
     stops: &AtomicUsize,
 ) -> Result<u8, Error> {
     let mut giver = Connection::open(from, Patience::default(), shown, stops)?;
-    let mut taker = Connection::open(&taking.to, Patience::default(), shown, stops)?;
+    let mut taker = Connection::open(to, Patience::default(), shown, stops)?;
     let (to_giver, to_taker) = (giver.feed(), taker.feed());
     thread::scope(|scope| {
         let mut ends = Giving {
@@ -190,7 +375,7 @@ fn both(
             shown,
             to: to_giver.clone(),
         };
-        let ended = taker.run(taking.watched(), &mut ends, stops);
+        let ended = taker.run(taking, &mut ends, stops);
         to_giver.end();
         let given = giver.join();
         match (ended, given) {

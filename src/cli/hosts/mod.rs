@@ -4,6 +4,7 @@
 pub(super) mod copy;
 mod destination;
 mod filter;
+mod original;
 pub(super) mod peers;
 mod rules;
 mod several;
@@ -278,7 +279,7 @@ fn belongs(value: &OsStr, hosts: &[Option<String>]) -> Result<(), Stop> {
         }
         None => format!(
             "{name} is on this machine, and the rest is on {first}: write {first}:{name} if it is there; `copy` \
-             copies images between machines"
+             copies images between machines, and `copy --move` moves them"
         ),
     };
     Err(Stop::Usage(text))
