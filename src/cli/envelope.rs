@@ -24,8 +24,6 @@ pub(super) struct Document {
 enum Held {
     Nothing,
     Value(Value),
-    /// One of each host.
-    Hosts(Vec<Value>),
     /// It was written piece by piece, behind the head.
     Written,
 }
@@ -44,16 +42,20 @@ impl Document {
         self.result = Held::Value(result);
     }
 
-    /// What hosts give.
-    pub(super) fn hold_hosts(&mut self, hosts: Vec<Value>) {
-        self.result = Held::Hosts(hosts);
-    }
-
     /// What stands before a result that is written piece by piece.
     pub(super) fn head(&mut self) -> String {
+        self.head_of("result")
+    }
+
+    /// What stands before the documents of hosts, which are written one after the other: see [`host`].
+    pub(super) fn head_of_hosts(&mut self) -> String {
+        self.head_of("hosts") + "["
+    }
+
+    fn head_of(&mut self, key: &str) -> String {
         self.result = Held::Written;
         let open = json_text(Value::Object(self.opened()));
-        format!("{},\n  \"result\": ", open.trim_end_matches("\n}"))
+        format!("{},\n  \"{key}\": ", open.trim_end_matches("\n}"))
     }
 
     /// The whole document, or what is missing of it behind a result that is written.
@@ -65,7 +67,6 @@ impl Document {
                 return error.unwrap_or_default() + "\n}\n";
             }
             Held::Value(result) => drop(fields.insert("result".to_owned(), result)),
-            Held::Hosts(hosts) => drop(fields.insert("hosts".to_owned(), hosts.into())),
             Held::Nothing => {}
         }
         if let Some(error) = error {
@@ -81,6 +82,17 @@ impl Document {
         fields
     }
 }
+
+/// The document of a host, as it stands in the list of them.
+pub(super) fn host(document: Value, is_first: bool) -> String {
+    let comma = if is_first { "" } else { "," };
+    // No text in it holds a line end as it is.
+    let lines = json_text(document).replace('\n', "\n    ");
+    format!("{comma}\n    {lines}")
+}
+
+/// What stands behind the last of them.
+pub(super) const END_OF_HOSTS: &str = "\n  ]";
 
 /// The command of these arguments, by its own name: `snapshot list`. Without one the forest is printed.
 fn words(program: &Command, arguments: &[OsString]) -> String {
@@ -126,6 +138,24 @@ mod tests {
         ] {
             assert_eq!(document(line).command, command, "{line}");
         }
+    }
+
+    #[test]
+    fn hosts_written_one_after_the_other_are_a_list() {
+        let mut written = document("q tree a: b:");
+        let hosts = [
+            json!({ "host": "a", "result": {} }),
+            json!({ "host": "b\n" }),
+        ];
+        let mut text = written.head_of_hosts();
+        for (at, one) in hosts.iter().enumerate() {
+            text += &host(one.clone(), at == 0);
+        }
+        text += END_OF_HOSTS;
+        text += &written.ended(None);
+        let expected = json!({ "schema": SCHEMA, "command": "tree", "hosts": hosts });
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), expected);
+        assert!(text.lines().any(|line| line == "    {"), "{text}");
     }
 
     #[test]

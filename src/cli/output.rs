@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::host::printable_lines;
 use crate::json_text::json_text;
 
-use super::envelope::Document;
+use super::envelope::{self, Document};
 
 /// Standard output, buffered.
 #[derive(Debug)]
@@ -67,11 +67,20 @@ impl Out {
         }
     }
 
-    /// What several hosts give, a document each.
-    pub(super) fn hosts(&mut self, hosts: Vec<Value>) {
-        if let Some(document) = &mut self.document {
-            document.hold_hosts(hosts);
-        }
+    /// Begins what several hosts give, a document each, by [`Out::host`].
+    pub(super) fn begin_hosts(&mut self) -> io::Result<()> {
+        let head = self.document.as_mut().map(Document::head_of_hosts);
+        self.text(&head.unwrap_or_default())
+    }
+
+    /// The document of one of them.
+    pub(super) fn host(&mut self, document: Value, is_first: bool) -> io::Result<()> {
+        self.text(&envelope::host(document, is_first))
+    }
+
+    /// There are no more of them.
+    pub(super) fn end_hosts(&mut self) -> io::Result<()> {
+        self.text(envelope::END_OF_HOSTS)
     }
 
     /// [`Out::json`] for a result that follows piece by piece, by [`Out::text`].

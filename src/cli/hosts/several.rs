@@ -87,6 +87,9 @@ pub(super) fn run(
         drop(sender);
         let mut waiting: Vec<Option<Done>> = tasks.iter().map(|_| None).collect();
         let mut shown = Shown::new(globals.json);
+        if shown.is_json {
+            out.begin_hosts()?;
+        }
         let mut next = 0;
         for (at, host) in done {
             if let Some(place) = waiting.get_mut(at) {
@@ -136,7 +139,6 @@ fn work(
 /// What is shown of them so far.
 struct Shown {
     is_json: bool,
-    hosts: Vec<Value>,
     codes: Vec<u8>,
     error: Option<Value>,
 }
@@ -145,7 +147,6 @@ impl Shown {
     fn new(is_json: bool) -> Self {
         Self {
             is_json,
-            hosts: Vec::new(),
             codes: Vec::new(),
             error: None,
         }
@@ -159,8 +160,12 @@ impl Shown {
             Err(Error::Left { .. }) => CANCELLED,
             Err(_) => FAILED,
         };
+        let mut error = None;
         if self.is_json {
-            self.hosts.push(self.document(name, code, &host));
+            // One host at a time: all of them together may be more than fits.
+            let document = self.document(name, code, &host);
+            error = document.get("error").cloned();
+            out.host(document, self.codes.is_empty())?;
         } else {
             if !self.codes.is_empty() {
                 out.line("")?;
@@ -180,8 +185,7 @@ impl Shown {
             output::complain(format_args!("qanopy: {error}"));
         }
         self.codes.push(code);
-        if let Some(described) = self.hosts.last().filter(|_| self.error.is_none()) {
-            let error = described.get("error").cloned();
+        if self.error.is_none() {
             self.error = error.map(|mut error| {
                 let told = error
                     .get("message")
@@ -232,7 +236,7 @@ impl Shown {
         let found = self.codes.iter().find(|code| **code == PROBLEMS);
         let code = failed.or(found).copied().unwrap_or(0);
         if self.is_json {
-            out.hosts(self.hosts);
+            out.end_hosts()?;
             let error = failed.and(self.error);
             out.end(error)?;
         }
