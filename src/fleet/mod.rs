@@ -28,6 +28,7 @@
 //! | `frame`, `message` | the protocol |
 //! | `bootstrap` | the script that finds the agent there, or stores it |
 //! | `binary` | the programs that may be stored there |
+//! | `dials` | how many connections are opened at a time |
 //! | `connection` | this side: threads, deadlines, the end of it |
 //! | `feed` | bytes that this side brings to a command line there |
 //! | `agent` | the other side |
@@ -37,6 +38,8 @@
 //! | `here` | the files of this machine, beside names of others |
 //! | `reading/` | the files of a host, read from here |
 //! | `error` | why it does not work, in sentences |
+//!
+#![doc = include_str!("../../assets/docs/many-hosts.md")]
 
 mod address;
 mod agent;
@@ -44,6 +47,7 @@ mod binary;
 mod bootstrap;
 mod connection;
 mod destination;
+mod dials;
 mod error;
 mod feed;
 mod folders;
@@ -58,6 +62,7 @@ pub use address::{Address, address};
 pub use agent::{Rules, greeting, serve};
 pub use connection::{Connection, Ends, Patience, Watcher};
 pub use destination::{Destination, HostEntry};
+pub use dials::Dials;
 pub use error::Error;
 pub use feed::Feed;
 pub use folders::FarFolders;

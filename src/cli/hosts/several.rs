@@ -10,7 +10,7 @@ use std::thread;
 use crossbeam_channel::{Sender, unbounded};
 use serde_json::{Map, Value, json};
 
-use crate::fleet::{Connection, Ends, Error, Moved, Patience, Question, Stream, Watcher};
+use crate::fleet::{Dials, Ends, Error, Moved, Question, Stream, Watcher};
 
 use super::super::json;
 use super::super::options::Globals;
@@ -78,11 +78,12 @@ pub(super) fn run(
     stops: &AtomicUsize,
 ) -> anyhow::Result<u8> {
     let queue = Mutex::new(tasks.iter().enumerate().collect::<VecDeque<_>>());
+    let dials = Dials::default();
     thread::scope(|scope| {
         let (sender, done) = unbounded();
         for _ in 0..tasks.len().min(AT_ONCE) {
-            let (queue, sender) = (&queue, sender.clone());
-            scope.spawn(move || work(queue, stops, &sender));
+            let (queue, dials, sender) = (&queue, &dials, sender.clone());
+            scope.spawn(move || work(queue, dials, stops, &sender));
         }
         drop(sender);
         let mut waiting: Vec<Option<Done>> = tasks.iter().map(|_| None).collect();
@@ -107,6 +108,7 @@ pub(super) fn run(
 
 fn work(
     queue: &Mutex<VecDeque<(usize, &Task)>>,
+    dials: &Dials,
     stops: &AtomicUsize,
     done: &Sender<(usize, Done)>,
 ) {
@@ -117,7 +119,8 @@ fn work(
             .pop_front();
         let Some((at, task)) = next else { return };
         let mut kept = Kept::default();
-        let ended = Connection::open(&task.to, Patience::default(), &mut kept, stops)
+        let ended = dials
+            .open(&task.to, &mut kept, stops)
             .and_then(|mut connection| connection.run(task.unwatched(), &mut kept, stops));
         let ended = match kept.is_too_much {
             true => Err(Error::TooMuch {

@@ -7,6 +7,6 @@ mod plan;
 mod scan;
 
 pub(super) use files::{answers, number};
-pub(super) use line::{Dials, HostLine, Question};
+pub(super) use line::{HostLine, Question};
 pub(super) use plan::{Change, change};
 pub(super) use scan::ScanAsker;

@@ -42,7 +42,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use crate::fleet::{FarFolders, Peers};
+use crate::fleet::{Dials, FarFolders, Peers};
 use crate::forest::{Forest, KnownInsides, ScanOptions, refreshed};
 use crate::host::{Host, io_text, printable};
 use crate::image::{Format, Keys, Passphrases};
@@ -62,7 +62,7 @@ use super::query::QueryId;
 use super::secret::Secrets;
 use super::{clipboard, crash, watch};
 use files::FileReader;
-use hosts::{Dials, HostLine, ScanAsker};
+use hosts::{HostLine, ScanAsker};
 use selected::{look_at_selected, map_selected};
 use session_log::{ToLog, write_log};
 

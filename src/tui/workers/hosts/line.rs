@@ -7,15 +7,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::fleet::{
-    Connection, Destination, Ends, Error, FarFolders, FarHost, Moved, Patience, Question as Asked,
+    Connection, Destination, Dials, Ends, Error, FarFolders, FarHost, Moved, Question as Asked,
     Run, Stream, Watcher,
 };
-
-/// So many connections are being opened at the same time.
-const AT_ONCE: usize = 48;
 
 /// Takes what is told, and what became of it.
 pub(crate) trait Asker: Ends + Send {
@@ -29,33 +26,6 @@ pub(crate) struct Question {
     pub asker: Box<dyn Asker>,
     /// How often somebody asked for it to stop.
     pub stops: Arc<AtomicUsize>,
-}
-
-/// Leave to open a connection: opening all at once would take all the time of a small machine.
-#[derive(Debug, Clone)]
-pub(crate) struct Dials(Sender<()>, Receiver<()>);
-
-impl Default for Dials {
-    fn default() -> Self {
-        let (taken, free) = bounded(AT_ONCE);
-        Self(taken, free)
-    }
-}
-
-impl Dials {
-    /// Opens a connection once there is leave.
-    fn open(
-        &self,
-        to: &Destination,
-        watcher: &mut dyn Watcher,
-        stops: &AtomicUsize,
-    ) -> Result<Connection, Error> {
-        // Neither end is ever closed: both are held here.
-        let _ = self.0.send(());
-        let opened = Connection::open(to, Patience::default(), watcher, stops);
-        let _ = self.1.recv();
-        opened
-    }
 }
 
 /// A host that can be asked. Dropping the last of its clones lets go of the connection.
