@@ -228,15 +228,18 @@ fn a_commit_whose_connection_is_cut_at_any_message_loses_nothing() {
     let Some(qemu) = qemu() else { return };
     let qemu = qemu.within(&home);
     let [base, top] = ["a.qcow2", "b.qcow2"].map(|name| home.join(name));
+    // So much that it takes longer than the cut is on its way.
+    qemu.img(&["resize", "a.qcow2", "160M"]);
+    qemu.img(&["resize", "b.qcow2", "160M"]);
     qemu.io(&base, &["write -P 3 0 5M"]);
-    qemu.io(&top, &["write -P 4 1M 3M", "write -P 5 6M 200k"]);
+    qemu.io(&top, &["write -P 4 1M 130M", "write -P 5 140M 200k"]);
     let kept = [&base, &top].map(|path| fs::read(path).unwrap());
     let wanted = home.join("wanted.raw");
     qemu.img(&["convert", "-O", "raw", "b.qcow2", "wanted.raw"]);
     let mut done = 0;
     // The agent's first line and its hello are of some 100 bytes; what it tells of the commit comes behind them.
     let mut half_way = 0;
-    for cut in (0..700).step_by(23) {
+    for cut in (0..700).step_by(47) {
         let at = cut.to_string();
         let cut_off = [("CUT_HOST", "one"), ("CUT_WAY", "out"), ("CUT_AT", &at)];
         let told = lab.q_with("commit one:b.qcow2 --confirm 1", &cut_off);
