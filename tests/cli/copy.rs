@@ -3,7 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
+use std::time::{Duration, Instant};
+
+use qanopy::fleet::{Ends, Moved, Question, Run, Stream, Watcher};
 
 use crate::hosts::Lab;
 use crate::support::qemu::{Qemu, qemu};
@@ -228,24 +233,19 @@ fn a_commit_whose_connection_is_cut_at_any_message_loses_nothing() {
     let Some(qemu) = qemu() else { return };
     let qemu = qemu.within(&home);
     let [base, top] = ["a.qcow2", "b.qcow2"].map(|name| home.join(name));
-    // So much that it takes longer than the cut is on its way.
-    qemu.img(&["resize", "a.qcow2", "160M"]);
-    qemu.img(&["resize", "b.qcow2", "160M"]);
     qemu.io(&base, &["write -P 3 0 5M"]);
-    qemu.io(&top, &["write -P 4 1M 130M", "write -P 5 140M 200k"]);
+    qemu.io(&top, &["write -P 4 1M 3M", "write -P 5 6M 200k"]);
     let kept = [&base, &top].map(|path| fs::read(path).unwrap());
     let wanted = home.join("wanted.raw");
     qemu.img(&["convert", "-O", "raw", "b.qcow2", "wanted.raw"]);
     let mut done = 0;
     // The agent's first line and its hello are of some 100 bytes; what it tells of the commit comes behind them.
-    let mut half_way = 0;
-    for cut in (0..700).step_by(47) {
+    for cut in (0..700).step_by(23) {
         let at = cut.to_string();
         let cut_off = [("CUT_HOST", "one"), ("CUT_WAY", "out"), ("CUT_AT", &at)];
         let told = lab.q_with("commit one:b.qcow2 --confirm 1", &cut_off);
         let left = lab.there("one", "recover").out;
         if !left.contains("nothing was interrupted") {
-            half_way += 1;
             let entry = left
                 .split_whitespace()
                 .find_map(|word| word.parse::<u64>().ok());
@@ -265,7 +265,98 @@ fn a_commit_whose_connection_is_cut_at_any_message_loses_nothing() {
         fs::write(&base, &kept[0]).unwrap();
         fs::write(&top, &kept[1]).unwrap();
     }
-    assert!(done > 0 && half_way > 0, "{done} done, {half_way} half way");
+    assert!(done > 0);
+}
+
+/// Ends the agent as soon as anything is copied.
+struct Cutting<'a> {
+    lab: &'a Lab,
+    is_cut: bool,
+}
+
+impl Watcher for Cutting<'_> {
+    fn silent(&mut self, _: &str, _: u64) {}
+}
+
+impl Ends for Cutting<'_> {
+    fn printed(&mut self, _: Stream, _: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn asked(&mut self, _: &Question) -> io::Result<String> {
+        Ok("1".to_owned())
+    }
+
+    fn moved(&mut self, moved: &Moved) {
+        if moved.done > 0 && !std::mem::replace(&mut self.is_cut, true) {
+            self.lab.hosts.cut();
+        }
+    }
+}
+
+#[test]
+fn a_commit_that_is_cut_half_way_is_brought_to_its_end() {
+    let lab = Lab::new();
+    let home = lab.home("one");
+    let Some(qemu) = qemu() else { return };
+    let qemu = qemu.within(&home);
+    qemu.img(&["create", "-q", "-f", "qcow2", "c.qcow2", "600M"]);
+    qemu.img(&[
+        "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", "c.qcow2", "d.qcow2",
+    ]);
+    // More than is copied before anybody hears of it.
+    qemu.io(home.join("c.qcow2"), &["write -P 3 0 64M"]);
+    qemu.io(home.join("d.qcow2"), &["write -P 4 0 512M"]);
+    let mut ends = Cutting {
+        lab: &lab,
+        is_cut: false,
+    };
+    let stops = AtomicUsize::new(0);
+    let mut connection = lab.connection("one");
+    let run = Run {
+        id: 0,
+        words: ["commit", "d.qcow2"].map(Into::into).into(),
+        columns: 0,
+        asks: true,
+        asks_always: false,
+        host: "one".to_owned(),
+    };
+    let ended = connection.run(run, &mut ends, &stops);
+    assert!(ended.is_err() && ends.is_cut, "{ended:?}");
+    // It stops by itself, and what it has done is half of it.
+    let begun = Instant::now();
+    let entry = loop {
+        let left = lab.there("one", "recover").out;
+        let number = left
+            .split_whitespace()
+            .find_map(|word| word.parse::<u64>().ok());
+        match number {
+            Some(number)
+                if lab
+                    .q(&format!("recover one:{number} --finish --dry-run"))
+                    .code
+                    == 0 =>
+            {
+                break number;
+            }
+            _ if begun.elapsed() < Duration::from_secs(60) => {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            _ => panic!("{left}"),
+        }
+    };
+    let held = |name: &str| {
+        let bytes = qemu.try_io(home.join(name), &["read -P 4 0 512M"]);
+        bytes.success() && !bytes.text().contains("verification failed")
+    };
+    assert!(held("d.qcow2") && !held("c.qcow2"), "it is half way");
+    qemu.check_clean(home.join("c.qcow2"));
+    let finish = format!("recover one:{entry} --finish");
+    if lab.q(&format!("{finish} --yes")).code != 0 {
+        lab.q(&format!("{finish} --confirm 1")).with(0);
+    }
+    assert!(held("c.qcow2") && !home.join("d.qcow2").exists());
+    qemu.check_clean(home.join("c.qcow2"));
 }
 
 #[test]
