@@ -992,6 +992,26 @@ fn what_is_remembered_is_listed_and_forgotten() {
 }
 
 #[test]
+fn what_was_made_here_counts_where_no_scan_ever_meets_it() {
+    let Some(qemu) = support::qemu() else { return };
+    let place = Place::new();
+    for folder in ["near", "apart"] {
+        fs::create_dir(place.path().join(folder)).unwrap();
+    }
+    place.q("create near/base.qcow2 8M").with(0);
+    place
+        .q("branch near/base.qcow2 near/over.qcow2 --yes")
+        .with(0);
+    place
+        .q("branch near/base.qcow2 apart/own.qcow2 --yes")
+        .with(0);
+    let over = place.path().join("near/over.qcow2");
+    qemu.within(place.path()).io(&over, &["write -P 7 0 64k"]);
+    let told = place.q("commit near/over.qcow2 --yes").with(4);
+    assert!(told.err.contains("own.qcow2"), "{}", told.err);
+}
+
+#[test]
 fn what_is_discarded_comes_back_from_the_trash() {
     let place = small_forest();
     let read = |name: &str| fs::read(place.path().join(name)).unwrap();

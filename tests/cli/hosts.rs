@@ -745,8 +745,16 @@ fn a_host_that_hangs_is_told_of_and_given_up() {
     assert!(begun.elapsed() < Duration::from_secs(10));
     // What the transport started itself is gone with it.
     let pid = fs::read_to_string(pid).unwrap();
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
-    assert!(stat.is_err() || stat.is_ok_and(|stat| stat.contains(") Z ")));
+    let is_gone = || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+        stat.is_err() || stat.is_ok_and(|stat| stat.contains(") Z "))
+    };
+    // It was told to end; the kernel takes its time.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is_gone() {
+        assert!(Instant::now() < deadline, "it lives on");
+        std::thread::sleep(Duration::from_millis(10));
+    }
     let left = Connection::open(&to, patience, &mut told, &AtomicUsize::new(1)).unwrap_err();
     assert!(matches!(left, Error::Left { .. }), "{left}");
 }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::forest::Fingerprints;
+use crate::forest::{Fingerprints, Forest, Index, look_at};
 use crate::host::{during_one_scan, io_text};
 
 use super::annotations::Carried;
@@ -118,6 +119,7 @@ pub fn run(ready: Ready, progress: &Progress) -> Result<Outcome, Error> {
     if let Ok(outcome) = &ended {
         trash::record_again(plan, &outcome.touched);
         renew_bases(plan, &outcome.touched, &told_of);
+        remember_links(plan, &outcome.touched);
     }
     if let (Some(proof), Ok(outcome)) = (proof, &mut ended) {
         let text = proof.compare(plan, progress)?;
@@ -155,6 +157,22 @@ fn changed_bases(plan: &Plan) -> BTreeSet<PathBuf> {
     let files = plan.effects.iter().map(|effect| effect.path.as_path());
     let differing = fingerprints(plan).map(|noted| noted.differing(plan.host(), files));
     differing.and_then(Result::ok).unwrap_or_default()
+}
+
+/// What an image that was made or changed here is built on is known from now on, wherever later plans look: it may be
+/// on a disk that no scan ever meets. Nothing fails for it: a scan that does meet it notes it as well.
+fn remember_links(plan: &Plan, touched: &[PathBuf]) {
+    let Some(index) = plan.context().state_dir.as_deref().map(Index::at) else {
+        return;
+    };
+    let host = &plan.context().host;
+    let mut forest = Forest::new();
+    forest.extend(
+        touched
+            .iter()
+            .filter_map(|path| look_at(Arc::clone(host), path)),
+    );
+    drop(index.merge(&**host, &forest));
 }
 
 /// What was changed here keeps what is built on it as it was, or the person was told. Nothing fails for it: a base that
