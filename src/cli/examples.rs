@@ -372,10 +372,6 @@ const EXAMPLES: &[Example] = &[
         "fetch an image and its bases; what is here already is not sent",
     ),
     (
-        "qanopy copy web.qcow2 me@lab:images -n",
-        "what would be sent to another host",
-    ),
-    (
         "qanopy copy --move web:/srv/web.qcow2 lab:/srv",
         "move it, and what it alone is built on, to another host",
     ),

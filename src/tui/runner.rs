@@ -211,14 +211,15 @@ impl<S: Surface> Runner<S> {
         let mut is_urgent = false;
         let mut begun = Instant::now();
         for taken in 0..AT_ONCE {
-            // More can come all the time than is taken in: the next frame does not wait for the end of it.
+            // More can be found all the time than is taken in: the next frame does not wait for the end of it, but for
+            // all keys that were pressed.
             let frame = match is_urgent {
                 true => begun + FRAME,
                 false => self.next_find.max(begun),
             };
             let until = if taken == 0 {
                 self.next_tick()
-            } else if Instant::now() >= frame {
+            } else if input.is_empty() && Instant::now() >= frame {
                 break;
             } else if is_urgent {
                 at(Instant::now())
