@@ -51,3 +51,10 @@ pub struct Refresh {
     /// Whether files were found since rows were last laid out.
     pub(super) unsettled: bool,
 }
+
+impl Refresh {
+    /// A host tells more of what is shown at once: a forest that is made meanwhile, of what was told before, lacks it.
+    pub(super) fn told_meanwhile(&mut self) {
+        self.is_far_outdated |= self.gathering.is_some();
+    }
+}

@@ -46,8 +46,7 @@ pub(super) fn found(app: &mut App, query_id: QueryId, at: usize, files: Vec<Scan
             Arc::make_mut(&mut host.images)
                 .files
                 .extend(files.iter().cloned());
-            // What is made meanwhile of what was told before does not have them.
-            app.refresh.is_far_outdated |= app.refresh.gathering.is_some();
+            app.refresh.told_meanwhile();
             Arc::make_mut(&mut app.forest).extend(files);
             app.find_folds();
         }
@@ -68,6 +67,7 @@ pub(super) fn held(
         Some(fresh) => fresh.held.extend(held),
         None => {
             Arc::make_mut(&mut host.images).held.extend(held.clone());
+            app.refresh.told_meanwhile();
             // What is in use is worked out for all images: once for all hosts that tell by the next frame.
             app.refresh.far_held.get_or_insert_default().extend(held);
         }
@@ -88,11 +88,13 @@ pub(super) fn gather(app: &mut App, effects: &mut Vec<Effect>) {
     effects.push(Effect::Gather(query_id, here, app.hosts.told()));
 }
 
-/// The forest of all is made.
+/// The forest of all is made. One that lacks what was told meanwhile is not shown: another one is asked for.
 pub(super) fn all_gathered(ui: &mut Ui, query_id: QueryId, forest: Arc<Forest>) {
     if ui.app.refresh.gathering == Some(query_id) {
         ui.app.refresh.gathering = None;
-        replace_forest(ui, forest);
+        if !ui.app.refresh.is_far_outdated {
+            replace_forest(ui, forest);
+        }
     }
 }
 
@@ -158,6 +160,15 @@ mod tests {
         }
     }
 
+    fn host(name: &str) -> FarFolders {
+        FarFolders {
+            to: Destination::of(name, &[], None),
+            folders: vec![PathBuf::from("/srv")],
+            scan: Vec::new(),
+            read: Vec::new(),
+        }
+    }
+
     fn names(ui: &Ui) -> Vec<PathBuf> {
         let mut names: Vec<_> = ui
             .app
@@ -180,12 +191,7 @@ mod tests {
 
     #[test]
     fn what_hosts_tell_again_becomes_one_forest_and_what_comes_meanwhile_is_in_the_next() {
-        let hosts = ["one", "two", "new"].map(|name| FarFolders {
-            to: Destination::of(name, &[], None),
-            folders: vec![PathBuf::from("/srv")],
-            scan: Vec::new(),
-            read: Vec::new(),
-        });
+        let hosts = ["one", "two", "new"].map(host);
         let mut ui = Ui::new(Settings::default(), (80, 24));
         ui.app.hosts = Hosts::of(&hosts);
         let mut effects = Vec::new();
@@ -216,13 +222,39 @@ mod tests {
         let told = Msg::FarFound(id(&ui, 2), 2, vec![file("new:/srv/a")]);
         update(&mut ui, told);
         assert!(asked(update(&mut ui, Msg::Resize(80, 24))).is_empty());
+        let shown = ["new:/srv/a", "one:/srv/a", "two:/srv/a"].map(PathBuf::from);
         let gathers = asked(update(&mut ui, Msg::Gathered(first, forest)));
-        assert_eq!(names(&ui), ["one:/srv/b", "two:/srv/b"].map(PathBuf::from));
+        assert_eq!(names(&ui), shown);
         let [(second, forest)] = gathers.try_into().unwrap();
-        assert!(asked(update(&mut ui, Msg::Gathered(second, forest))).is_empty());
+        // Nor is what it tells of their use.
+        let told = Msg::FarHeld(id(&ui, 2), 2, HashMap::new());
+        update(&mut ui, told);
+        let gathers = asked(update(&mut ui, Msg::Gathered(second, forest)));
+        assert_eq!(names(&ui), shown);
+        let [(third, forest)] = gathers.try_into().unwrap();
+        assert!(asked(update(&mut ui, Msg::Gathered(third, forest))).is_empty());
         assert_eq!(
             names(&ui),
             ["new:/srv/a", "one:/srv/b", "two:/srv/b"].map(PathBuf::from)
         );
+    }
+
+    #[test]
+    fn what_is_made_of_older_images_of_this_machine_is_not_shown() {
+        let mut ui = Ui::new(Settings::default(), (80, 24));
+        ui.app.hosts = Hosts::of(&[host("one")]);
+        ui.app.refresh.refreshing = Some(7);
+        let mut forest = Forest::new();
+        forest.extend([file("/srv/old")]);
+        ui.app.forest = Arc::new(forest.clone());
+        ui.app.refresh.here = Some(Arc::new(forest));
+        ui.app.refresh.is_far_outdated = true;
+        let gathers = asked(update(&mut ui, Msg::Resize(80, 24)));
+        let [(made, forest)] = gathers.try_into().unwrap();
+        let mut newer = Forest::new();
+        newer.extend([file("/srv/new")]);
+        update(&mut ui, Msg::Refreshed(7, Arc::new(newer)));
+        update(&mut ui, Msg::Gathered(made, forest));
+        assert_eq!(names(&ui), ["/srv/new"].map(PathBuf::from));
     }
 }

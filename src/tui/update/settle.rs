@@ -155,7 +155,11 @@ pub(super) fn replace_here(ui: &mut Ui, forest: Arc<Forest>) {
         replace_forest(ui, forest);
         return;
     }
-    ui.app.refresh.here = Some(Arc::clone(&forest));
+    let refresh = &mut ui.app.refresh;
+    refresh.here = Some(Arc::clone(&forest));
+    // All that was told by now is in it, and what is being made has other images of this machine.
+    refresh.is_far_outdated = false;
+    refresh.gathering = None;
     let told = ui.app.hosts.told();
     replace_forest(ui, gathered(forest, &told));
 }
