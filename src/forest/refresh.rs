@@ -33,11 +33,11 @@ pub fn refreshed(
     options: &ScanOptions,
     changed: &[PathBuf],
 ) -> Forest {
+    let in_scan = |path: &Path| options.roots.iter().any(|root| path.starts_with(root));
     let is_ours = |path: &&Path| {
         let is_unfinished = path.iter().any(|part| maker_of(Path::new(part)).is_some());
-        let in_scan = options.roots.iter().any(|root| path.starts_with(root));
         let is_elsewhere = trash_folder_of(path).is_some() && !is_looked_at(host.as_ref(), path);
-        !is_unfinished && !is_elsewhere && (in_scan || forest.by_path(path).is_some())
+        !is_unfinished && !is_elsewhere && (in_scan(path) || forest.by_path(path).is_some())
     };
     let changed = changed.iter().map(PathBuf::as_path);
     let changed: HashSet<&Path> = changed.filter(is_ours).collect();
@@ -73,6 +73,14 @@ pub fn refreshed(
             || has_notes && notes().is_some_and(|notes| changed.contains(notes.as_path()))
         {
             looked_at.insert(node.id);
+        }
+        if is_missing(node)
+            && let Some(link) = link
+            && is_symlink(host.as_ref(), link)
+        {
+            // Whatever it leads to may have come, by a name that nobody here knows.
+            looked_at.insert(node.id);
+            again.extend(in_scan(link).then(|| link.to_path_buf()));
         }
     }
     // What a file is depends on what those say that are built on it, and theirs on what it is.
@@ -127,6 +135,16 @@ pub fn refreshed(
     fresh.hold(looker.held());
     fresh.note_machines(Arc::clone(forest.machines()));
     fresh
+}
+
+fn is_missing(node: &Node) -> bool {
+    let link = node.backing.as_deref();
+    link.is_some_and(|link| matches!(link.state, BackingState::Missing))
+}
+
+fn is_symlink(host: &dyn Host, path: &Path) -> bool {
+    let stat = host.stat_link(path);
+    stat.is_ok_and(|stat| stat.kind == FileKind::Symlink)
 }
 
 /// Whether a file that comes may be one that this image reads, though no link of its leads there yet.

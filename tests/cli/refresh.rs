@@ -204,6 +204,19 @@ fn a_link_stays_a_name_of_a_file_that_is_written_anew() {
 }
 
 #[test]
+fn a_base_is_there_again_once_what_its_link_leads_to_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    forest(dir);
+    let mut known = scan(dir);
+    for step in [Step::Remove(4), Step::Link(7, 4), Step::Copy(0, 7)] {
+        let touched = take(dir, &step);
+        known = refreshed(&known, &host(), &options(dir), &touched);
+        assert_eq!(told(&known), told(&scan(dir)), "after {step:?}");
+    }
+}
+
+#[test]
 fn a_folder_that_went_takes_its_images_along() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
