@@ -90,6 +90,8 @@ pub fn run(ready: Ready, progress: &Progress) -> Result<Outcome, Error> {
         .and_then(|outcome| with_definitions(plan, outcome));
     if let Ok(outcome) = &mut ended {
         outcome.remarks.extend(carried.put(plan.host()));
+        // Before it is over by the journal: what ends here is begun again by recovery.
+        remember_links(plan, &outcome.touched);
     }
     let mut unwritten = None;
     let half = match &ended {
@@ -119,7 +121,6 @@ pub fn run(ready: Ready, progress: &Progress) -> Result<Outcome, Error> {
     if let Ok(outcome) = &ended {
         trash::record_again(plan, &outcome.touched);
         renew_bases(plan, &outcome.touched, &told_of);
-        remember_links(plan, &outcome.touched);
     }
     if let (Some(proof), Ok(outcome)) = (proof, &mut ended) {
         let text = proof.compare(plan, progress)?;
