@@ -100,6 +100,21 @@ pub struct Run {
     pub host: String,
 }
 
+impl Run {
+    /// These words, where nobody watches and nobody is asked. Its number is given by the connection that runs it.
+    #[must_use]
+    pub fn new(words: Vec<OsString>, host: &str) -> Self {
+        Self {
+            id: 0,
+            words,
+            columns: 0,
+            asks: false,
+            asks_always: false,
+            host: host.to_owned(),
+        }
+    }
+}
+
 /// From the agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FromAgent {

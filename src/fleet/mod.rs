@@ -30,6 +30,7 @@
 //! | `binary` | the programs that may be stored there |
 //! | `dials` | how many connections are opened at a time |
 //! | `connection` | this side: threads, deadlines, the end of it |
+//! | `last_words` | what a program that failed said last |
 //! | `feed` | bytes that this side brings to a command line there |
 //! | `agent` | the other side |
 //! | `peers` | other machines that may see the same storage, asked about its files |
@@ -53,6 +54,7 @@ mod feed;
 mod folders;
 mod frame;
 mod here;
+mod last_words;
 mod message;
 mod peers;
 mod person;
@@ -68,6 +70,7 @@ pub use feed::Feed;
 pub use folders::FarFolders;
 pub use frame::{MOST_BYTES, read_frame, write_frame};
 pub use here::Here;
+pub use last_words::LastWords;
 pub use message::{
     Answer, FromAgent, Hello, Moved, PROTOCOL, PeerAnswer, PeerFacts, PeerFile, PeerMachine,
     PeerQuery, PeerReader, Question, Run, Said, Stream, ToAgent, WINDOW,

@@ -12,9 +12,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use super::connection::{Connection, Ends, Patience, Watcher};
 use super::destination::Destination;
+use super::last_words::LastWords;
 use super::message::{Moved, PeerAnswer, PeerFacts, PeerQuery, Question, Run, Stream};
 use super::person::Person;
-use crate::host::printable;
 
 /// What this machine is called beside others.
 pub const HERE: &str = "localhost";
@@ -174,14 +174,7 @@ fn ask(host: &Destination, query: &PeerQuery, stops: &AtomicUsize) -> Sized {
     let mut words: Vec<OsString> = [HOLDERS, "--machine"].map(OsString::from).into();
     words.extend([OsString::from(&query.machine), "--".into()]);
     words.extend(query.files.iter().cloned());
-    let run = Run {
-        id: 0,
-        words,
-        columns: 0,
-        asks: false,
-        asks_always: false,
-        host: host.name.clone(),
-    };
+    let run = Run::new(words, &host.name);
     let ended = Connection::open(host, PATIENCE, &mut kept, stops)
         .and_then(|mut connection| connection.run(run, &mut kept, stops));
     let without_name = |text: String| match text.strip_prefix(host.name.as_str()) {
@@ -191,11 +184,7 @@ fn ask(host: &Destination, query: &PeerQuery, stops: &AtomicUsize) -> Sized {
     let told = match ended {
         Ok(0) => serde_json::from_slice(&kept.out)
             .map_err(|_| "what it says is of another version".to_owned()),
-        Ok(_) => {
-            let said = String::from_utf8_lossy(&kept.err);
-            let last = said.lines().last().unwrap_or("it failed");
-            Err(printable(last.strip_prefix("qanopy: ").unwrap_or(last)))
-        }
+        Ok(_) => Err(kept.said.line().unwrap_or_else(|| "it failed".to_owned())),
         Err(error) => Err(without_name(error.to_string())),
     };
     (told, kept.out.len())
@@ -205,7 +194,7 @@ fn ask(host: &Destination, query: &PeerQuery, stops: &AtomicUsize) -> Sized {
 #[derive(Default)]
 struct Kept {
     out: Vec<u8>,
-    err: Vec<u8>,
+    said: LastWords,
 }
 
 impl Watcher for Kept {
@@ -215,14 +204,13 @@ impl Watcher for Kept {
 
 impl Ends for Kept {
     fn printed(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
-        let kept = match stream {
-            Stream::Out => &mut self.out,
-            Stream::Err => &mut self.err,
-        };
-        if kept.len() + bytes.len() > MOST_TOLD {
-            return Err(io::ErrorKind::StorageFull.into());
+        match stream {
+            Stream::Out if self.out.len() + bytes.len() > MOST_TOLD => {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            Stream::Out => self.out.extend(bytes),
+            Stream::Err => self.said.hear(bytes),
         }
-        kept.extend(bytes);
         Ok(())
     }
 

@@ -314,12 +314,8 @@ fn a_commit_that_is_cut_half_way_is_brought_to_its_end() {
     let stops = AtomicUsize::new(0);
     let mut connection = lab.connection("one");
     let run = Run {
-        id: 0,
-        words: ["commit", "d.qcow2"].map(Into::into).into(),
-        columns: 0,
         asks: true,
-        asks_always: false,
-        host: "one".to_owned(),
+        ..Run::new(["commit", "d.qcow2"].map(Into::into).into(), "one")
     };
     let ended = connection.run(run, &mut ends, &stops);
     assert!(ended.is_err() && ends.is_cut, "{ended:?}");
@@ -359,18 +355,19 @@ fn a_commit_that_is_cut_half_way_is_brought_to_its_end() {
     qemu.check_clean(home.join("c.qcow2"));
 }
 
+/// What `top.qcow2` shows, as a raw image.
+fn shown_by_top(lab: &Lab, qemu: &Qemu) -> PathBuf {
+    let wanted = lab.hosts.path().join("wanted.raw");
+    let path = wanted.to_str().unwrap();
+    qemu.img(&["convert", "-O", "raw", "top.qcow2", path]);
+    wanted
+}
+
 #[test]
 fn an_image_that_moves_goes_to_the_trash_once_it_is_copied() {
     let Some((lab, qemu)) = lab() else { return };
     let (from, to) = (lab.home("one").join("images"), lab.home("two").join("got"));
-    let wanted = lab.hosts.path().join("wanted.raw");
-    qemu.img(&[
-        "convert",
-        "-O",
-        "raw",
-        "top.qcow2",
-        wanted.to_str().unwrap(),
-    ]);
+    let wanted = shown_by_top(&lab, &qemu);
     let before = files(&from);
     // What something is built on stays, and nothing is copied.
     let told = lab
@@ -416,14 +413,7 @@ fn an_image_that_moves_goes_to_the_trash_once_it_is_copied() {
 fn an_image_that_moves_and_is_cut_off_anywhere_is_at_one_place_at_least() {
     let Some((lab, qemu)) = lab() else { return };
     let (from, to) = (lab.home("one").join("images"), lab.home("two").join("got"));
-    let wanted = lab.hosts.path().join("wanted.raw");
-    qemu.img(&[
-        "convert",
-        "-O",
-        "raw",
-        "top.qcow2",
-        wanted.to_str().unwrap(),
-    ]);
+    let wanted = shown_by_top(&lab, &qemu);
     let chain = ["base.qcow2", "mid.qcow2", "top.qcow2"];
     let before = files(&from);
     let opened = lab.hosts.path().join("one.opened");

@@ -142,12 +142,8 @@ impl Ends for Leaving {
 
 fn line(words: &str) -> Run {
     Run {
-        id: 0,
-        words: words.split(' ').map(Into::into).collect(),
-        columns: 0,
         asks: true,
-        asks_always: false,
-        host: "one".to_owned(),
+        ..Run::new(words.split(' ').map(Into::into).collect(), "one")
     }
 }
 

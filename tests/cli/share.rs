@@ -353,12 +353,8 @@ fn what_another_host_begins_to_use_meanwhile_is_not_touched() {
     let mut connection =
         Connection::open(&to("one"), Patience::default(), &mut ends, &stops).unwrap();
     let run = Run {
-        id: 0,
-        words: ["commit", "nas/over.qcow2"].map(Into::into).into(),
-        columns: 0,
         asks: true,
-        asks_always: false,
-        host: "one".to_owned(),
+        ..Run::new(["commit", "nas/over.qcow2"].map(Into::into).into(), "one")
     };
     let code = connection.run(run, &mut ends, &stops).unwrap();
     let err = String::from_utf8(std::mem::take(&mut ends.err)).unwrap();

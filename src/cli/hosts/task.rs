@@ -26,14 +26,7 @@ impl Task {
 
     /// What is run there, where nobody can be asked.
     pub(super) fn unwatched(&self) -> Run {
-        Run {
-            id: 0,
-            words: self.words.clone(),
-            columns: 0,
-            asks: false,
-            asks_always: false,
-            host: self.to.name.clone(),
-        }
+        Run::new(self.words.clone(), &self.to.name)
     }
 }
 

@@ -15,9 +15,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use super::super::connection::{Connection, Ends, Watcher};
 use super::super::error::Error;
 use super::super::feed::Feed;
+use super::super::last_words::LastWords;
 use super::super::message::{Moved, Question, Run, Stream, decoded, write_message};
 use super::message::{Answered, Ask, Asked, BYTES, BYTES_HEAD, MOST_FRAME, Told};
-use crate::host::printable_bytes;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -25,8 +25,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_secs(60);
 /// How long a host that could not be asked is not tried again.
 const PAUSE: Duration = Duration::from_secs(2);
-/// Bytes kept of what is said beside the answers.
-const MOST_SAID: usize = 1024;
 /// What stands before a frame: its length and its kind.
 const HEAD: usize = 5;
 /// Twice asked to stop, a run is left.
@@ -128,14 +126,7 @@ impl Sessions {
             waiting: Mutex::default(),
         });
         newest.session = Some(Arc::clone(&session));
-        let run = Run {
-            id: 0,
-            words: self.words.clone(),
-            columns: 0,
-            asks: false,
-            asks_always: false,
-            host: self.name.clone(),
-        };
+        let run = Run::new(self.words.clone(), &self.name);
         let (opener, held) = (Arc::clone(&self.opener), Arc::clone(&session));
         thread::spawn(move || {
             let why = held.serve(&opener, run, outgoing);
@@ -267,7 +258,7 @@ impl Session {
         let mut answers = Answers {
             session: self,
             rest: Vec::new(),
-            said: Vec::new(),
+            said: LastWords::default(),
             is_garbled: false,
         };
         let ended = opener(&mut answers, &self.stops).and_then(|mut connection| {
@@ -279,9 +270,9 @@ impl Session {
         match ended {
             _ if answers.is_garbled => format!("{host} answers what makes no sense"),
             Ok(0) => String::new(),
-            Ok(code) => match answers.said() {
-                said if said.is_empty() => format!("{host}: reading ended with {code}"),
-                said => format!("{host}: {said}"),
+            Ok(code) => match answers.said.line() {
+                None => format!("{host}: reading ended with {code}"),
+                Some(said) => format!("{host}: {said}"),
             },
             Err(error) => error.to_string(),
         }
@@ -306,19 +297,11 @@ fn hand_on(session: &Session, outgoing: &Receiver<Vec<u8>>, feed: &Feed) {
 struct Answers<'a> {
     session: &'a Session,
     rest: Vec<u8>,
-    said: Vec<u8>,
+    said: LastWords,
     is_garbled: bool,
 }
 
 impl Answers<'_> {
-    /// The last that was said beside.
-    fn said(&self) -> String {
-        let lines = self.said.split(|byte| *byte == b'\n');
-        let last = lines.map(<[u8]>::trim_ascii).rfind(|line| !line.is_empty());
-        let last = printable_bytes(last.unwrap_or_default());
-        last.strip_prefix("qanopy: ").unwrap_or(&last).to_owned()
-    }
-
     /// Takes out the next whole frame.
     fn frame(&mut self) -> io::Result<Option<(u8, Vec<u8>)>> {
         let Some([a, b, c, d, kind]) = self.rest.first_chunk::<HEAD>().copied() else {
@@ -362,9 +345,7 @@ impl Ends for Answers<'_> {
         match stream {
             Stream::Out => self.take(bytes).inspect_err(|_| self.is_garbled = true),
             Stream::Err => {
-                self.said.extend(bytes);
-                let more = self.said.len().saturating_sub(MOST_SAID);
-                self.said.drain(..more);
+                self.said.hear(bytes);
                 Ok(())
             }
         }

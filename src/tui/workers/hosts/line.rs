@@ -110,14 +110,7 @@ fn serve(to: &Destination, questions: &Receiver<Question>, dials: &Dials) {
             mut asker,
             stops,
         } = question;
-        let run = Run {
-            id: 0,
-            words,
-            columns: 0,
-            asks: false,
-            asks_always: false,
-            host: to.name.clone(),
-        };
+        let run = Run::new(words, &to.name);
         let mut heard = Heard {
             asker: asker.as_mut(),
             is_any: false,

@@ -59,12 +59,9 @@ pub(crate) fn change(host: &HostLine, change: Change, answers: &Sender<Msg>) {
         said: Vec::new(),
     };
     let run = Run {
-        id: 0,
-        words,
-        columns: 0,
         asks: true,
         asks_always: true,
-        host: host.name.clone(),
+        ..Run::new(words, &host.name)
     };
     let ended = thread::scope(|scope| {
         scope.spawn(|| {

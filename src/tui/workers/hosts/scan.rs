@@ -6,18 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_channel::Sender;
 
-use crate::fleet::{Ends, Error, Moved, Question, Stream, Watcher};
+use crate::fleet::{Ends, Error, LastWords, Moved, Question, Stream, Watcher};
 use crate::forest::ScanEvent;
 use crate::forest::far::Intake;
-use crate::host::{printable, printable_bytes};
+use crate::host::printable;
 use crate::tui::msg::{Msg, ScanEnd};
 use crate::tui::query::QueryId;
 
 use super::files::number;
 use super::line::Asker;
-
-/// Bytes kept of what is said beside.
-const MOST_SAID: usize = 1024;
 
 /// Takes in a scan of a host.
 pub(crate) struct ScanAsker {
@@ -30,7 +27,7 @@ pub(crate) struct ScanAsker {
     answers: Sender<Msg>,
     intake: Intake,
     nonsense: Option<&'static str>,
-    said: Vec<u8>,
+    said: LastWords,
     end: Option<ScanEnd>,
 }
 
@@ -50,7 +47,7 @@ impl ScanAsker {
             answers,
             intake: Intake::new(host, number),
             nonsense: None,
-            said: Vec::new(),
+            said: LastWords::default(),
             end: None,
         })
     }
@@ -90,11 +87,8 @@ impl ScanAsker {
 
     /// What is said of a scan that did not tell all.
     fn why(&self, code: u8) -> String {
-        let said = String::from_utf8_lossy(&self.said).into_owned();
-        let last = said.lines().rfind(|line| !line.trim().is_empty());
-        let why = last.map(|line| printable_bytes(line.as_bytes()));
+        let why = self.said.line();
         let why = why.unwrap_or_else(|| format!("it ended with {code}"));
-        let why = why.strip_prefix("qanopy: ").unwrap_or(&why);
         format!("{}: its images cannot be told: {why}", self.host)
     }
 }
@@ -114,9 +108,7 @@ impl Ends for ScanAsker {
         match stream {
             Stream::Out => self.tell(bytes),
             Stream::Err => {
-                self.said.extend(bytes);
-                let more = self.said.len().saturating_sub(MOST_SAID);
-                self.said.drain(..more);
+                self.said.hear(bytes);
                 Ok(())
             }
         }
