@@ -23,6 +23,9 @@ pub(super) struct CopyArgs {
     /// there needs that; refused where anything is built on it
     #[arg(long = "move", visible_alias = "remove-source")]
     moves: bool,
+    /// Also read what it is built on in this folder of the machine that has the image
+    #[arg(long, value_name = "[HOST:]DIR", value_hint = ValueHint::DirPath)]
+    scan: Vec<OsString>,
     /// Print the plan and change nothing
     #[arg(long, short = 'n')]
     dry_run: bool,
@@ -42,8 +45,18 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &CopyArgs) -> anyhow::R
         return Err(Stop::Usage(text.to_owned()).into());
     };
     let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
-    let mut send = words(&["send", "--"]);
-    send.push(from.path.clone());
+    let mut also = Vec::new();
+    for dir in &args.scan {
+        let dir = Side::of(dir, &entries)?;
+        if !dir.is_beside(&from) {
+            let text = format!("{} is not on the machine that has the image", dir.shown());
+            return Err(Stop::Usage(text).into());
+        }
+        also.extend(["--scan".into(), dir.path]);
+    }
+    let mut send = words(&["send"]);
+    send.extend_from_slice(&also);
+    send.extend(["--".into(), from.path.clone()]);
     let mut receive = words(&["receive"]);
     receive.extend(words(&["--dry-run"]).into_iter().filter(|_| args.dry_run));
     receive.extend(words(&["--yes"]).into_iter().filter(|_| args.yes));
@@ -52,6 +65,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &CopyArgs) -> anyhow::R
     let discard = args.moves.then(|| {
         let mut discard = words(&["discard", "--with-bases"]);
         discard.extend(words(&["--dry-run"]).into_iter().filter(|_| args.dry_run));
+        discard.extend(also);
         discard.push("--".into());
         discard.push(from.path.clone());
         discard

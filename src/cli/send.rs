@@ -12,6 +12,7 @@ use crate::ops::{Error, Sending};
 use super::context;
 use super::exit::Stop;
 use super::options::ScanArgs;
+use super::remedies;
 use super::transfer::give;
 
 #[derive(Debug, Args)]
@@ -35,6 +36,9 @@ pub(super) fn run(args: &SendArgs) -> anyhow::Result<()> {
         Ok(context) => Sending::open(&context, &args.image),
         Err(error) => Err(Error::failed(format!("{error:#}"))),
     };
+    if let Err(error) = &chain {
+        remedies::complain(&error.report().remedies);
+    }
     // It holds nothing that a signal would leave half done.
     let stop = AtomicBool::new(false);
     give(chain, &mut person.input(&stop), &mut io::stdout().lock())

@@ -42,6 +42,20 @@ pub struct Images {
     pub held: HashMap<FileId, Vec<Holder>>,
 }
 
+impl Images {
+    /// Whether both tell the same, in whatever order the files were met.
+    #[must_use]
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        if self.files.len() != other.files.len() || self.held != other.held {
+            return false;
+        }
+        let files = self.files.iter().map(|file| (&file.path, file));
+        let known: HashMap<&PathBuf, &ScannedFile> = files.collect();
+        let mut others = other.files.iter();
+        others.all(|file| known.get(&file.path).is_some_and(|known| *known == file))
+    }
+}
+
 /// The images of this machine and what hosts have told, in one forest.
 #[must_use]
 pub(super) fn gathered(here: Arc<Forest>, told: &[Arc<Images>]) -> Arc<Forest> {

@@ -107,10 +107,12 @@ pub(crate) fn screen(env: &[(&str, &str)], images: usize) {
          at most, {threads} threads, {connections} connections held, {idle} ticks in {} s at rest",
         IDLE.as_secs()
     );
+    let before = ticks(pid);
     terminal.press("r");
+    let again = rest(pid);
     println!(
-        "asked again        {:.1} s until nothing moves any more, {:.0} MiB at most",
-        rest(pid),
+        "asked again        {again:.1} s until nothing moves any more, {} ticks of its own, {:.0} MiB at most",
+        ticks(pid) - before,
         memory(pid, "VmHWM:").unwrap()
     );
     let steps = slowest_key(&mut terminal, &["j", "j", "k"]);

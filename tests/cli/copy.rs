@@ -467,3 +467,93 @@ fn an_image_that_moves_and_is_cut_off_anywhere_is_at_one_place_at_least() {
         "{both} at both places, {moved} moved"
     );
 }
+
+#[test]
+fn an_agent_that_shows_one_folder_gives_its_images_alone_and_takes_none() {
+    let Some((lab, qemu)) = lab() else { return };
+    let (home, here) = (lab.home("one"), lab.place.path().join("here"));
+    fs::create_dir(&here).unwrap();
+    let images = home.join("images");
+    let outside = lab.place.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("secret.raw"), [83; 1 << 20]).unwrap();
+    for (name, format) in [("secret.raw", "raw"), ("secret.qcow2", "qcow2")] {
+        let at = outside.join(name);
+        let at = at.to_str().unwrap();
+        if format == "qcow2" {
+            qemu.img(&["create", "-q", "-f", format, at, "1M"]);
+        }
+        let over = format!("over-{name}.qcow2");
+        qemu.img(&["create", "-q", "-f", "qcow2", "-F", format, "-b", at, &over]);
+        std::os::unix::fs::symlink(at, images.join(format!("link-{name}"))).unwrap();
+    }
+    std::os::unix::fs::symlink(&outside, images.join(".folder")).unwrap();
+    let ssh = fs::read_to_string(lab.ssh()).unwrap();
+    let before = files(&images);
+    for rules in ["--read-only", "--read-only --restrict"] {
+        let rules = rules.replace("--restrict", &format!("--restrict '{}'", images.display()));
+        // As `command=` of authorized_keys has it: what was asked for is not run.
+        let forced = format!(
+            "#!/bin/sh\nexport HOME='{}'\nunset XDG_STATE_HOME\ncd \"$HOME\"\nexec {} agent {rules}\n",
+            home.display(),
+            env!("CARGO_BIN_EXE_qanopy")
+        );
+        crate::support::lab::program(&lab.ssh(), &forced);
+        let far = format!("one:{}", images.display());
+        let own = lab.q(&format!("copy {far}/top.qcow2 here --yes"));
+        assert_eq!(own.code, 0, "{rules}: {}", own.err);
+        shows_the_same(&qemu, &images.join("top.qcow2"), &here.join("top.qcow2"));
+        fs::write(lab.place.path().join("new.img"), "new").unwrap();
+        let put = lab.q(&format!("copy new.img {far} --yes"));
+        assert_ne!(put.code, 0, "{rules}");
+        assert!(
+            put.err.contains("one does not run it"),
+            "{rules}: {}",
+            put.err
+        );
+        let gone = lab.q(&format!("copy --move {far}/top.qcow2 here --yes"));
+        assert_ne!(gone.code, 0, "{rules}");
+        for name in names(&here) {
+            fs::remove_file(here.join(name)).unwrap();
+        }
+        if rules.contains("--restrict") {
+            for image in [
+                "over-secret.raw.qcow2",
+                "over-secret.qcow2.qcow2",
+                "link-secret.raw",
+                "link-secret.qcow2",
+                ".folder/secret.raw",
+                "../../outside/secret.raw",
+            ] {
+                for also in [String::new(), format!(" --scan one:{}", outside.display())] {
+                    let told = lab.q(&format!("copy {far}/{image} here --yes{also}"));
+                    let what = format!("{rules} {image}{also}: {}{}", told.out, told.err);
+                    assert_ne!(told.code, 0, "{what}");
+                    assert!(!told.err.contains("panic"), "{what}");
+                    assert_eq!(fs::read_dir(&here).unwrap().count(), 0, "{what}");
+                }
+            }
+        }
+        assert_eq!(files(&images), before, "{rules}");
+    }
+    fs::write(lab.ssh(), ssh).unwrap();
+    // Who may read both folders says so.
+    let over = "copy one:images/over-secret.raw.qcow2 here --yes";
+    let refused = lab.q(over);
+    assert_ne!(refused.code, 0);
+    assert!(refused.err.contains("--scan"), "{}", refused.err);
+    let at = outside.display();
+    for (also, code) in [
+        (format!("--scan two:{at}"), 2),
+        (format!("--scan {at}"), 2),
+        (format!("--scan one:{at}"), 0),
+    ] {
+        let told = lab.q(&format!("{over} {also}"));
+        assert_eq!(told.code, code, "{also}: {}", told.err);
+    }
+    shows_the_same(
+        &qemu,
+        &images.join("over-secret.raw.qcow2"),
+        &here.join("over-secret.raw.qcow2"),
+    );
+}

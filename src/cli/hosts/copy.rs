@@ -67,6 +67,11 @@ impl Side {
         })
     }
 
+    /// Whether both are on the same machine.
+    pub(in crate::cli) fn is_beside(&self, other: &Self) -> bool {
+        (self.is_here, &self.to.name) == (other.is_here, &other.to.name)
+    }
+
     /// What it is called here.
     pub(in crate::cli) fn shown(&self) -> String {
         let path = printable(&self.path);

@@ -44,10 +44,14 @@ impl Sending {
         };
         let mut plan = Plan::empty(request.into(), context);
         let refused = |plan: &Plan| {
-            let why = plan.refusals.first().map(|refusal| refusal.text.clone());
-            Error::failed(why.unwrap_or_default())
+            let why = plan.refusals.first();
+            let (text, remedies) = why
+                .map(|refusal| (refusal.text.clone(), refusal.remedies.clone()))
+                .unwrap_or_default();
+            Error::failed(text).helped_by(remedies)
         };
-        let node = resolve::named(context, image).map_err(|reason| Error::failed(reason.text))?;
+        let node = resolve::named(context, image)
+            .map_err(|reason| Error::failed(reason.text).helped_by(reason.remedies))?;
         let Some(chain) = chain_files::plan(&mut plan, node, Default::default()) else {
             return Err(refused(&plan));
         };

@@ -120,7 +120,8 @@ pub(super) fn scanned(app: &mut App, query_id: QueryId, at: usize, ended: Result
         Ok(end) => {
             host.state = HostState::Told;
             host.unreadable = end.unreadable;
-            if let Some(fresh) = fresh {
+            // Mostly nothing has changed since; then the forest is what it was.
+            if let Some(fresh) = fresh.filter(|fresh| !fresh.is_same(&host.images)) {
                 host.images = Arc::new(fresh);
                 // Those of all hosts that have told by then are taken in at once.
                 app.refresh.is_far_outdated = true;
@@ -206,6 +207,14 @@ mod tests {
         assert!(asked(update(&mut ui, Msg::Resize(80, 24))).is_empty());
         assert_eq!(names(&ui), ["one:/srv/a", "two:/srv/a"].map(PathBuf::from));
 
+        // What is told once more as it was needs no other forest.
+        ask(&mut ui.app, 0, &mut effects);
+        let told = Msg::FarFound(id(&ui, 0), 0, vec![file("one:/srv/a")]);
+        update(&mut ui, told);
+        let told = Msg::FarScanned(id(&ui, 0), 0, Ok(ScanEnd::default()));
+        update(&mut ui, told);
+        assert!(asked(update(&mut ui, Msg::Resize(80, 24))).is_empty());
+
         // Two of them tell other images now, and one frame later one forest is asked for.
         for (at, name) in [(0, "one:/srv/b"), (1, "two:/srv/b")] {
             ask(&mut ui.app, at, &mut effects);
@@ -237,6 +246,21 @@ mod tests {
             names(&ui),
             ["new:/srv/a", "one:/srv/b", "two:/srv/b"].map(PathBuf::from)
         );
+    }
+
+    #[test]
+    fn the_order_in_which_files_are_met_is_no_difference_and_what_they_hold_is() {
+        let told = |paths: &[&str]| Images {
+            files: paths.iter().map(|path| file(path)).collect(),
+            held: HashMap::new(),
+        };
+        assert!(told(&["a", "b"]).is_same(&told(&["b", "a"])));
+        for others in [&["a"][..], &["a", "c"], &["a", "b", "c"]] {
+            assert!(!told(&["a", "b"]).is_same(&told(others)), "{others:?}");
+        }
+        let mut other = told(&["a", "b"]);
+        other.files[1].symlink = true;
+        assert!(!told(&["a", "b"]).is_same(&other));
     }
 
     #[test]
