@@ -11,6 +11,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // A benchmark fails loudly and prints.
 #![allow(clippy::panic, dead_code, unreachable_pub)] // The terminal is the tests' own.
 
+mod own_mounts;
 #[path = "../tui/pty.rs"]
 mod pty;
 
@@ -324,6 +325,7 @@ fn main() {
     if words.first().is_some_and(|word| word == "--measured") {
         return measured(&words[1..]);
     }
+    own_mounts::enter();
     let is_root = nix::unistd::geteuid().is_root();
     // `cargo test --benches` runs this too; then a look at small disks is enough.
     let full = words.iter().any(|word| word == "--bench");

@@ -7,6 +7,8 @@
 //! the page cache, the second all of it; the image itself is in there both times.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // A benchmark fails loudly and prints.
 
+mod own_mounts;
+
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::FileExt;
@@ -150,6 +152,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 fn main() {
+    own_mounts::enter();
     let mib = std::env::var("QANOPY_BENCH_MIB").ok();
     let mib: u64 = mib.map_or(512, |mib| mib.parse().unwrap());
     let home = tempfile::tempdir().unwrap();

@@ -9,6 +9,7 @@
 mod delay;
 mod images;
 mod memory;
+mod own_mounts;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -100,6 +101,7 @@ fn spread(dir: &Path, count: usize) {
 }
 
 fn main() {
+    own_mounts::enter();
     // `cargo test --benches` runs this too; then a look at few images is enough.
     let full = std::env::args().any(|arg| arg == "--bench");
     let count = images::wished(if full { 500 } else { 20 });
