@@ -14,7 +14,8 @@ use crate::units::count;
 use super::context;
 use super::execute::execute_plan;
 use super::exit::{FileError, Stop};
-use super::json::path;
+use super::json::{path, with_storage};
+use super::mark::Mark;
 use super::options::{ConsentArgs, Globals, OpenArgs};
 use super::output::Out;
 use super::remedies;
@@ -166,6 +167,7 @@ fn tell(
     let mut last = None;
     for finding in findings {
         if last != Some(finding.name) {
+            out.about(&Mark::default())?;
             if last.is_some() {
                 out.line("")?;
             }
@@ -180,9 +182,12 @@ fn tell(
         if !helps.is_empty() {
             line.push_str(&format!("  {}: {}", remedies::HELPS, helps.join("  or: ")));
         }
+        let node = context.forest.by_path(&finding.path).map(|node| node.id);
+        let ids: Vec<_> = node.into_iter().collect();
+        out.about(&Mark::of(&context.forest, &ids, finding.name))?;
         out.line(line)?;
     }
-    Ok(())
+    Ok(out.about(&Mark::default())?)
 }
 
 /// The command lines of what helps; this command's own where no other one does it.
@@ -192,7 +197,7 @@ fn helps(context: &Context, finding: &Finding, user: Option<&User>) -> Vec<Strin
         return lines;
     }
     let dirs = context.looked_in.dirs();
-    let dirs: Vec<String> = dirs.iter().map(shell_quoted).collect();
+    let dirs: Vec<String> = dirs.iter().map(remedies::typed_path).collect();
     // Whom it is about only this command knows.
     let whom = user.map(|user| format!(" --as-user {}", shell_quoted(&user.name)));
     let whom = whom.filter(|_| matches!(finding.fix(), Some(Request::Permit(_))));
@@ -210,7 +215,7 @@ fn described(context: &Context, finding: &Finding, user: Option<&User>) -> Value
     if fixes.is_empty() && templates.is_empty() {
         fixes = helps(context, finding, user);
     }
-    json!({
+    let described = json!({
         "kind": finding.name,
         "path": path(&finding.path),
         "message": finding.what,
@@ -218,5 +223,6 @@ fn described(context: &Context, finding: &Finding, user: Option<&User>) -> Value
         "sure": finding.sure.name(),
         "fixes": fixes,
         "templates": templates,
-    })
+    });
+    with_storage(described, &context.forest, &finding.path)
 }

@@ -92,6 +92,7 @@ pub(super) fn execute_plan(
             let ways_out = plan.refusals.iter().flat_map(|refusal| &refusal.ways_out);
             for (index, way) in ways_out.enumerate() {
                 if let Some(command) = way.request.command_line() {
+                    let command = command.typed();
                     out.line(format_args!("To do {}: {command}", index + 1))?;
                 }
             }

@@ -58,7 +58,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &ExplainArgs) -> anyhow
     }
     for saving in savings {
         let line = saving.request.command_line();
-        let line = line.map_or_else(String::new, |line| line.to_string());
+        let line = line.map_or_else(String::new, |line| line.typed().to_string());
         out.line(format_args!("{:>9} {line}", units::size(saving.frees)))?;
         out.line(format_args!("{:>9} {}", "", printable(&saving.why)))?;
     }

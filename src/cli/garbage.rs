@@ -14,7 +14,8 @@ use crate::units::{self, count};
 use super::context;
 use super::execute::execute;
 use super::exit::{FileError, Stop};
-use super::json::path;
+use super::json::{path, with_storage};
+use super::mark::Mark;
 use super::options::{ConsentArgs, Globals, OpenArgs};
 use super::output::Out;
 
@@ -68,9 +69,9 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &GarbageArgs) -> anyhow
         return execute(out, globals, consent, &context, &request);
     }
     if globals.json {
-        out.json(described(&report, args.bases))?;
+        out.json(described(&context, &report, args.bases))?;
     } else {
-        tell(out, &report, args)?;
+        tell(out, &context, &report, args)?;
     }
     out.flush()?;
     match images(&report) {
@@ -93,8 +94,19 @@ fn images(report: &GarbageReport) -> usize {
     report.garbage.iter().map(|one| one.images.len()).sum()
 }
 
-fn tell(out: &mut Out, report: &GarbageReport, args: &GarbageArgs) -> io::Result<()> {
+fn tell(
+    out: &mut Out,
+    context: &Context,
+    report: &GarbageReport,
+    args: &GarbageArgs,
+) -> io::Result<()> {
     for one in &report.garbage {
+        let nodes = one
+            .images
+            .iter()
+            .filter_map(|image| context.forest.by_path(image));
+        let ids: Vec<_> = nodes.map(|node| node.id).collect();
+        out.about(&Mark::of(&context.forest, &ids, "garbage"))?;
         let with = match one.images.len() {
             0 | 1 => String::new(),
             all => format!(", and {} built on it", count(all - 1, "image")),
@@ -109,6 +121,7 @@ fn tell(out: &mut Out, report: &GarbageReport, args: &GarbageArgs) -> io::Result
             out.line(format_args!("{:>10}  {:>6}  ! {doubt}", "", ""))?;
         }
     }
+    out.about(&Mark::default())?;
     if report.garbage.is_empty() {
         let age = units::age(args.older_than);
         out.line(format_args!(
@@ -177,9 +190,21 @@ fn frees(report: &GarbageReport) -> u64 {
     freed.fold(0, u64::saturating_add)
 }
 
-fn described(report: &GarbageReport, with_bases: bool) -> Value {
+fn described(context: &Context, report: &GarbageReport, with_bases: bool) -> Value {
+    let garbage = report.garbage.iter().map(|one| {
+        let told = piece(report, one);
+        // What has a part that nobody else sees is told of by this machine alone.
+        let mut images = one
+            .images
+            .iter()
+            .filter_map(|image| context.forest.by_path(image));
+        match images.all(|node| node.sharing.is_some()) {
+            true => with_storage(told, &context.forest, &one.path),
+            false => told,
+        }
+    });
     let mut value = json!({
-        "garbage": report.garbage.iter().map(|one| piece(report, one)).collect::<Vec<_>>(),
+        "garbage": garbage.collect::<Vec<_>>(),
         "frees": frees(report),
         "not-asked": report.unasked.iter().map(printable).collect::<Vec<_>>(),
     });

@@ -7,6 +7,7 @@ use crate::host::printable;
 use crate::ops::journal::Journal;
 
 use super::output::complain;
+use super::remedies::typed_line;
 
 /// The journal of what was done.
 ///
@@ -26,9 +27,10 @@ pub(super) fn tell_interrupted() {
         return;
     };
     for entry in entries {
-        let (id, title) = (entry.id, printable(&entry.title));
+        let title = printable(&entry.title);
+        let finish = typed_line("recover", &format!("{} --finish", entry.id));
         complain(format_args!(
-            "note: “{title}” was interrupted: `qanopy recover {id} --finish` does it to the end{}",
+            "note: “{title}” was interrupted: `{finish}` does it to the end{}",
             if entry.may_be_rolled_back() {
                 ", `--roll-back` takes it back"
             } else {

@@ -5,6 +5,9 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
+use crate::fleet::typed;
+use crate::forest::Forest;
+use crate::forest::render::put_storage;
 use crate::image::Lost;
 use crate::inside::{Summary, SummaryFile};
 use crate::json_text::{json_name, json_name_bytes};
@@ -19,6 +22,16 @@ use crate::units;
 /// A path as text.
 pub(super) fn path(path: &Path) -> Value {
     json_name(path)
+}
+
+/// What is told of an image, with which file of shared storage that is, if it is one.
+pub(super) fn with_storage(mut told: Value, forest: &Forest, image: &Path) -> Value {
+    if let Some(node) = forest.by_path(image)
+        && let Some(fields) = told.as_object_mut()
+    {
+        put_storage(fields, forest, node);
+    }
+    told
 }
 
 /// A plan that was not run.
@@ -49,7 +62,10 @@ pub(super) fn error(
 /// What could be done instead, with the command line for it where there is one.
 fn ways_out(ways: &[WayOut]) -> Vec<Value> {
     let ways = ways.iter().map(|way| {
-        let command = way.request.command_line().map(|line| line.to_string());
+        let command = way
+            .request
+            .command_line()
+            .map(|line| line.typed().to_string());
         json!({ "label": way.label, "command": command })
     });
     ways.collect()
@@ -154,7 +170,7 @@ pub(super) fn plan(plan: &Plan) -> Value {
         "danger": danger,
         "confirm": confirm,
         "undo": { "possible": undo_possible, "text": undo_text },
-        "commands": plan.commands,
+        "commands": plan.commands.iter().map(|command| typed(command)).collect::<Vec<_>>(),
         "looked-in": { "dirs": dirs, "remembered": plan.looked_in.remembered },
     })
 }

@@ -13,6 +13,7 @@ use crate::units;
 
 use super::exit::Stop;
 use super::output;
+use super::remedies::typed_path;
 
 /// Words that people look for, and the command that does it.
 const OTHER_WORDS: &[(&str, &str)] = &[
@@ -133,7 +134,7 @@ pub(super) fn no_folder_as_new(request: &Request) -> Result<(), Stop> {
     Err(Stop::Usage(format!(
         "{} is a folder: name the new file in it, as in {}",
         printable(folder),
-        shell_quoted(folder.join("NAME"))
+        typed_path(folder.join("NAME"))
     )))
 }
 
@@ -150,8 +151,8 @@ pub(super) fn base_comes_first(base: &Path, new: &Path) -> Result<(), Stop> {
         "{} is not there, and {} is. The base comes first: qanopy branch {} {}",
         printable(base),
         printable(new),
-        shell_quoted(new),
-        shell_quoted(base)
+        typed_path(new),
+        typed_path(base)
     )))
 }
 
@@ -176,7 +177,7 @@ pub(super) fn no_folder(image: &Path) -> Result<(), Stop> {
     Err(Stop::Usage(format!(
         "{} is a folder: name an image in it. `qanopy tree {}` lists them",
         printable(image),
-        shell_quoted(image)
+        typed_path(image)
     )))
 }
 

@@ -49,6 +49,7 @@ mod log;
 mod machine;
 mod manual;
 mod map;
+mod mark;
 mod measure;
 mod mistakes;
 mod mount;

@@ -94,10 +94,13 @@ pub(super) fn beside_hosts(
         ..Face::default()
     };
     let has_folders = !here.dirs.is_empty();
+    let named = hosts.iter().map(|one| one.to.name.as_str());
+    let peers = peers::of(&config.hosts, named);
     let mut options = options(globals, here, face, config, warnings)?;
     // Where only hosts are named, the current folder is not meant.
     options.roots.retain(|_| has_folders);
     options.hosts = hosts;
+    options.peers = peers;
     tui::run(options)
 }
 
@@ -118,7 +121,7 @@ fn options(
         asks_terminal: !face.no_query,
         is_demo: face.is_demo,
         tour: face.tour,
-        peers: peers::of(&config.hosts),
+        peers: peers::of(&config.hosts, []),
         config,
         warnings,
         state_dir: Index::default_dir(),

@@ -6,10 +6,12 @@ use std::io::{self, BufWriter, Stdout, Write};
 
 use serde_json::Value;
 
+use crate::fleet::person;
 use crate::host::printable_lines;
 use crate::json_text::json_text;
 
 use super::envelope::{self, Document};
+use super::mark::{MARK, Mark};
 
 /// Standard output, buffered.
 #[derive(Debug)]
@@ -31,6 +33,15 @@ impl Out {
     /// Writes one line.
     pub(super) fn line(&mut self, line: impl fmt::Display) -> io::Result<()> {
         writeln!(self.to, "{}", printable_lines(&line.to_string()))
+    }
+
+    /// Says what the lines that follow are about, to who wants to know it; an empty mark ends that.
+    pub(super) fn about(&mut self, mark: &Mark) -> io::Result<()> {
+        if !person().is_some_and(|person| person.marks) {
+            return Ok(());
+        }
+        let mark = serde_json::to_string(mark)?;
+        self.text(&format!("{MARK}{mark}\n"))
     }
 
     /// Writes text as it is; what has line ends brings them along.

@@ -19,6 +19,7 @@ use super::log::{described, entries, list};
 use super::options::{ConsentArgs, Globals, ScanArgs, number};
 use super::output::Out;
 use super::passphrase::PassphraseArgs;
+use super::remedies::typed_line;
 use super::{context, json as shape, passphrase};
 
 #[derive(Debug, Args)]
@@ -158,7 +159,10 @@ fn list_interrupted(
         let (path, bytes) = (printable(&one.path), units::size(one.bytes));
         let what = match one.runs {
             true => format!("process {} may be making it", one.process),
-            false => "its process has ended: `qanopy recover --leftovers` removes it".to_owned(),
+            false => format!(
+                "its process has ended: `{}` removes it",
+                typed_line("recover", "--leftovers")
+            ),
         };
         out.line(format_args!("half made: {path}, {bytes}, {what}"))?;
     }

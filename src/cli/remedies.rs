@@ -1,7 +1,11 @@
 //! What gets a person further, as the command lines of it.
 
+use std::path::Path;
+
 use serde_json::{Map, Value, json};
 
+use crate::fleet::person;
+use crate::forest::far::path_on;
 use crate::forest::{Forest, Node};
 use crate::host::shell_quoted;
 use crate::ops::{self, Remedy};
@@ -11,13 +15,29 @@ use super::output;
 /// The label before a command line that helps.
 pub(super) const HELPS: &str = "helps";
 
+/// A path as the person types it: at another machine, with this one's name before it.
+pub(super) fn typed_path(path: impl AsRef<Path>) -> String {
+    match person() {
+        Some(person) => shell_quoted(path_on(&person.host, path.as_ref())),
+        None => shell_quoted(path.as_ref()),
+    }
+}
+
+/// A command line without a path, as the person types it: at another machine, with this one's name behind the command.
+pub(super) fn typed_line(command: &str, rest: &str) -> String {
+    match person() {
+        Some(person) => format!("qanopy {command} {}: {rest}", person.host),
+        None => format!("qanopy {command} {rest}"),
+    }
+}
+
 /// The command lines; what has none is an option, or nothing that can be said here.
 pub(super) fn lines(remedies: &[Remedy]) -> Vec<String> {
     let line = |remedy: &Remedy| match remedy {
         Remedy::Passphrase(_) => Some("the option --passphrase-file FILE".to_owned()),
         Remedy::NewPassphrase(_) => Some("the option --new-passphrase-file FILE".to_owned()),
-        Remedy::LookIn(folder) => Some(format!("the option --scan {}", shell_quoted(folder))),
-        _ => remedy.command_line().map(|line| line.to_string()),
+        Remedy::LookIn(folder) => Some(format!("the option --scan {}", typed_path(folder))),
+        _ => remedy.command_line().map(|line| line.typed().to_string()),
     };
     let mut lines: Vec<String> = Vec::new();
     for line in remedies.iter().filter_map(line) {

@@ -34,7 +34,14 @@ pub(super) fn run(globals: Globals, args: &ScanArgs) -> anyhow::Result<()> {
     };
     let scan = Scan::start(Arc::new(RealHost), options);
     let mut out = io::stdout().lock();
-    for event in scan.events() {
+    for mut event in scan.events() {
+        if globals.read_only
+            && let ScanEvent::Found(files) = &mut event
+        {
+            // Nobody is talked into a write here.
+            let shared = files.iter_mut().filter_map(|file| file.sharing.as_mut());
+            shared.for_each(|sharing| sharing.is_read_only = true);
+        }
         out.write_all(&far::lines(&event)?)?;
         out.flush()?;
         if matches!(event, ScanEvent::Done(_)) {

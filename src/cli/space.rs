@@ -15,7 +15,8 @@ use crate::ops::{
 
 use super::context;
 use super::exit::Stop;
-use super::json::path;
+use super::json::{path, with_storage};
+use super::mark::Mark;
 use super::options::{Globals, OpenArgs, Words, one_of};
 use super::output::Out;
 use super::progress_bar;
@@ -128,7 +129,8 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &SpaceArgs) -> anyhow::
             .iter()
             .map(|(id, space)| json!({ "root": root(*id), "space": described(space) }));
         let images = report.images.iter().map(|image| {
-            json!({ "path": path(&image.path), "root": root(image.root), "space": described(&image.space) })
+            let told = json!({ "path": path(&image.path), "root": root(image.root), "space": described(&image.space) });
+            with_storage(told, forest, &image.path)
         });
         return Ok(out.json(json!({
             "images": images.collect::<Vec<_>>(),
@@ -216,7 +218,7 @@ fn saving(saving: &Saving) -> Value {
         "frees": saving.frees,
         "shrinks": saving.kind.shrinks(),
         "why": saving.why,
-        "command": saving.request.command_line().map(|line| line.to_string()),
+        "command": saving.request.command_line().map(|line| line.typed().to_string()),
     })
 }
 
@@ -261,12 +263,14 @@ fn print(
     for image in &report.images {
         let name = forest.get(image.node).map(|node| printable(&node.path));
         let why = why_unknown(&image.space);
+        out.about(&Mark::of(forest, &[image.node], "space"))?;
         row(
             out,
             (&columns, &image.space),
             &format!("{}{why}", name.unwrap_or_default()),
         )?;
     }
+    out.about(&Mark::default())?;
     let number = u64::try_from(report.images.len()).unwrap_or(u64::MAX);
     let all = format!("all, {}", units::count(number, "image"));
     row(out, (&columns, total), &all)?;
@@ -312,7 +316,7 @@ fn print_savings(out: &mut Out, savings: &[Saving]) -> io::Result<()> {
     out.line("What frees most:")?;
     for saving in savings.iter().take(MOST_TOLD) {
         let line = saving.request.command_line();
-        let line = line.map_or_else(String::new, |line| line.to_string());
+        let line = line.map_or_else(String::new, |line| line.typed().to_string());
         out.line(format_args!("{:>10}  {line}", units::size(saving.frees)))?;
         out.line(format_args!("{:>10}  {}", "", printable(&saving.why)))?;
     }

@@ -19,6 +19,7 @@ use super::context::{self, Scanned};
 use super::exit::Stop;
 use super::filter;
 use super::insides;
+use super::mark::Mark;
 use super::options::{Globals, OpenArgs};
 use super::output::{self, Out};
 use super::remedies;
@@ -154,12 +155,24 @@ fn print(
     let names = names.chain(inside.iter().flatten().map(|row| row.name.width()));
     let names = names.max().unwrap_or(0).min(WIDEST_NAMES);
     let now = seen.context.host.now();
-    for (line, inside) in lines.iter().zip(&inside) {
+    // Where a tree begins.
+    let is_root = |line: &TreeLine| {
+        let node = forest.get(line.id);
+        node.is_some_and(|node| node.parent.is_none() || node.in_loop) && line.prefix.is_empty()
+    };
+    for (at, (line, inside)) in lines.iter().zip(&inside).enumerate() {
+        if is_root(line) {
+            let rest = lines.get(at + 1..).unwrap_or_default();
+            let rest = rest.iter().take_while(|line| !is_root(line));
+            let tree: Vec<NodeId> = [line].into_iter().chain(rest).map(|line| line.id).collect();
+            out.about(&Mark::of(forest, &tree, "image"))?;
+        }
         out.line(row(forest, line, names, now))?;
         for row in inside {
             out.line(row.text(names, now))?;
         }
     }
+    out.about(&Mark::default())?;
     let mut sick = forest
         .nodes()
         .filter(|node| is_hit(node.id) && !node.problems.is_empty())
@@ -167,7 +180,11 @@ fn print(
     if sick.peek().is_some() {
         out.line("")?;
     }
-    sick.try_for_each(|node| tell_problems(out, forest, node))
+    sick.try_for_each(|node| {
+        out.about(&Mark::of(forest, &[node.id], "problems"))?;
+        tell_problems(out, forest, node)
+    })?;
+    out.about(&Mark::default())
 }
 
 /// What is wrong with an image, and what helps: a line for each problem, so that `grep` shows both.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::fleet::typed;
 use crate::forest::FormatMismatch;
 use crate::host::{printable, shell_quoted};
 use crate::machines::{Disk, Machine};
@@ -30,12 +31,15 @@ fn differs(subject: &Subject<'_>, machine: &Machine, disk: &Disk) -> Option<Foun
     let (said, seen) = (printable(said.name()), printable(seen.name()));
     let text = format!(
         "The machine {} ({}) reads {} as {said} for its disk {}, and it looks like {seen}. If it was made as {seen}, \
-         change the definition (`virsh edit {}`); if it was made as {said}, its guest wrote that.",
+         change the definition (`{}`); if it was made as {said}, its guest wrote that.",
         printable(&machine.name),
         machine.product,
         printable(&node.path),
         printable(&disk.target),
-        shell_quoted(Path::new(&machine.name)),
+        typed(&format!(
+            "virsh edit {}",
+            shell_quoted(Path::new(&machine.name))
+        )),
     );
     Some(Found::of(node, text))
 }

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use crate::fleet::typed;
 use crate::host::{printable, shell_quoted};
 use crate::machines::{Disk, Machine, MachineState};
 use crate::ops::{Redefine, Remedy};
@@ -39,8 +40,11 @@ fn agrees(subject: &Subject<'_>, machine: &Machine, disk: &Disk) -> Option<Found
     let how = match &unpin {
         Some(_) => String::new(),
         None => format!(
-            ": with `virsh edit {}`, while it is off",
-            shell_quoted(Path::new(&machine.name))
+            ": with `{}`, while it is off",
+            typed(&format!(
+                "virsh edit {}",
+                shell_quoted(Path::new(&machine.name))
+            ))
         ),
     };
     let text = format!(

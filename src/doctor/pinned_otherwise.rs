@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::fleet::typed;
 use crate::host::{printable, shell_quoted};
 use crate::machines::{Disk, Machine};
 use crate::ops::{Redefine, Remedy};
@@ -33,7 +34,13 @@ fn differs(subject: &Subject<'_>, machine: &Machine, disk: &Disk) -> Option<Foun
     // Where the service was not asked, the person is the one who asks it.
     let how = match &unpin {
         Some(_) => String::new(),
-        None => format!(" (`virsh edit {}`)", shell_quoted(Path::new(&machine.name))),
+        None => format!(
+            " (`{}`)",
+            typed(&format!(
+                "virsh edit {}",
+                shell_quoted(Path::new(&machine.name))
+            ))
+        ),
     };
     let text = format!(
         "The machine {} ({}) has {} built on {} for its disk {}; its header names {}. Take the backingStore elements \

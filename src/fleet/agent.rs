@@ -331,6 +331,8 @@ mod tests {
                 columns: 0,
                 asks: false,
                 asks_always: false,
+                marks: false,
+                reach: String::new(),
                 host: "web".to_owned(),
             }));
         }

@@ -103,6 +103,8 @@ enum Incoming {
 #[derive(Debug)]
 pub struct Connection {
     host: String,
+    /// The words that have a shell there run one more.
+    reach: String,
     child: Child,
     to: Option<Sender<Outgoing>>,
     from: Receiver<Incoming>,
@@ -164,6 +166,7 @@ impl Connection {
         }
         let mut connection = Self {
             host,
+            reach: to.typed(),
             child,
             to: Some(sender),
             from,
@@ -199,6 +202,7 @@ impl Connection {
     ) -> Result<u8, Error> {
         self.runs += 1;
         run.id = self.runs;
+        run.reach.clone_from(&self.reach);
         // Nobody had anything to say since the one before.
         self.heard();
         let feed = self.feed.take();

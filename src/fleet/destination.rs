@@ -109,6 +109,23 @@ impl Destination {
         )
     }
 
+    /// The words that have a shell there run one more, which is quoted; empty for this machine.
+    pub(super) fn typed(&self) -> String {
+        let words: Vec<OsString> = match &self.reach {
+            Reach::Ssh { words, address } => {
+                let own = words.iter().cloned();
+                own.chain(["-t".into(), address.into()]).collect()
+            }
+            Reach::Command(words) => {
+                let own = words.iter().cloned();
+                own.chain(["sh".into(), "-c".into()]).collect()
+            }
+            Reach::Here => Vec::new(),
+        };
+        let words: Vec<String> = words.iter().map(shell_quoted).collect();
+        words.join(" ")
+    }
+
     /// The script that starts the agent there.
     pub(super) fn script(&self, own: &str) -> Script {
         match &self.agent {
@@ -214,6 +231,10 @@ mod tests {
             ..HostEntry::default()
         };
         let entries = [by_port, pod];
+        let typed = |host: &str| Destination::of(host, &entries, None).typed();
+        assert_eq!(typed("web"), "ssh -p 2222 -t root@10.0.0.1");
+        assert_eq!(typed("pod"), "kubectl exec -i p -- sh -c");
+        assert_eq!(Destination::here("x").typed(), "");
         let expected = [
             "ssh",
             "-p",

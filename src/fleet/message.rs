@@ -11,7 +11,7 @@ use super::frame::{MOST_BYTES, read_frame, write_frame};
 use crate::host::Holder;
 
 /// Grows with every change of what stands here.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// A frame that holds a message as JSON.
 const MESSAGE: u8 = 1;
@@ -96,6 +96,11 @@ pub struct Run {
     pub asks: bool,
     /// Whether they are to be asked about each plan, also about one that only creates.
     pub asks_always: bool,
+    /// Whether it is to say which lines are about images of shared storage.
+    pub marks: bool,
+    /// The words that have a shell there run one more, quoted; empty where it is this machine. It is said by the connection
+    /// that runs it.
+    pub reach: String,
     /// What the host is called where the person is, for command lines that are told.
     pub host: String,
 }
@@ -110,6 +115,8 @@ impl Run {
             columns: 0,
             asks: false,
             asks_always: false,
+            marks: false,
+            reach: String::new(),
             host: host.to_owned(),
         }
     }
@@ -471,6 +478,8 @@ mod tests {
             columns: 80,
             asks: true,
             asks_always: true,
+            marks: false,
+            reach: String::new(),
             host: "web".to_owned(),
         };
         let answer = Answer {

@@ -12,6 +12,9 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 use rustix::process::{Signal, getpid, kill_process};
+use serde::{Deserialize, Serialize};
+
+use crate::host::shell_quoted;
 
 use super::frame::{MOST_BYTES, read_frame};
 use super::message::{
@@ -29,7 +32,7 @@ const PEERS_PATIENCE: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(50);
 
 /// What they may be asked about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Asks {
     Nothing,
     /// Plans that do more than create the files that they were told to.
@@ -45,6 +48,9 @@ pub struct Person {
     pub columns: Option<u16>,
     /// What this host is called where they are.
     pub host: String,
+    /// Whether they want to be told which lines are about images of shared storage.
+    pub marks: bool,
+    reach: String,
     asks: Asks,
     to: Mutex<UnixStream>,
     answers: Receiver<Answer>,
@@ -68,29 +74,47 @@ pub fn is_far() -> bool {
 
 /// Tells the process that a command starts of the person at the other end.
 pub fn begin(command: &mut std::process::Command, run: &Run) {
-    let asks = match (run.asks, run.asks_always) {
-        (false, _) => 0,
-        (true, false) => 1,
-        (true, true) => 2,
+    let told = Told {
+        columns: (run.columns > 0).then_some(run.columns),
+        asks: match (run.asks, run.asks_always) {
+            (false, _) => Asks::Nothing,
+            (true, false) => Asks::Changes,
+            (true, true) => Asks::All,
+        },
+        marks: run.marks,
+        reach: run.reach.clone(),
+        host: run.host.clone(),
     };
-    command.env(VARIABLE, format!("{} {asks} {}", run.columns, run.host));
+    // What holds text and numbers can be written.
+    command.env(VARIABLE, serde_json::to_string(&told).unwrap_or_default());
+}
+
+/// What [`begin`] tells.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Told {
+    columns: Option<u16>,
+    asks: Asks,
+    marks: bool,
+    reach: String,
+    host: String,
 }
 
 /// Reads what [`begin`] wrote.
-fn read(value: &OsStr) -> Option<(Option<u16>, Asks, String)> {
-    let mut words = value.to_str()?.splitn(3, ' ');
-    let columns = words.next()?.parse::<u16>().ok()?;
-    let asks = match words.next()? {
-        "1" => Asks::Changes,
-        "2" => Asks::All,
-        _ => Asks::Nothing,
-    };
-    let host = words.next()?.to_owned();
-    Some(((columns > 0).then_some(columns), asks, host))
+fn read(value: &OsStr) -> Option<Told> {
+    serde_json::from_str(value.to_str()?).ok()
+}
+
+/// A command line as the person types it who sees this: at another machine, with what has it run on this one.
+#[must_use]
+pub fn typed(command: &str) -> String {
+    match person().filter(|person| !person.reach.is_empty()) {
+        Some(person) => format!("{} {}", person.reach, shell_quoted(command)),
+        None => command.to_owned(),
+    }
 }
 
 fn found() -> Option<Person> {
-    let (columns, asks, host) = read(&std::env::var_os(VARIABLE)?)?;
+    let told = read(&std::env::var_os(VARIABLE)?)?;
     let socket = io::stdin().as_fd().try_clone_to_owned().ok()?;
     let socket = UnixStream::from(socket);
     // What inherits the variable alone, some program's child, has nobody to ask.
@@ -122,9 +146,11 @@ fn found() -> Option<Person> {
         let _ = kill_process(getpid(), Signal::TERM);
     });
     Some(Person {
-        columns,
-        host,
-        asks,
+        columns: told.columns,
+        host: told.host,
+        marks: told.marks,
+        reach: told.reach,
+        asks: told.asks,
         to: Mutex::new(socket),
         answers,
         peers,
@@ -272,14 +298,22 @@ mod tests {
             columns: 0,
             asks: true,
             asks_always: true,
+            marks: true,
+            reach: "ssh -t web".to_owned(),
             host: "me@web".to_owned(),
         };
         let mut command = std::process::Command::new("true");
         begin(&mut command, &run);
         let (_, value) = command.get_envs().next().unwrap();
-        let expected = Some((None, Asks::All, "me@web".to_owned()));
-        assert_eq!(read(value.unwrap()), expected);
-        for nonsense in ["", "80", "80 1", "x 1 a"] {
+        let expected = Told {
+            columns: None,
+            asks: Asks::All,
+            marks: true,
+            reach: "ssh -t web".to_owned(),
+            host: "me@web".to_owned(),
+        };
+        assert_eq!(read(value.unwrap()), Some(expected));
+        for nonsense in ["", "80", "{}", "80 1 0 web"] {
             assert_eq!(read(OsStr::new(nonsense)), None, "{nonsense}");
         }
     }
@@ -291,6 +325,8 @@ mod tests {
         let person = Person {
             columns: None,
             host: "web".to_owned(),
+            marks: false,
+            reach: String::new(),
             asks: Asks::Changes,
             to: Mutex::new(socket),
             answers,

@@ -165,6 +165,7 @@ impl Forest {
             also: self.also_reads(node.id).to_vec(),
             holders: Vec::new(),
             annotation: node.annotation.clone(),
+            sharing: node.sharing.clone(),
         }
     }
 

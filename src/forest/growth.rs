@@ -57,7 +57,13 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    pub(super) fn of(link: Option<&Backing>) -> Option<Self> {
+    /// What the link of this file says; nothing where it leads to another machine's, of which that machine's own tell.
+    pub(super) fn by(of: Option<FileId>, link: Option<&Backing>) -> Option<Self> {
+        let machine = of?.machine();
+        Self::of(link).filter(|claim| claim.file.machine() == machine)
+    }
+
+    fn of(link: Option<&Backing>) -> Option<Self> {
         let link = link?;
         let BackingState::Present(file) = link.state else {
             return None;

@@ -31,6 +31,8 @@ mod refresh;
 mod remember;
 pub mod render;
 mod scan;
+mod shared_id;
+mod sharing;
 mod state_file;
 mod table;
 mod trash_folder;
@@ -63,3 +65,5 @@ pub use remember::{changed_bases, remember};
 pub use scan::{
     RAW_EXTENSIONS, Scan, ScanEvent, ScanOptions, ScanSummary, follow, look_at, scan_all,
 };
+pub use shared_id::SharedId;
+pub use sharing::Sharing;

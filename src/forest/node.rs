@@ -9,7 +9,7 @@ use thin_vec::ThinVec;
 use crate::host::{FileId, FileKind, Holder, Stat, Volume, volume_of};
 use crate::image::{Format, ImageInfo, Snapshot};
 
-use super::{Annotation, Edge, GOLDEN, KEEP, NodeId, Problem, ProblemKind};
+use super::{Annotation, Edge, GOLDEN, KEEP, NodeId, Problem, ProblemKind, Sharing};
 
 /// Where a node stands in the lists by number.
 pub(super) fn index(id: NodeId) -> usize {
@@ -35,6 +35,8 @@ pub struct ScannedFile {
     pub holders: Vec<Holder>,
     /// What people have noted of it, if anything.
     pub annotation: Option<Box<Annotation>>,
+    /// How it is seen where other machines see it as well.
+    pub sharing: Option<Box<Sharing>>,
 }
 
 impl ScannedFile {
@@ -213,6 +215,8 @@ pub struct Node {
     pub holders: ThinVec<Holder>,
     /// What people have noted of it, if anything.
     pub annotation: Option<Box<Annotation>>,
+    /// How it is seen where other machines see it as well.
+    pub sharing: Option<Box<Sharing>>,
     /// What is wrong with it.
     pub problems: ThinVec<Problem>,
 }

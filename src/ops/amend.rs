@@ -94,7 +94,7 @@ impl Operation for AmendImage {
                 "--compression-type",
                 to.compression.map(|kind| kind.to_string()),
             )
-            .option(
+            .option_name(
                 "--data-file",
                 to.data_file.as_deref().map(OsStr::from_bytes),
             )

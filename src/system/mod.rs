@@ -18,5 +18,5 @@ pub use local_time::local_offset;
 pub use log_file::LogFile;
 pub use network::{is_over_network, network_filesystem};
 pub use parallel::{on_all_processors, on_threads};
-pub use share::{Shares, machine_identity};
+pub use share::{SharedPlace, Shares, machine_identity};
 pub use wait_lock::wait_for_lock;

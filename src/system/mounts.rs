@@ -21,6 +21,8 @@ pub(super) struct Mount {
     pub(super) source: OsString,
     /// The filesystem's own options, between commas.
     pub(super) options: String,
+    /// Whether nothing may be written here.
+    pub(super) is_read_only: bool,
 }
 
 /// What is mounted where this process runs, in the order in which it came.
@@ -40,14 +42,23 @@ fn mount(line: &[u8]) -> Option<Mount> {
     let mut words = line.split(|byte| *byte == b' ');
     let root = unescaped(words.nth(3)?);
     let point = unescaped(words.next()?);
+    let has_ro = |options: &str| options.split(',').any(|one| one == "ro");
+    let is_read_only = words
+        .next()
+        .and_then(|options| str::from_utf8(options).ok());
+    let is_read_only = is_read_only.is_some_and(has_ro);
     words.find(|word| *word == b"-")?;
     let text = |word: &[u8]| String::from_utf8_lossy(word).into_owned();
+    let kind = text(words.next()?);
+    let source = unescaped(words.next()?);
+    let options = words.next().map(text).unwrap_or_default();
     Some(Mount {
         root: root.into(),
         point: point.into(),
-        kind: text(words.next()?),
-        source: unescaped(words.next()?),
-        options: words.next().map(text).unwrap_or_default(),
+        kind,
+        source,
+        is_read_only: is_read_only || has_ro(&options),
+        options,
     })
 }
 
@@ -76,7 +87,7 @@ mod tests {
     #[test]
     fn a_line_says_what_is_mounted_where() {
         let table = b"36 35 98:0 /sub /mnt/my\\040images\\134x rw shared:1 - nfs4 nas:/export rw,vers=4.2\n\
-            1 2 0:1 / /a\\9 rw - ext4 /dev/vda rw\nnonsense\n\n1 2 3:4 / /b rw shared:1 ext4 x\n";
+            1 2 0:1 / /a\\9 ro,nosuid - ext4 /dev/vda rw\nnonsense\n\n1 2 3:4 / /b rw shared:1 ext4 x\n";
         let found = read(table);
         assert_eq!(found.len(), 2);
         assert_eq!(found[0].root, PathBuf::from("/sub"));
@@ -87,6 +98,7 @@ mod tests {
         );
         assert_eq!(found[0].options, "rw,vers=4.2");
         assert_eq!(found[1].point, PathBuf::from("/a\\9"));
+        assert!(!found[0].is_read_only && found[1].is_read_only);
         assert!(
             mounts()
                 .iter()

@@ -32,6 +32,19 @@ struct Share {
     name: Option<PathBuf>,
     /// Why locks that other machines take are not seen here, where they are not.
     lockless: Option<&'static str>,
+    keeps_inodes: bool,
+    is_read_only: bool,
+}
+
+/// A file of shared storage, as it is mounted here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedPlace {
+    /// The name that the storage has for it.
+    pub name: PathBuf,
+    /// Whether its inode number is the server's, and the same on every machine.
+    pub keeps_inodes: bool,
+    /// Whether nothing may be written there from here.
+    pub is_read_only: bool,
 }
 
 impl Shares {
@@ -45,6 +58,8 @@ impl Shares {
         let share = |mount: Mount| Share {
             name: name_of(&mount),
             lockless: lockless(&mount),
+            keeps_inodes: keeps_inodes(&mount),
+            is_read_only: mount.is_read_only,
             point: mount.point,
         };
         Self(mounts.into_iter().map(share).collect())
@@ -66,12 +81,23 @@ impl Shares {
     /// has no links left in it.
     #[must_use]
     pub fn name(&self, path: &Path) -> Option<PathBuf> {
+        self.place(path).map(|place| place.name)
+    }
+
+    /// The same, with how it is mounted.
+    #[must_use]
+    pub fn place(&self, path: &Path) -> Option<SharedPlace> {
         let share = self.share(path)?;
         let below = path.strip_prefix(&share.point).ok()?;
         let name = share.name.as_ref()?;
-        Some(match below.as_os_str().is_empty() {
+        let name = match below.as_os_str().is_empty() {
             true => name.clone(),
             false => name.join(below),
+        };
+        Some(SharedPlace {
+            name,
+            keeps_inodes: share.keeps_inodes,
+            is_read_only: share.is_read_only,
         })
     }
 
@@ -133,6 +159,15 @@ fn name_of(mount: &Mount) -> Option<PathBuf> {
     }
     name.extend(whole.as_os_str().as_bytes());
     Some(OsString::from_vec(name).into())
+}
+
+/// Whether the inode numbers are the server's own. sshfs makes them up, and SMB may.
+fn keeps_inodes(mount: &Mount) -> bool {
+    match mount.kind.as_str() {
+        "fuse.sshfs" => false,
+        "cifs" | "smb3" => mount.options.split(',').any(|one| one == "serverino"),
+        _ => true,
+    }
 }
 
 fn lockless(mount: &Mount) -> Option<&'static str> {
@@ -223,6 +258,25 @@ mod tests {
         assert_eq!(at("nas:/e/a"), [Path::new("/m/a"), Path::new("/n/a")]);
         assert_eq!(at("other:/e/a"), [] as [&Path; 0]);
         assert!(!found.is_empty() && shares(&["/ / rw - ext4 x rw"]).is_empty());
+    }
+
+    #[test]
+    fn how_it_is_mounted_says_what_its_inode_numbers_are_worth() {
+        for (line, keeps_inodes, is_read_only) in [
+            ("/ /m rw - nfs4 nas:/e rw", true, false),
+            ("/ /m ro,nosuid - nfs4 nas:/e rw", true, true),
+            ("/ /m rw - fuse.sshfs nas:/e rw", false, false),
+            ("/ /m rw - cifs //nas/e rw,serverino", true, false),
+            ("/ /m rw - cifs //nas/e ro", false, true),
+        ] {
+            let place = shares(&[line]).place(Path::new("/m/a")).unwrap();
+            let expected = SharedPlace {
+                name: "nas:/e/a".into(),
+                keeps_inodes,
+                is_read_only,
+            };
+            assert_eq!(place, expected, "{line}");
+        }
     }
 
     #[test]

@@ -103,6 +103,7 @@ mod tests {
             also: Vec::new(),
             holders: Vec::new(),
             annotation: None,
+            sharing: None,
         };
         let backing = |path: &str, format| {
             let leads_to = Some(Path::new(path));

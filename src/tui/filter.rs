@@ -15,6 +15,7 @@ use std::time::SystemTime;
 use nucleo_matcher::pattern::{CaseMatching, Normalization, Pattern};
 use nucleo_matcher::{Config, Matcher, Utf32Str};
 
+use crate::fleet::HERE;
 use crate::forest::{Flags, Forest, Inside, Location, Node, NodeId, ProblemKind};
 use crate::host::{printable, printable_bytes};
 use crate::ops::InsidesByPath;
@@ -518,8 +519,8 @@ fn holds(term: &Term, forest: &Forest, node: &Node, (now, space): (SystemTime, &
             uses.any(|used| holds_word(&printable(&used.machine.name), name))
         }
         Term::Host(name) => {
-            let host = forest.host_of(node);
-            host.is_some_and(|host| holds_word(host, name))
+            let mut hosts = forest.hosts_of(node, HERE).into_iter();
+            hosts.any(|host| holds_word(host, name))
         }
         Term::Tag(tag) => {
             let mut tags = node.annotation.iter().flat_map(|noted| &noted.tags);

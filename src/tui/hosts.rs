@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::fleet::FarFolders;
-use crate::forest::far::path_on;
+use crate::forest::far::{Told, path_on};
 use crate::forest::{Forest, ScannedFile};
 use crate::host::{FileId, Holder};
 
@@ -36,13 +36,32 @@ pub enum HostState {
 /// What a host has told.
 #[derive(Debug, Clone, Default)]
 pub struct Images {
+    /// The host.
+    pub host: String,
     /// Files as they were met.
     pub files: Vec<ScannedFile>,
     /// Which of them processes have open.
     pub held: HashMap<FileId, Vec<Holder>>,
+    /// Whether other machines may see some of them.
+    pub is_shared: bool,
 }
 
 impl Images {
+    /// None so far, of this host.
+    #[must_use]
+    pub fn of(host: &str) -> Self {
+        Self {
+            host: host.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// Takes in files that it has met.
+    pub fn extend(&mut self, files: Vec<ScannedFile>) {
+        self.is_shared |= files.iter().any(|file| file.sharing.is_some());
+        self.files.extend(files);
+    }
+
     /// Whether both tell the same, in whatever order the files were met.
     #[must_use]
     pub(super) fn is_same(&self, other: &Self) -> bool {
@@ -60,15 +79,15 @@ impl Images {
 #[must_use]
 pub(super) fn gathered(here: Arc<Forest>, told: &[Arc<Images>]) -> Arc<Forest> {
     let mut all = here;
-    // All at once: whatever follows from the links is worked out for all images after each call.
-    let forest = Arc::make_mut(&mut all);
-    let images = || told.iter().map(AsRef::as_ref);
-    forest.extend(images().flat_map(|images: &Images| images.files.iter().cloned()));
-    forest.hold(
-        images()
-            .flat_map(|images: &Images| images.held.clone())
-            .collect(),
-    );
+    let told: Vec<Told<'_>> = told
+        .iter()
+        .map(|images| Told {
+            host: &images.host,
+            files: &images.files,
+            held: &images.held,
+        })
+        .collect();
+    Arc::make_mut(&mut all).gather(&told);
     all
 }
 
@@ -111,7 +130,7 @@ impl Hosts {
                 .collect(),
             state: HostState::Asked,
             query_id: 0,
-            images: Arc::default(),
+            images: Arc::new(Images::of(&one.to.name)),
             fresh: None,
             unreadable: Vec::new(),
         };

@@ -106,6 +106,20 @@ pub(crate) fn cut_end(text: &str, max: usize, ascii: bool) -> String {
     out
 }
 
+/// Names in no more cells than `max`, as far as one name fits at all: `a b +3`.
+#[must_use]
+pub(crate) fn few(names: &[&str], max: usize) -> String {
+    let said = |number: usize| {
+        let mut words: Vec<String> = names.iter().take(number).map(|name| safe(name)).collect();
+        let more = names.len().saturating_sub(number);
+        words.extend((more > 0).then(|| format!("+{more}")));
+        words.join(" ")
+    };
+    let fitting = (1..=names.len()).rev().map(said);
+    let mut fitting = fitting.filter(|text| width(text) <= max);
+    fitting.next().unwrap_or_else(|| said(names.len().min(1)))
+}
+
 /// The text filled up with spaces to `cells`, or cut at the end to fit.
 #[must_use]
 pub(crate) fn pad(text: &str, cells: usize, ascii: bool) -> String {
@@ -249,6 +263,20 @@ mod tests {
         assert_eq!(clamp(three.clone(), 2, 9, false), lines(&["one", "two…"]));
         assert_eq!(clamp(three.clone(), 2, 3, false), lines(&["one", "tw…"]));
         assert_eq!(clamp(three, 1, 9, true), lines(&["one~"]));
+    }
+
+    #[test]
+    fn of_several_names_as_many_are_told_as_fit() {
+        for (names, max, told) in [
+            (&["one"][..], 3, "one"),
+            (&["one", "two"], 7, "one two"),
+            (&["one", "two"], 6, "one +1"),
+            (&["a", "b", "c", "d", "e"], 6, "a b +3"),
+            (&["a", "b", "c", "d", "e"], 1, "a +4"),
+            (&[], 5, ""),
+        ] {
+            assert_eq!(few(names, max), told);
+        }
     }
 
     #[test]

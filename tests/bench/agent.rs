@@ -142,6 +142,8 @@ fn main() {
             columns: 80,
             asks: true,
             asks_always: false,
+            marks: false,
+            reach: String::new(),
             host: "liar".to_owned(),
         };
         let came = Connection::open(&to, Patience::default(), &mut Agreeing, &stops)

@@ -63,6 +63,7 @@ fn found(i: usize, base: Option<usize>) -> ScannedFile {
         also: Vec::new(),
         holders: Vec::new(),
         annotation: None,
+        sharing: None,
     }
 }
 

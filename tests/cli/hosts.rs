@@ -157,7 +157,11 @@ fn a_host_tells_what_it_would_tell_there() {
         ("check one:a.qcow2 one:b.qcow2", "check a.qcow2 b.qcow2"),
         ("space @lab:.", "space ."),
     ] {
+        // Command lines are those that are typed here.
         let told = lab.q(here).with(0).out;
+        let told = ["one", "two"].iter().fold(told, |told, host| {
+            told.replace(&format!("qanopy discard {host}:"), "qanopy discard ")
+        });
         let expected = lab.there("one", there).out;
         if here.contains('@') {
             assert_eq!(
@@ -252,6 +256,44 @@ fn what_is_changed_there_is_planned_kept_and_taken_back_there() {
     );
     let mixed = lab.q("branch one:b.qcow2 d.qcow2 --yes").with(2);
     assert!(mixed.err.contains("one:d.qcow2"), "{}", mixed.err);
+}
+
+#[test]
+fn a_way_out_and_a_fix_of_a_host_are_run_as_they_are_printed() {
+    let lab = Lab::new();
+    // A refusal that says what could be done instead.
+    let home = lab.home("one");
+    let told = lab.q("resize one:a.qcow2 4M").with(4);
+    let line = told
+        .out
+        .lines()
+        .find_map(|line| line.strip_prefix("To do 1: "));
+    let line = line.unwrap_or_else(|| panic!("{}", told.out)).to_owned();
+    assert_eq!(line, "qanopy resize one:a.qcow2 4194304 --shrink");
+    let json = lab.q("resize one:a.qcow2 4M --json").with(4).json();
+    let way = &json["hosts"][0]["error"]["ways-out"][0]["command"];
+    assert_eq!(way.as_str(), Some(line.as_str()));
+    let typed = |line: &str| line.strip_prefix("qanopy ").unwrap().to_owned();
+    lab.q(&format!("{} --yes", typed(&line))).with(0);
+    let told = lab.q("info one:a.qcow2 --json").with(0).json();
+    assert_eq!(told["hosts"][0]["result"]["virtual-size"], 4 << 20);
+    // What helps against what is wrong.
+    fs::create_dir(home.join("sub")).unwrap();
+    fs::rename(home.join("a.qcow2"), home.join("sub/a.qcow2")).unwrap();
+    let found = lab.q("doctor one: --json").with(3).json();
+    let findings = found["hosts"][0]["result"]["findings"].as_array().unwrap();
+    let fixes = findings
+        .iter()
+        .flat_map(|one| one["fixes"].as_array().unwrap());
+    let fixes: Vec<&str> = fixes.map(|line| line.as_str().unwrap()).collect();
+    assert!(fixes.iter().all(|line| line.contains("one:")), "{fixes:?}");
+    let relink = fixes.iter().find(|line| line.starts_with("qanopy relink"));
+    let line = relink
+        .unwrap_or_else(|| panic!("{found}"))
+        .strip_prefix("qanopy ")
+        .unwrap();
+    lab.q(&format!("{line} --yes")).with(0);
+    lab.q("doctor one: --json").with(0);
 }
 
 #[test]

@@ -13,6 +13,8 @@ use qanopy::fleet::{
     Question, Run, Stream, Watcher,
 };
 
+use serde_json::{Value, json};
+
 use crate::commands::Ended;
 use crate::hosts::Lab;
 use crate::support::lab::program;
@@ -295,6 +297,165 @@ fn what_another_host_uses_is_not_touched() {
     lab.q(&format!("{commit} --confirm 1")).with(0);
     let [base, wanted] = [&base, &wanted].map(|path| path.to_str().unwrap());
     shared.qemu.img(&["compare", base, wanted]);
+}
+
+#[test]
+fn what_several_hosts_see_is_told_once() {
+    let Some(shared) = Shared::new() else { return };
+    let lab = &shared.lab;
+    let two = lab.home("two");
+    let words = "branch nas/base.qcow2 own.qcow2 --yes";
+    shared.there(&shared.two, "two", words).with(0);
+    let nas = |host: &str| match host {
+        "localhost" => lab.place.path().join("nas"),
+        host => lab.home(host).join("nas"),
+    };
+    let seen = |image: &str, hosts: &[&str]| {
+        let one = |host: &&str| json!({ "host": host, "path": nas(host).join(image) });
+        Value::from(hosts.iter().map(one).collect::<Vec<_>>())
+    };
+    let images = |host: &Value| -> Vec<String> {
+        let images = host["result"]["images"].as_array().unwrap().iter();
+        let path = |image: &Value| PathBuf::from(image["path"].as_str().unwrap());
+        let name = |path: PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+        let mut names: Vec<String> = images.map(path).map(name).collect();
+        names.sort();
+        names
+    };
+    let document = lab
+        .q("tree one:nas nas two:nas two:own.qcow2 --json")
+        .with(0)
+        .json();
+    let hosts = document["hosts"].as_array().unwrap();
+    assert_eq!(images(&hosts[0]), ["base.qcow2", "over.qcow2"]);
+    assert_eq!(images(&hosts[1]), [""; 0]);
+    assert_eq!(images(&hosts[2]), ["own.qcow2"]);
+    for image in hosts[0]["result"]["images"].as_array().unwrap() {
+        let name = Path::new(image["path"].as_str().unwrap())
+            .file_name()
+            .unwrap();
+        let name = name.to_str().unwrap();
+        let hosts = ["one", "localhost", "two"];
+        assert_eq!(image["seen-by"], seen(name, &hosts), "{image}");
+        let store = shared.store.join(name);
+        let storage = format!("nas:{}", store.display());
+        assert_eq!(image["storage"]["name"], storage);
+    }
+    // The same for people; a tree with an image that no other sees is told whole.
+    let told = lab.q("tree one:nas nas").with(0).out;
+    let (first, second) = told.split_once("\nlocalhost:\n").unwrap();
+    assert!(first.contains("over.qcow2"), "{told}");
+    let base = nas("localhost").join("base.qcow2");
+    let line = format!(
+        "(told above, since one sees the same storage: {})\n",
+        base.display()
+    );
+    assert_eq!(second, line);
+    let told = lab.q("tree one:nas two:nas two:own.qcow2").with(0).out;
+    let (_, second) = told.split_once("\ntwo:\n").unwrap();
+    assert!(
+        second.contains("own.qcow2") && !second.contains("told above"),
+        "{told}"
+    );
+    fs::remove_file(two.join("own.qcow2")).unwrap();
+
+    // It takes its space once, and what is wrong with it or not needed is told once.
+    let document = lab.q("space one:nas two:nas --json").with(0).json();
+    let disk = |host: usize| {
+        document["hosts"][host]["result"]["total"]["disk"]
+            .as_u64()
+            .unwrap()
+    };
+    assert!(disk(0) > 0 && disk(1) == 0, "{document}");
+    let document = lab
+        .q("garbage one:nas two:nas --older-than 0 --json")
+        .with(3)
+        .json();
+    let frees = |host: usize| document["hosts"][host]["result"]["frees"].as_u64().unwrap();
+    assert!(frees(0) > 0 && frees(1) == 0, "{document}");
+}
+
+#[test]
+fn what_is_wrong_with_an_image_that_several_hosts_see_is_told_once() {
+    let Some(shared) = Shared::new() else { return };
+    let lab = &shared.lab;
+    let words = [
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-u",
+        "-F",
+        "qcow2",
+        "-b",
+        "gone.qcow2",
+        "lost.qcow2",
+        "8M",
+    ];
+    shared.qemu.img(&words);
+    let document = lab.q("doctor one:nas two:nas --json").with(3).json();
+    let found = |host: usize, kind: &str| {
+        let findings = document["hosts"][host]["result"]["findings"]
+            .as_array()
+            .unwrap();
+        findings.iter().filter(|one| one["kind"] == kind).count()
+    };
+    assert_eq!(
+        (found(0, "missing-backing"), found(1, "missing-backing")),
+        (1, 0),
+        "{document}"
+    );
+    let told = lab.q("doctor one:nas two:nas").with(3).out;
+    assert_eq!(
+        told.matches("! ").count(),
+        told.split("\ntwo:\n").next().unwrap().matches("! ").count()
+    );
+    assert!(
+        told.contains("(told above, since one sees the same storage: "),
+        "{told}"
+    );
+}
+
+#[test]
+fn hosts_that_are_only_named_are_asked_as_well() {
+    let Some(shared) = Shared::new() else { return };
+    let lab = &shared.lab;
+    let nothing = tempfile::tempdir().unwrap();
+    let config = [("XDG_CONFIG_HOME", nothing.path().to_str().unwrap())];
+    let line = "garbage one:nas two:nas --older-than 0 --discard --dry-run";
+    let told = lab.q_with(line, &config).with(0);
+    assert!(
+        told.out
+            .contains("the other hosts were asked who uses them"),
+        "{}",
+        told.out
+    );
+    let held = shared.held(&lab.home("two").join("nas/over.qcow2"));
+    let told = lab.q_with(line, &config).with(4);
+    assert!(
+        told.err.contains("one: ") && told.err.contains("is in use on two by qemu-io"),
+        "{}",
+        told.err
+    );
+    drop(held);
+}
+
+#[test]
+fn a_discard_is_taken_back_where_inode_numbers_are_made_up() {
+    let Some(shared) = Shared::new() else { return };
+    let lab = &shared.lab;
+    let over = shared.store.join("over.qcow2");
+    let before = fs::read(&over).unwrap();
+    lab.q("discard one:nas/over.qcow2 --yes").with(0);
+    assert!(!over.exists());
+    lab.q("undo one: --yes").with(0);
+    assert!(fs::read(&over).unwrap() == before);
+    // Nothing is left of the trash, and what has its name by now stays.
+    lab.q("discard one:nas/over.qcow2 --yes").with(0);
+    fs::write(&over, "another").unwrap();
+    let told = lab.q("undo one: --yes").with(4);
+    assert!(told.err.contains("has changed since"), "{}", told.err);
+    assert_eq!(fs::read(&over).unwrap(), b"another");
 }
 
 /// A person who agrees, while somebody begins to use the image on the host two.

@@ -71,6 +71,7 @@ pub fn qcow2(name: &str, on_disk: u64, age: u64) -> Image {
             also: Vec::new(),
             holders: Vec::new(),
             annotation: None,
+            sharing: None,
         },
     }
 }
@@ -127,6 +128,7 @@ impl Image {
             machine: None,
             writes: true,
             locks: true,
+            host: None,
         }];
         self
     }

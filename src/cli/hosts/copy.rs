@@ -170,7 +170,17 @@ pub(in crate::cli) fn copy(out: &mut Out, globals: Globals, sides: Sides) -> any
     let is_document = globals.json && !globals.bare_json;
     let moving = sides.discard.map(|words| task(&from, words));
     let moving = match moving {
-        Some(task) => Some(Moving::plan(out, task, sides.yes, is_document, &stops)?),
+        Some(task) => {
+            let sides_far = [&from, &to].into_iter().filter(|side| !side.is_here);
+            let named: Vec<String> = sides_far.map(|side| side.to.name.clone()).collect();
+            Some(Moving::plan(
+                out,
+                (task, &named),
+                sides.yes,
+                is_document,
+                &stops,
+            )?)
+        }
         None => None,
     };
     let moving = match moving {
@@ -224,14 +234,15 @@ impl Moving {
     /// Has the plan made, and shows it.
     fn plan(
         out: &mut Out,
-        task: Task,
+        (task, named): (Task, &[String]),
         yes: bool,
         is_document: bool,
         stops: &Arc<AtomicUsize>,
     ) -> anyhow::Result<Planned> {
         let host = task.to.name.clone();
         let entries = config::of_this_run().0.hosts;
-        let peers = peers::of(&entries).beside(&host);
+        let named = named.iter().map(String::as_str);
+        let peers = peers::of(&entries, named).beside(&host);
         let head = format!("Once it is copied, on {host}:");
         let original = Original::plan(task.clone(), peers, stops);
         let Some(question) = original.asked() else {

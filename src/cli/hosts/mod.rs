@@ -8,6 +8,7 @@ mod original;
 pub(super) mod peers;
 mod rules;
 mod several;
+mod shared;
 mod shown;
 mod task;
 mod words;
@@ -166,9 +167,12 @@ fn hosts_of_entries(arguments: &[OsString]) -> (Vec<String>, Vec<OsString>) {
         .iter()
         .skip(1)
         .find(|word| !word.as_bytes().starts_with(b"-"));
-    let takes_entries = command
-        .and_then(|word| word.to_str())
-        .is_some_and(|word| ["log", "undo", "redo", "recover", "trash", "machine"].contains(&word));
+    let takes_entries = command.and_then(|word| word.to_str()).is_some_and(|word| {
+        [
+            "log", "undo", "redo", "recover", "trash", "machine", "redefine",
+        ]
+        .contains(&word)
+    });
     if !takes_entries {
         return (Vec::new(), arguments.to_vec());
     }
@@ -400,6 +404,8 @@ pub(super) fn run(
     entries: &[HostEntry],
 ) -> anyhow::Result<ExitCode> {
     let stops = count_stops()?;
+    let named = asked.parts.iter().filter_map(|part| part.host.as_deref());
+    let all = peers::of(entries, named);
     let mut tasks = Vec::new();
     for part in asked.parts {
         let to = match &part.host {
@@ -410,7 +416,6 @@ pub(super) fn run(
         words.extend(part.words);
         tasks.push(Task { to, words });
     }
-    let all = peers::of(entries);
     let is_raw = asked.command == "cat";
     match tasks.as_slice() {
         [task] if !globals.json || globals.bare_json => {
@@ -420,7 +425,7 @@ pub(super) fn run(
             let text = "--output=json gives the result of one host".to_owned();
             Err(Stop::Usage(text).into())
         }
-        _ => several::run(out, globals, &tasks, &stops).map(ExitCode::from),
+        _ => several::run(out, globals, &tasks, &all, &stops).map(ExitCode::from),
     }
 }
 
@@ -521,6 +526,34 @@ mod tests {
         ] {
             assert_eq!(parts(line).as_deref(), Ok(expected.as_slice()), "{line}");
         }
+    }
+
+    #[test]
+    fn the_command_line_that_a_host_gives_asks_here_for_the_same_there() {
+        let mut asked = 0;
+        for line in crate::cli::tests::LINES {
+            let words = std::iter::once("q").chain(line.split(' '));
+            let request = crate::cli::tests::request_of(words).unwrap();
+            let given = request.command_line().unwrap().on("web");
+            let found = super::asked(given.words(), &[]);
+            let found = match found {
+                Err(stop) if stop.to_string().contains("about this machine") => continue,
+                Err(stop) => panic!("{given}: {stop}"),
+                Ok(found) => found.unwrap_or_else(|| panic!("{given}")),
+            };
+            let [part] = &found.parts[..] else {
+                panic!("{given}");
+            };
+            assert_eq!(part.host.as_deref(), Some("web"), "{given}");
+            let words = [OsString::from("q")].into_iter().chain(part.words.clone());
+            assert_eq!(
+                crate::cli::tests::request_of(words),
+                Some(request),
+                "{given}"
+            );
+            asked += 1;
+        }
+        assert!(asked > 50, "{asked}");
     }
 
     #[test]

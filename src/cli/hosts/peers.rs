@@ -1,4 +1,5 @@
-//! The machines that may see the same storage: the hosts of the configuration, and this machine for those.
+//! The machines that may see the same storage: the hosts of the configuration, those that the command line names, and
+//! this machine for those.
 
 use crate::fleet::{HostEntry, Peers, person};
 
@@ -9,12 +10,20 @@ use crate::cli::config;
 pub(in crate::cli) fn of_this_process() -> Peers {
     match person() {
         Some(person) => Peers::Person(person),
-        None => of(&config::of_this_run().0.hosts),
+        None => of(&config::of_this_run().0.hosts, []),
     }
 }
 
-/// All hosts of these entries.
-pub(in crate::cli) fn of(entries: &[HostEntry]) -> Peers {
-    let hosts = entries.iter();
-    Peers::hosts(hosts.map(|entry| destination(&entry.name, entries)))
+/// All hosts of these entries, and those that a command line names besides.
+pub(in crate::cli) fn of<'a>(
+    entries: &'a [HostEntry],
+    named: impl IntoIterator<Item = &'a str>,
+) -> Peers {
+    let mut names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+    for name in named {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    Peers::hosts(names.into_iter().map(|name| destination(name, entries)))
 }

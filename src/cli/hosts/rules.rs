@@ -62,7 +62,8 @@ const WITHIN_A_FOLDER: &[&str] = &[
 const HERE_ONLY: &[&str] = &[
     "copy",
     "mount",
-    "index",
+    "index list",
+    "index forget",
     "demo",
     "config",
     "completions",

@@ -10,12 +10,15 @@ use std::thread;
 use crossbeam_channel::{Sender, unbounded};
 use serde_json::{Map, Value, json};
 
-use crate::fleet::{Dials, Ends, Error, Moved, Question, Stream, Watcher};
+use crate::fleet::{
+    Dials, Ends, Error, Moved, PeerAnswer, PeerQuery, Peers, Question, Stream, Watcher,
+};
 
 use super::super::json;
 use super::super::options::Globals;
 use super::super::output::{self, Out};
 use super::filter::Filter;
+use super::shared::{Printed, is_shared, join};
 use super::task::{Task, tell_silent};
 
 /// Hosts that are asked at the same time.
@@ -36,20 +39,22 @@ struct Done {
 }
 
 /// What a host prints, kept until it is its turn.
-#[derive(Default)]
-struct Kept {
+struct Kept<'a> {
     out: Vec<u8>,
     err: Vec<u8>,
     is_too_much: bool,
+    /// The machines that are asked for it.
+    peers: Peers,
+    stops: &'a AtomicUsize,
 }
 
-impl Watcher for Kept {
+impl Watcher for Kept<'_> {
     fn silent(&mut self, host: &str, seconds: u64) {
         tell_silent(host, seconds);
     }
 }
 
-impl Ends for Kept {
+impl Ends for Kept<'_> {
     fn printed(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
         if self.out.len() + self.err.len() + bytes.len() > MOST_PRINTED {
             self.is_too_much = true;
@@ -68,6 +73,10 @@ impl Ends for Kept {
     }
 
     fn moved(&mut self, _: &Moved) {}
+
+    fn peers_asked(&mut self, query: &PeerQuery) -> Vec<PeerAnswer> {
+        self.peers.ask(query, self.stops)
+    }
 }
 
 /// Has it done by all of them, and gives the exit code that stands for theirs.
@@ -75,6 +84,7 @@ pub(super) fn run(
     out: &mut Out,
     globals: Globals,
     tasks: &[Task],
+    peers: &Peers,
     stops: &AtomicUsize,
 ) -> anyhow::Result<u8> {
     let queue = Mutex::new(tasks.iter().enumerate().collect::<VecDeque<_>>());
@@ -83,7 +93,7 @@ pub(super) fn run(
         let (sender, done) = unbounded();
         for _ in 0..tasks.len().min(AT_ONCE) {
             let (queue, dials, sender) = (&queue, &dials, sender.clone());
-            scope.spawn(move || work(queue, dials, stops, &sender));
+            scope.spawn(move || work(queue, dials, (peers, stops), &sender));
         }
         drop(sender);
         let mut waiting: Vec<Option<Done>> = tasks.iter().map(|_| None).collect();
@@ -109,7 +119,7 @@ pub(super) fn run(
 fn work(
     queue: &Mutex<VecDeque<(usize, &Task)>>,
     dials: &Dials,
-    stops: &AtomicUsize,
+    (peers, stops): (&Peers, &AtomicUsize),
     done: &Sender<(usize, Done)>,
 ) {
     loop {
@@ -118,10 +128,16 @@ fn work(
             .unwrap_or_else(PoisonError::into_inner)
             .pop_front();
         let Some((at, task)) = next else { return };
-        let mut kept = Kept::default();
+        let mut kept = Kept {
+            out: Vec::new(),
+            err: Vec::new(),
+            is_too_much: false,
+            peers: peers.beside(&task.to.name),
+            stops,
+        };
         let ended = dials
             .open(&task.to, &mut kept, stops)
-            .and_then(|mut connection| connection.run(task.unwatched(), &mut kept, stops));
+            .and_then(|mut connection| connection.run(task.among_others(), &mut kept, stops));
         let ended = match kept.is_too_much {
             true => Err(Error::TooMuch {
                 host: task.to.name.clone(),
@@ -144,6 +160,11 @@ struct Shown {
     is_json: bool,
     codes: Vec<u8>,
     error: Option<Value>,
+    printed: Printed,
+    /// Documents from the first on that is about images which others may see, until all are there.
+    held: Vec<Value>,
+    /// How many are printed.
+    shown: usize,
 }
 
 impl Shown {
@@ -152,6 +173,9 @@ impl Shown {
             is_json,
             codes: Vec::new(),
             error: None,
+            printed: Printed::default(),
+            held: Vec::new(),
+            shown: 0,
         }
     }
 
@@ -168,14 +192,21 @@ impl Shown {
             // One host at a time: all of them together may be more than fits.
             let document = self.document(name, code, &host);
             error = document.get("error").cloned();
-            out.host(document, self.codes.is_empty())?;
+            if !self.held.is_empty() || is_shared(&document) {
+                self.held.push(document);
+            } else {
+                out.host(document, self.shown == 0)?;
+                self.shown += 1;
+            }
         } else {
             if !self.codes.is_empty() {
                 out.line("")?;
             }
             out.line(format_args!("{name}:"))?;
             let mut filter = Filter::default();
-            let text = filter.pass(&host.out) + &filter.end();
+            let told = String::from_utf8_lossy(&host.out);
+            let told = self.printed.pass(name, &told);
+            let text = filter.pass(told.as_bytes()) + &filter.end();
             out.text(&text)?;
         }
         out.flush()?;
@@ -234,11 +265,16 @@ impl Shown {
         fields.into()
     }
 
-    fn end(self, out: &mut Out) -> anyhow::Result<u8> {
+    fn end(mut self, out: &mut Out) -> anyhow::Result<u8> {
         let failed = self.codes.iter().find(|code| ![0, PROBLEMS].contains(code));
         let found = self.codes.iter().find(|code| **code == PROBLEMS);
         let code = failed.or(found).copied().unwrap_or(0);
         if self.is_json {
+            join(&mut self.held);
+            for document in self.held {
+                out.host(document, self.shown == 0)?;
+                self.shown += 1;
+            }
             out.end_hosts()?;
             let error = failed.and(self.error);
             out.end(error)?;

@@ -28,6 +28,14 @@ impl Task {
     pub(super) fn unwatched(&self) -> Run {
         Run::new(self.words.clone(), &self.to.name)
     }
+
+    /// The same, where others are asked at the same time.
+    pub(super) fn among_others(&self) -> Run {
+        Run {
+            marks: true,
+            ..self.unwatched()
+        }
+    }
 }
 
 /// Says that a host does not answer.

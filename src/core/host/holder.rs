@@ -20,6 +20,12 @@ pub struct Holder {
     /// Whether it holds image locks on the file, as QEMU and qanopy do for an image in use. A
     /// process that merely reads the file, like `less`, has it open and holds none.
     pub locks: bool,
+    /// The machine that it runs on, where that is another one than the file is told of by, on storage that both see.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, skip_serializing_if = "Option::is_none")
+    )]
+    pub host: Option<Box<str>>,
 }
 
 impl Holder {
@@ -32,6 +38,7 @@ impl Holder {
             machine: None,
             writes,
             locks: true,
+            host: None,
         }
     }
 
@@ -42,14 +49,21 @@ impl Holder {
     }
 }
 
-/// `machine c2 (qemu-system-x86_64, process 3750)`, `less (process 12)`.
+/// `machine c2 (qemu-system-x86_64, process 3750)`, `less (process 12)`, `less (process 12 on web)`.
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { pid, command, .. } = self;
+        let (on, host) = match &self.host {
+            Some(host) => (" on ", &**host),
+            None => ("", ""),
+        };
         match &self.machine {
+            _ if self.is_unseen() && self.host.is_some() => {
+                write!(f, "a process on {host} that cannot be seen")
+            }
             _ if self.is_unseen() => f.write_str("a process that cannot be seen from here"),
-            Some(machine) => write!(f, "machine {machine} ({command}, process {pid})"),
-            None => write!(f, "{command} (process {pid})"),
+            Some(machine) => write!(f, "machine {machine} ({command}, process {pid}{on}{host})"),
+            None => write!(f, "{command} (process {pid}{on}{host})"),
         }
     }
 }

@@ -121,6 +121,7 @@ fn own_locks_on(file: FileId, asking: i32) -> Option<Holder> {
             machine: None,
             writes,
             locks: true,
+            host: None,
         });
         own.writes |= writes;
     }
@@ -184,6 +185,7 @@ impl DescriptorScan {
                 command,
                 writes,
                 locks,
+                host: None,
             });
         }
         holders
@@ -438,6 +440,7 @@ mod tests {
             machine: None,
             writes: false,
             locks: false,
+            host: None,
         };
         assert_eq!(
             found,

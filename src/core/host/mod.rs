@@ -11,6 +11,7 @@
 //! | `device` | what sysfs tells of a block device: its length, which logical volume it is |
 //! | `lock` | what to lock and what came of it |
 //! | `real`, `real_file` | the two traits on Linux |
+//! | `renamed` | a file under another name, where renaming cannot leave alone what is there |
 //! | `ofd` | open-file-description locks, byte by byte |
 //! | `reflink` | FICLONERANGE, which needs `unsafe` |
 //! | `fiemap` | FS_IOC_FIEMAP, which needs `unsafe` |
@@ -45,6 +46,7 @@ mod process;
 mod real;
 mod real_file;
 mod reflink;
+mod renamed;
 mod stat;
 mod user;
 

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, accessat, fsync, linkat, lstat, open,
-    openat, renameat_with, stat, statat, statvfs, unlinkat,
+    openat, renameat_with, stat, statvfs, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -22,8 +22,9 @@ use super::device;
 use super::file::{Access, HostFile};
 use super::holder::Holder;
 use super::holders::holders_of;
-use super::interface::{Host, Space, require_file};
+use super::interface::{Host, Space};
 use super::real_file::{RealFile, kind_of, refuse_unless_bytes, stat_of};
+use super::renamed::{rename_by_link, require_named};
 use super::stat::{FileId, FileKind, Stat};
 
 /// The machine this program runs on.
@@ -92,21 +93,16 @@ impl Host for RealHost {
     fn rename_new_of(&self, file: FileId, from: &Path, to: &Path) -> io::Result<()> {
         let ((from_dir, from), (to_dir, to)) = (folder_of(from)?, folder_of(to)?);
         require_named(file, &from_dir, from)?;
-        let rename =
-            |from_dir: &OwnedFd, from: &OsStr, to_dir: &OwnedFd, to: &OsStr| match renameat_with(
-                from_dir,
-                from,
-                to_dir,
-                to,
-                RenameFlags::NOREPLACE,
-            ) {
-                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-                    linkat(from_dir, from, to_dir, to, AtFlags::empty())?;
-                    unlinkat(from_dir, from, AtFlags::empty())
-                }
-                other => other,
-            };
-        rename(&from_dir, from, &to_dir, to)?;
+        let rename = |from_dir: &OwnedFd, from: &OsStr, to_dir: &OwnedFd, to: &OsStr| {
+            renameat_with(from_dir, from, to_dir, to, RenameFlags::NOREPLACE)
+        };
+        match rename(&from_dir, from, &to_dir, to) {
+            Ok(()) => {}
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+                return rename_by_link(file, (&from_dir, from), (&to_dir, to));
+            }
+            Err(errno) => return Err(errno.into()),
+        }
         require_named(file, &to_dir, to).inspect_err(|_| {
             // It was put there between the two calls; where it cannot go back it is not lost.
             let _ = rename(&to_dir, to, &from_dir, from);
@@ -220,12 +216,6 @@ impl Host for RealHost {
     fn now(&self) -> SystemTime {
         SystemTime::now()
     }
-}
-
-/// Refuses what is not this very file by that name.
-fn require_named(file: FileId, dir: &OwnedFd, name: &OsStr) -> io::Result<()> {
-    let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    require_file(file, &stat_of(&stat))
 }
 
 /// The folder a file is in, reached from the root without following a link, and the file's name.

@@ -192,6 +192,7 @@ fn told(holders: Vec<Holder>) -> Vec<Holder> {
     let holders = holders.into_iter().map(|holder| Holder {
         command: printable(&holder.command),
         machine: holder.machine.map(|name| printable(&*name).into()),
+        host: None,
         ..holder
     });
     holders.collect()

@@ -7,14 +7,17 @@
 //! |---|---|
 //! | `name` | paths of other machines |
 //! | `sent` | what travels |
+//! | `gather` | one forest of what several machines tell |
 //! | `taken` | what is believed of it |
 
+mod gather;
 mod name;
 mod sent;
 mod taken;
 
 use super::{Forest, Location, Node};
 
+pub use gather::Told;
 pub use name::{host_and_path, path_on};
 pub use sent::lines;
 pub use taken::{Intake, Nonsense};
@@ -51,6 +54,7 @@ impl Forest {
     pub fn here(&self) -> Self {
         let mut here = self.clone();
         here.forget(Self::is_far);
+        here.forget_others();
         here
     }
 }

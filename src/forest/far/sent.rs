@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::forest::{
     Annotation, Backing, BackingState, Content, Edge, Reads, ScanEvent, ScanSummary, ScannedFile,
+    Sharing,
 };
 use crate::host::{FileId, FileKind, Holder, Stat};
 use crate::image::{Format, ImageInfo};
@@ -72,6 +73,14 @@ pub(super) struct SentFile {
     pub(super) also: Vec<SentEdge>,
     pub(super) holders: Vec<Holder>,
     pub(super) annotation: Option<Annotation>,
+    pub(super) sharing: Option<SentSharing>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SentSharing {
+    pub(super) name: Name,
+    pub(super) keeps_inodes: bool,
+    pub(super) read_only: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -219,6 +228,17 @@ impl SentFile {
             also: file.also.iter().map(SentEdge::of).collect(),
             holders: file.holders.clone(),
             annotation: file.annotation.as_deref().cloned(),
+            sharing: file.sharing.as_deref().map(SentSharing::of),
+        }
+    }
+}
+
+impl SentSharing {
+    fn of(sharing: &Sharing) -> Self {
+        Self {
+            name: Name::of(sharing.name.as_os_str()),
+            keeps_inodes: sharing.keeps_inodes,
+            read_only: sharing.is_read_only,
         }
     }
 }

@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 use super::name::path_on;
 use super::sent::{
-    Line, MOST_LINE, Name, SentBacking, SentContent, SentEdge, SentFile, SentStat, SentState, time,
+    Line, MOST_LINE, Name, SentBacking, SentContent, SentEdge, SentFile, SentSharing, SentStat,
+    SentState, time,
 };
 use crate::forest::{
     Annotation, Backing, BackingState, Content, Edge, MOST_TAGS, Recorded, ScanEvent, ScanSummary,
-    ScannedFile, read_tag, read_text,
+    ScannedFile, Sharing, read_tag, read_text,
 };
 use crate::host::{FileId, Holder, Stat, printable};
 use crate::image::{Format, ImageInfo};
@@ -176,6 +177,7 @@ impl Intake {
             also: self.edges(file.also)?,
             holders: held_by(file.holders)?,
             annotation: file.annotation.and_then(annotation).map(Box::new),
+            sharing: file.sharing.and_then(sharing).map(Box::new),
         })
     }
 
@@ -277,6 +279,23 @@ fn is_path(path: &Path) -> bool {
     path.is_absolute() && bytes.len() <= MOST_PATH && !bytes.contains(&0) && stays
 }
 
+/// How it says that it sees the file; nothing where no storage has such a name.
+fn sharing(sent: SentSharing) -> Option<Sharing> {
+    let name = sent.name.name();
+    let bytes = name.as_bytes();
+    let has_server = bytes
+        .windows(2)
+        .position(|two| two == b":/")
+        .is_some_and(|at| at > 0);
+    let is_name = has_server && bytes.len() <= MOST_PATH && !bytes.contains(&0);
+    is_name.then(|| Sharing {
+        name: PathBuf::from(name).into(),
+        keeps_inodes: sent.keeps_inodes,
+        is_read_only: sent.read_only,
+        seen_as: Vec::new(),
+    })
+}
+
 fn content(content: SentContent) -> Option<Content> {
     Some(match content {
         SentContent::Qcow2(info) => Content::Qcow2(Arc::new(header(*info)?)),
@@ -330,6 +349,8 @@ fn held_by(holders: Vec<Holder>) -> Option<Vec<Holder>> {
         Some(Holder {
             command: word(&holder.command)?,
             machine,
+            // It tells of its own processes.
+            host: None,
             ..holder
         })
     });

@@ -49,11 +49,14 @@ impl Forest {
     pub(super) fn other_claims(&self, file: FileId) -> u32 {
         let members = self.of_file(file).map(|id| self.members(id));
         let members = members.into_iter().flatten();
-        let shown = members.filter_map(|id| self.get(id)?.backing.as_deref());
-        let hidden = self.growth.overruled.values();
-        let hidden = hidden.filter_map(|(_, backing)| backing.as_deref());
+        let shown = members.filter_map(|id| Some((id, self.get(id)?.backing.as_deref()?)));
+        let hidden = self.growth.overruled.iter();
+        let hidden = hidden.filter_map(|(id, (_, backing))| Some((*id, backing.as_deref()?)));
         let is_raw = false;
-        let says_other = |link: &&Backing| Claim::of(Some(link)) == Some(Claim { file, is_raw });
+        let says_other = |(id, link): &(NodeId, &Backing)| {
+            let of = self.get(*id).and_then(Node::file_id);
+            Claim::by(of, Some(link)) == Some(Claim { file, is_raw })
+        };
         u32::try_from(shown.chain(hidden).filter(says_other).count()).unwrap_or(u32::MAX)
     }
 

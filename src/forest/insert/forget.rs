@@ -6,8 +6,7 @@ use crate::forest::node::index;
 use crate::forest::{Content, Forest, Node, NodeId};
 
 impl Forest {
-    /// Forgets images, with the numbers of the others as they are. No image that stays may be built on one that goes,
-    /// nor the other way round.
+    /// Forgets images, with the numbers of the others as they are. No image that stays may be built on one that goes.
     pub(in crate::forest) fn forget(&mut self, goes: impl Fn(&Self, &Node) -> bool) {
         let gone = self.nodes().filter(|node| goes(self, node));
         let gone: HashSet<NodeId> = gone.map(|node| node.id).collect();
@@ -29,8 +28,13 @@ impl Forest {
             ids.retain(stays);
             !ids.is_empty()
         });
-        for id in gone {
-            let at = index(id);
+        let bases = gone.iter().filter_map(|id| self.get(*id)?.parent);
+        let bases: HashSet<NodeId> = bases.filter(stays).collect();
+        for base in &bases {
+            self.list_mut(Some(*base)).retain(|id| !gone.contains(id));
+        }
+        for id in &gone {
+            let at = index(*id);
             let Some(node) = self.nodes.get_mut(at) else {
                 continue;
             };
@@ -52,5 +56,10 @@ impl Forest {
             }
         }
         self.generation += 1;
+        if !bases.is_empty() {
+            self.growth.dirty.extend(bases);
+            self.growth.relinked = true;
+            self.settle();
+        }
     }
 }

@@ -110,6 +110,7 @@ impl Forest {
             in_loop: false,
             holders: ThinVec::new(),
             annotation: None,
+            sharing: None,
             problems: ThinVec::new(),
         });
         if let Some(file) = file {

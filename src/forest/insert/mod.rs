@@ -125,6 +125,7 @@ impl Forest {
                 in_loop: false,
                 holders: ThinVec::new(),
                 annotation: None,
+                sharing: None,
                 problems: ThinVec::new(),
             });
             self.note_shown_name(id);
@@ -202,7 +203,8 @@ impl Forest {
     fn set(&mut self, id: NodeId, found: ScannedFile) {
         let at = index(id);
         let file = found.stat.as_ref().map(|stat| stat.id);
-        let is_same_file = self.nodes.get(at).and_then(Node::file_id) == file;
+        let before = self.nodes.get(at).and_then(Node::file_id);
+        let is_same_file = before == file;
         if !is_same_file {
             self.forget_file(id);
         }
@@ -217,10 +219,11 @@ impl Forest {
         node.stat = found.stat;
         node.content = found.content;
         node.annotation = found.annotation;
+        node.sharing = found.sharing;
         node.backing = found.backing;
         let (old, new) = (
-            Claim::of(old.as_deref()),
-            Claim::of(node.backing.as_deref()),
+            Claim::by(before, old.as_deref()),
+            Claim::by(file, node.backing.as_deref()),
         );
         self.retell(id);
         if !is_same_file {

@@ -83,6 +83,7 @@ pub(in crate::forest) fn image(
         also: Vec::new(),
         holders: Vec::new(),
         annotation: None,
+        sharing: None,
     }
 }
 
@@ -378,6 +379,7 @@ fn what_is_held_above_is_in_use_below() {
         machine: None,
         writes: true,
         locks: true,
+        host: None,
     }];
     forest.add(top);
     forest.add(image("base", 1, None));
@@ -543,6 +545,7 @@ fn found_files() -> impl Strategy<Value = Vec<ScannedFile>> {
                     machine: None,
                     writes: true,
                     locks: true,
+                    host: None,
                 }];
             }
             if extra < 2 {

@@ -19,7 +19,7 @@ pub type ProblemJson<'a> = &'a dyn Fn(&Forest, &Node, &Problem) -> Value;
 /// `snapshots`, the first of them, and `snapshots-left-out`, how many more there are. Where it is not
 /// understood how an image reads what it is built on, `understood` is false; `also-reads` are other files that
 /// it reads, `machines` those that use it, `read-by` the images that read it by other ways than as its `children`; `broken-below` is the
-/// layer below that keeps it from being opened.
+/// layer below that keeps it from being opened. `storage` is there where other machines may see it as well.
 #[must_use]
 pub fn json(forest: &Forest, problem: ProblemJson<'_>) -> Value {
     json_of(forest, &|_| true, problem)
@@ -141,6 +141,7 @@ pub fn image_json(forest: &Forest, node: &Node, problem: ProblemJson<'_>) -> Val
         if forest.is_not_understood(node.id) {
             map.insert("understood".to_owned(), false.into());
         }
+        put_storage(map, forest, node);
         put_annotation(map, node);
         let machines = machines_json(forest, node);
         for (key, list) in [
@@ -168,6 +169,13 @@ pub fn image_json(forest: &Forest, node: &Node, problem: ProblemJson<'_>) -> Val
         map.insert("snapshots-left-out".to_owned(), more.into());
     }
     image
+}
+
+/// Adds which file of shared storage an image is, if it is one.
+pub fn put_storage(map: &mut Map<String, Value>, forest: &Forest, node: &Node) {
+    if let Some(storage) = forest.storage_json(node) {
+        map.insert("storage".to_owned(), storage);
+    }
 }
 
 /// Adds what people have noted of an image, if anything.

@@ -16,7 +16,9 @@ pub use boxes::{BOX_GAP, Diagram, PlacedBox, ToPlace};
 pub use charset::Charset;
 pub use dot::dot;
 pub use inside::{SnapshotLine, snapshot_lines, snapshot_sign};
-pub use json::{ProblemJson, image_json, json, json_of, machines_json, put_annotation};
+pub use json::{
+    ProblemJson, image_json, json, json_of, machines_json, put_annotation, put_storage,
+};
 pub use mermaid::mermaid;
 pub use names::{cut_middle, labels};
 pub use note::note;

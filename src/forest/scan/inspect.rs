@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::hash::{BuildHasher, Hash};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::host::{
     Access, FileId, FileKind, Holder, Host, HostFile, LocksSeen, Stat, io_text, printable,
@@ -22,8 +22,9 @@ use super::options::{RAW_EXTENSIONS, ScanOptions};
 use crate::forest::folder_notes::folder_of;
 use crate::forest::{
     Annotation, Backing, BackingState, Content, Edge, FolderNotes, Reads, Recorded, ScannedFile,
-    attributes_of,
+    Sharing, attributes_of,
 };
+use crate::system::Shares;
 
 /// A file to be looked at.
 #[derive(Debug, Clone)]
@@ -62,6 +63,8 @@ pub(in crate::forest) struct Looker {
     places: Mutex<HashMap<PathBuf, Directory>>,
     /// What the files of notes say, by their folders.
     notes: Mutex<HashMap<PathBuf, Arc<FolderNotes>>>,
+    /// What is mounted here of other machines, once it is asked for.
+    shares: OnceLock<Shares>,
     state: Mutex<State>,
 }
 
@@ -158,6 +161,7 @@ impl Looker {
             roots,
             places: Mutex::default(),
             notes: Mutex::default(),
+            shares: OnceLock::new(),
             state: Mutex::default(),
         }
     }
@@ -253,6 +257,7 @@ impl Looker {
             also: Vec::new(),
             holders: Vec::new(),
             annotation: None,
+            sharing: None,
         };
         // A raw disk is what it is recorded as, whatever its guest wrote: no need to open it.
         if visit.why == Why::Named(Some(Format::Raw)) {
@@ -260,7 +265,7 @@ impl Looker {
             found.content = Content::Raw;
             let file = self.host.open(path, Access::Read);
             found.annotation = self.annotation(path, file.ok().as_deref());
-            self.remember_found(&found);
+            self.remember_found(&mut found);
             return Some(found);
         }
         let (stat, probed) = match self.open(visit) {
@@ -276,7 +281,7 @@ impl Looker {
                 found.stat = self.host.stat(path).ok();
                 found.content = Content::Unreadable(self.why_unreadable(visit, &error));
                 found.annotation = self.annotation(path, None);
-                self.remember_found(&found);
+                self.remember_found(&mut found);
                 return Some(found);
             }
         };
@@ -308,7 +313,7 @@ impl Looker {
             (Probe::Nothing, Why::Met) if !(self.raw && called_like_a_disk(path)) => return None,
             (Probe::Nothing, _) => Content::Raw,
         };
-        self.remember_found(&found);
+        self.remember_found(&mut found);
         Some(found)
     }
 
@@ -381,7 +386,28 @@ impl Looker {
         }
     }
 
-    fn remember_found(&self, found: &ScannedFile) {
+    /// How a file is seen that other machines see as well.
+    fn sharing(&self, path: &Path, symlink: bool) -> Option<Box<Sharing>> {
+        let shares = self.shares.get_or_init(Shares::here);
+        if shares.is_empty() {
+            return None;
+        }
+        // What the walk met has no links in it but those above its root.
+        let mut below = self.roots.iter().filter(|_| !symlink);
+        let met = below.find_map(|(root, given)| Some(root.join(path.strip_prefix(given).ok()?)));
+        let place = met.or_else(|| self.host.canonical(path).ok())?;
+        let place = shares.place(&place)?;
+        Some(Box::new(Sharing {
+            name: place.name.into(),
+            keeps_inodes: place.keeps_inodes,
+            is_read_only: place.is_read_only,
+            seen_as: Vec::new(),
+        }))
+    }
+
+    /// Completes what was found.
+    fn remember_found(&self, found: &mut ScannedFile) {
+        found.sharing = self.sharing(&found.path, found.symlink);
         if let Some(stat) = &found.stat {
             self.remember(stat.id, &found.path);
         }

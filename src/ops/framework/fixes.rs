@@ -104,7 +104,7 @@ pub fn problem_json(forest: &Forest, node: &Node, problem: &Problem) -> Value {
 pub fn command_lines(remedies: &[Remedy]) -> (Vec<String>, Vec<String>) {
     let (mut complete, mut templates) = (Vec::new(), Vec::new());
     for remedy in remedies {
-        let line = remedy.command_line().map(|line| line.to_string());
+        let line = remedy.command_line().map(|line| line.typed().to_string());
         match remedy.is_complete() {
             true => complete.extend(line),
             false => templates.extend(line),

@@ -50,15 +50,17 @@ impl Remedy {
         let line = CommandLine::new;
         Some(match self {
             Self::Ask(request) => return request.command_line(),
-            Self::Relink(image) => line(&["relink"]).path(image).option("--to", Some("BASE")),
-            Self::Branch(image) => line(&["branch"]).path(image).word("NEW"),
+            Self::Relink(image) => line(&["relink"])
+                .path(image)
+                .option_path("--to", Some("BASE")),
+            Self::Branch(image) => line(&["branch"]).path(image).path("NEW"),
             Self::LiveBranch(image) => line(&["branch"])
                 .flag("--live", true)
                 .path(image)
-                .word("NEW"),
+                .path("NEW"),
             Self::DataFile(image) => line(&["amend"])
                 .path(image)
-                .option("--data-file", Some("FILE")),
+                .option_path("--data-file", Some("FILE")),
             Self::Check(image) => line(&["check"]).path(image),
             Self::Accept(base) => line(&["index", "accept"]).path(base),
             Self::Passphrase(_) | Self::NewPassphrase(_) | Self::LookIn(_) => return None,

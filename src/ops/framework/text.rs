@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use unicode_width::UnicodeWidthStr;
 
+use crate::fleet::typed;
 use crate::host::printable;
 use crate::units::{count, size};
 
@@ -198,7 +199,7 @@ pub fn lines_of_each(plans: &[Plan]) -> Vec<Line> {
         );
     }
     for command in plans.iter().flat_map(|plan| &plan.commands) {
-        said.say(Part::Command, "$", command, Tone::Quiet);
+        said.say(Part::Command, "$", &typed(command), Tone::Quiet);
     }
     said.0
 }
@@ -283,7 +284,7 @@ impl Plan {
             );
         }
         for command in &self.commands {
-            said.say(Part::Command, "$", command, Tone::Quiet);
+            said.say(Part::Command, "$", &typed(command), Tone::Quiet);
         }
         said.0
     }

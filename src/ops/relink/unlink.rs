@@ -44,7 +44,7 @@ impl Operation for Unlink {
         Some(
             CommandLine::new(&["relink"])
                 .path(&self.image)
-                .option("--to", Some("none")),
+                .option_path("--to", Some("none")),
         )
     }
 

@@ -32,6 +32,7 @@ fn forest() -> Arc<Forest> {
         also: Vec::new(),
         holders: Vec::new(),
         annotation: None,
+        sharing: None,
     };
     let here = FileId {
         device: 1,

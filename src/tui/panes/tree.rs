@@ -8,6 +8,7 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
+use crate::fleet::HERE;
 use crate::forest::render::snapshot_sign;
 use crate::forest::{Flags, Location, Node, NodeId};
 use crate::host::printable;
@@ -218,7 +219,9 @@ struct Columns {
 impl Columns {
     fn of(app: &App, width: usize) -> Self {
         let hosts = app.hosts.list.iter().map(|host| text::width(&host.name));
-        let widest = hosts.max().unwrap_or(0);
+        let is_shared = app.hosts.list.iter().any(|host| host.images.is_shared);
+        // Beside the first of those that see it, how many do.
+        let widest = hosts.max().unwrap_or(0) + if is_shared { 3 } else { 0 };
         let mut columns = Self {
             host: if widest > 0 && width >= ROOM_FOR_HOSTS {
                 widest.min(WIDEST_HOST) + 1
@@ -312,10 +315,9 @@ fn line(app: &App, i: usize, row: &Row, columns: &Columns) -> Line<'static> {
         RowKind::Snapshot { .. } | RowKind::NewSnapshot(_) => "snapshot",
         _ => node.map_or("", |node| state(app, node)),
     };
-    let host = node
-        .and_then(|node| app.forest.host_of(node))
-        .unwrap_or_default();
-    let host = text::cut_end(host, columns.host.saturating_sub(1), ascii);
+    let hosts = node.map(|node| app.forest.hosts_of(node, HERE));
+    let host = text::few(&hosts.unwrap_or_default(), columns.host.saturating_sub(1));
+    let host = text::cut_end(&host, columns.host.saturating_sub(1), ascii);
     let letters = node.map(|node| letters(app, node)).unwrap_or_default();
     let is_bad = node.is_some_and(|node| filter::is_problem(&app.forest, node));
     let quiet = style.patch(theme.style(if row.dim { Role::Dim } else { Role::Plain }));

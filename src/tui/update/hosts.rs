@@ -29,7 +29,7 @@ pub(super) fn ask(app: &mut App, at: usize, effects: &mut Vec<Effect>) {
     };
     host.query_id = query_id;
     host.state = HostState::Asked;
-    host.fresh = (!host.images.files.is_empty()).then(Images::default);
+    host.fresh = (!host.images.files.is_empty()).then(|| Images::of(&host.name));
     host.unreadable.clear();
     app.changed();
     effects.push(Effect::ScanHost(query_id, at));
@@ -41,11 +41,9 @@ pub(super) fn found(app: &mut App, query_id: QueryId, at: usize, files: Vec<Scan
         return;
     };
     match &mut host.fresh {
-        Some(fresh) => fresh.files.extend(files),
+        Some(fresh) => fresh.extend(files),
         None => {
-            Arc::make_mut(&mut host.images)
-                .files
-                .extend(files.iter().cloned());
+            Arc::make_mut(&mut host.images).extend(files.clone());
             app.refresh.told_meanwhile();
             Arc::make_mut(&mut app.forest).extend(files);
             app.find_folds();
@@ -120,6 +118,9 @@ pub(super) fn scanned(app: &mut App, query_id: QueryId, at: usize, ended: Result
         Ok(end) => {
             host.state = HostState::Told;
             host.unreadable = end.unreadable;
+            // What several hosts see becomes one by that.
+            let is_first = fresh.is_none() && host.images.is_shared;
+            app.refresh.is_far_outdated |= is_first;
             // Mostly nothing has changed since; then the forest is what it was.
             if let Some(fresh) = fresh.filter(|fresh| !fresh.is_same(&host.images)) {
                 host.images = Arc::new(fresh);
@@ -138,13 +139,18 @@ pub(super) fn scanned(app: &mut App, query_id: QueryId, at: usize, ended: Result
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::num::NonZeroU16;
+    use std::path::{Path, PathBuf};
+    use std::time::SystemTime;
 
     use super::*;
     use crate::fleet::{Destination, FarFolders};
-    use crate::forest::Content;
+    use crate::forest::{Content, Sharing};
+    use crate::host::{FileKind, Stat};
+    use crate::tui::filter::Filter;
     use crate::tui::hosts::{Hosts, gathered};
     use crate::tui::msg::Msg;
+    use crate::tui::places::Places;
     use crate::tui::settings::Settings;
     use crate::tui::update::update;
 
@@ -158,6 +164,7 @@ mod tests {
             also: Vec::new(),
             holders: Vec::new(),
             annotation: None,
+            sharing: None,
         }
     }
 
@@ -252,7 +259,7 @@ mod tests {
     fn the_order_in_which_files_are_met_is_no_difference_and_what_they_hold_is() {
         let told = |paths: &[&str]| Images {
             files: paths.iter().map(|path| file(path)).collect(),
-            held: HashMap::new(),
+            ..Images::default()
         };
         assert!(told(&["a", "b"]).is_same(&told(&["b", "a"])));
         for others in [&["a"][..], &["a", "c"], &["a", "b", "c"]] {
@@ -261,6 +268,66 @@ mod tests {
         let mut other = told(&["a", "b"]);
         other.files[1].symlink = true;
         assert!(!told(&["a", "b"]).is_same(&other));
+    }
+
+    #[test]
+    fn an_image_that_two_hosts_see_is_one_row_of_both() {
+        let shared = |path: &str, machine: u16| {
+            let stat = Stat {
+                id: FileId {
+                    device: 1,
+                    inode: 7,
+                }
+                .on_machine(NonZeroU16::new(machine).unwrap())
+                .unwrap(),
+                kind: FileKind::Regular,
+                len: 1,
+                allocated: 1,
+                modified: SystemTime::UNIX_EPOCH,
+                changed: SystemTime::UNIX_EPOCH,
+                mode: 0o644,
+                uid: 0,
+                gid: 0,
+                links: 1,
+            };
+            ScannedFile {
+                stat: Some(stat),
+                sharing: Some(Box::new(Sharing {
+                    name: Path::new("nas:/a").into(),
+                    keeps_inodes: true,
+                    is_read_only: false,
+                    seen_as: Vec::new(),
+                })),
+                ..file(path)
+            }
+        };
+        let mut ui = Ui::new(Settings::default(), (120, 24));
+        ui.app.hosts = Hosts::of(&["one", "two"].map(host));
+        let mut effects = Vec::new();
+        ask_all(&mut ui.app, &mut effects);
+        let id = |ui: &Ui, at: usize| ui.app.hosts.list[at].query_id;
+        for (at, name) in [(1, "two:/m/a"), (0, "one:/n/a")] {
+            let file = shared(name, u16::try_from(at).unwrap() + 1);
+            let told = Msg::FarFound(id(&ui, at), at, vec![file, self::file("two:/own")]);
+            update(&mut ui, told);
+            let told = Msg::FarScanned(id(&ui, at), at, Ok(ScanEnd::default()));
+            let mut effects = update(&mut ui, told);
+            effects.extend(update(&mut ui, Msg::Resize(120, 24)));
+            for (made, forest) in asked(effects) {
+                update(&mut ui, Msg::Gathered(made, forest));
+            }
+        }
+        assert_eq!(names(&ui), ["one:/n/a", "two:/own"].map(PathBuf::from));
+        let forest = &ui.app.forest;
+        let node = forest.by_path(Path::new("one:/n/a")).unwrap();
+        for (line, is_found) in [("host:one", true), ("host:two", true), ("host:x", false)] {
+            let places = Places {
+                roots: &[],
+                home: None,
+            };
+            let hits = Filter::parse(line).hits(forest, places, SystemTime::UNIX_EPOCH);
+            assert_eq!(hits.contains(node.id), is_found, "{line}");
+        }
     }
 
     #[test]

@@ -60,6 +60,8 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
             }
             // What the disk told of the selected image may be old as well.
             let app = &mut ui.app;
+            // What hosts see as well becomes one with theirs.
+            app.refresh.is_far_outdated |= app.hosts.list.iter().any(|host| host.images.is_shared);
             app.detail.asked = None;
             app.detail.map_asked = None;
             app.detail.files.forget();

@@ -247,6 +247,22 @@ fn a_header_that_cannot_be_is_none() {
 }
 
 #[test]
+fn what_it_says_of_storage_is_a_name_of_some_or_nothing() {
+    let sharing = |name: &str| {
+        let said = json!({ "name": name, "keeps_inodes": true, "read_only": false });
+        let files = taken(|file| file["sharing"] = said).unwrap();
+        assert_eq!(files.len(), 1, "{name}");
+        let sharing = files[0].sharing.as_deref().cloned();
+        sharing.map(|sharing| sharing.name.display().to_string())
+    };
+    assert_eq!(sharing("nas:/e/a").as_deref(), Some("nas:/e/a"));
+    let long = format!("nas:/{}", "a".repeat(5000));
+    for odd in ["", "a", ":/a", "/a", "nas:/\u{0}", &long] {
+        assert_eq!(sharing(odd), None, "{odd}");
+    }
+}
+
+#[test]
 fn what_it_says_acts_on_no_terminal() {
     let evil = "\u{1b}]0;x\u{7}\u{202e}".repeat(500);
     let is_safe = |text: &str| !text.chars().any(crate::host::misleads) && text.len() < 10_000;
@@ -337,6 +353,7 @@ fn no_name_of_one_machine_leads_to_a_file_of_another() {
         also: Vec::new(),
         holders: Vec::new(),
         annotation: None,
+        sharing: None,
     };
     let link =
         |name: &str, state| Some(Box::new(Backing::new(OsStr::new(name), None, None, state)));

@@ -2,6 +2,7 @@
 
 use ratatui::text::{Line, Span};
 
+use crate::fleet::HERE;
 use crate::forest::{BackingState, Content, Flags, Location, Node, NodeId, Reads};
 use crate::host::printable;
 use crate::image::{Encryption, ImageInfo};
@@ -47,6 +48,8 @@ type FactRow = (&'static str, bool, fn(&About<'_>) -> Told);
 #[rustfmt::skip] // One row a line reads as the table it is.
 const FACTS: &[FactRow] = &[
     ("host", false, |it| plain(it.app.forest.host_of(it.node).map(str::to_owned))),
+    ("storage", true, storage),
+    ("seen as", true, seen_as),
     ("virtual", false, |it| plain(it.node.virtual_size().map(units::size))),
     ("on disk", false, on_disk),
     ("format", false, format),
@@ -104,6 +107,22 @@ fn plain(text: Option<String>) -> Told {
 
 fn told(text: impl Into<String>, role: Role) -> Told {
     vec![(text.into(), role)]
+}
+
+/// The name that the storage has for it which several machines see.
+fn storage(it: &About<'_>) -> Told {
+    let sharing = it.node.sharing.as_deref();
+    plain(sharing.map(|sharing| printable(&*sharing.name)))
+}
+
+/// By which machines it is seen, and by which names; what is done is done on the first of them.
+fn seen_as(it: &About<'_>) -> Told {
+    let names = it.app.forest.names_on_hosts(it.node, HERE);
+    let more = names.len().saturating_sub(NAMED);
+    let rest = (more > 0).then(|| (format!("and {more} more"), Role::Dim));
+    let names = names.iter().take(NAMED);
+    let names = names.map(|name| (printable(name), Role::Plain));
+    names.chain(rest).collect()
 }
 
 /// What the header of a qcow2 image says.
