@@ -59,7 +59,7 @@ pub(super) fn run(globals: Globals, args: &AgentArgs) -> anyhow::Result<()> {
         restricted_to: within.as_ref().map(|dir| dir.clone().into_os_string()),
     };
     let starts = |run: &Run| starts(run, globals.read_only, within.as_deref());
-    fleet::serve(io::stdin().lock(), io::stdout(), &rules, &starts)
+    fleet::serve(io::stdin().lock(), fleet::frames_out()?, &rules, &starts)
         .context("what is at the other end does not keep to the protocol")
 }
 

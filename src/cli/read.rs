@@ -1,10 +1,9 @@
 //! `qanopy read`: files of this machine for another qanopy, which looks into images from there. It is started by the
 //! agent of its machine, and changes nothing.
 
-use std::io;
 use std::sync::atomic::AtomicBool;
 
-use crate::fleet::{person, serve_files};
+use crate::fleet::{frames_out, person, serve_files};
 use crate::host::RealHost;
 
 use super::exit::Stop;
@@ -17,6 +16,6 @@ pub(super) fn run() -> anyhow::Result<()> {
     })?;
     // It holds nothing that a signal would leave half done.
     let stop = AtomicBool::new(false);
-    serve_files(&RealHost, &mut person.input(&stop), &mut io::stdout())?;
+    serve_files(&RealHost, &mut person.input(&stop), &mut frames_out()?)?;
     Ok(())
 }

@@ -1,12 +1,11 @@
 //! `qanopy send`: the side of a copy that has the images. It is started by the agent of its machine.
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 
-use crate::fleet::person;
+use crate::fleet::{frames_out, person};
 use crate::ops::{Error, Sending};
 
 use super::context;
@@ -41,5 +40,5 @@ pub(super) fn run(args: &SendArgs) -> anyhow::Result<()> {
     }
     // It holds nothing that a signal would leave half done.
     let stop = AtomicBool::new(false);
-    give(chain, &mut person.input(&stop), &mut io::stdout().lock())
+    give(chain, &mut person.input(&stop), &mut frames_out()?)
 }

@@ -1,9 +1,14 @@
 //! What is sent either way: a kind, a length, so many bytes. Whoever reads believes no length.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 
 /// A frame's bytes at most, length and kind left out.
 pub const MOST_BYTES: usize = 16 << 20;
+
+/// Bytes of memory that are taken before any of them came.
+const STEP: usize = 256 << 10;
 
 /// Writes one frame and hands it on.
 ///
@@ -21,6 +26,14 @@ pub fn write_frame(to: &mut impl Write, kind: u8, body: &[u8]) -> io::Result<()>
     whole.extend(body);
     to.write_all(&whole)?;
     to.flush()
+}
+
+/// The standard output for frames: what they hold is not looked through for ends of lines.
+///
+/// # Errors
+/// Where it is closed.
+pub fn frames_out() -> io::Result<File> {
+    Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
 }
 
 /// Reads one frame; none where the other side ended after a whole one.
@@ -44,13 +57,17 @@ pub fn read_frame(from: &mut impl Read, most: usize) -> io::Result<Option<(u8, V
     if len > most as u64 {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    // Memory is taken as bytes come: a length that is only claimed costs nothing.
     let mut body = Vec::new();
-    from.take(len).read_to_end(&mut body)?;
-    match body.len() as u64 == len {
-        true => Ok(Some((kind, body))),
-        false => Err(io::ErrorKind::UnexpectedEof.into()),
+    let mut rest = usize::try_from(len).unwrap_or(usize::MAX);
+    // Memory is taken as bytes come: a length that is only claimed costs one step.
+    while rest > 0 {
+        let at = body.len();
+        body.resize(at + rest.min(STEP), 0);
+        let step = body.get_mut(at..).unwrap_or_default();
+        from.read_exact(step)?;
+        rest -= step.len();
     }
+    Ok(Some((kind, body)))
 }
 
 #[cfg(test)]
