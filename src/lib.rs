@@ -12,6 +12,7 @@
 //! | | [`inside`] | the files inside images: which differ, where one changed, which is meant |
 //! | | [`doctor`] | what is wrong: findings, each with the plans that help |
 //! | | [`mount`] | images shown as folders and files, for reading only |
+//! | | [`facts`] | what a host tells beside its images: findings, space, trash, what was interrupted |
 //! | 3 | [`forest`], [`guest`] | what exists: scan, nodes, the graph, its pictures; what lies inside a guest's disk |
 //! | | [`machines`] | who uses an image: the machines of each product, asked or read, and what could not be asked |
 //! | | [`live`] | machines that run, told through their monitors what to do with their images |
@@ -153,6 +154,7 @@ pub use qanopy_guest as guest;
 
 pub mod cli;
 pub mod doctor;
+pub mod facts;
 pub mod fleet;
 pub mod forest;
 pub mod inside;

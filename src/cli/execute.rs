@@ -9,6 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use serde_json::Value;
 
+use crate::facts::PlanFacts;
 use crate::fleet::{Person, Question, person};
 use crate::inside::Until;
 use crate::ops::{self, Confirm, Consent, Context, Outcome, Part, Plan, Request, Tone};
@@ -82,6 +83,9 @@ pub(super) fn execute_plan(
 ) -> anyhow::Result<Executed> {
     if consent.dry_run || globals.json {
         look_inside(&mut plan);
+    }
+    if let Some(person) = person().filter(|person| person.is_asked_always()) {
+        person.tell_plan(PlanFacts::of(&plan).text());
     }
     if consent.dry_run || !plan.refusals.is_empty() {
         if !globals.json {

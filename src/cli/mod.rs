@@ -81,6 +81,7 @@ mod send;
 mod snapshot;
 mod space;
 mod squash;
+mod tell;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -274,6 +275,9 @@ enum Command {
     /// Print what a scan meets, for another qanopy that asks for it over ssh
     #[command(hide = true)]
     Scan(scan::ScanArgs),
+    /// Print what is known beside the images, for another qanopy that shows it
+    #[command(hide = true)]
+    Tell(tell::TellArgs),
     /// Print who uses files of shared storage here, for a plan of another qanopy
     #[command(hide = true)]
     Holders(holders::HoldersArgs),
@@ -477,6 +481,7 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Schema => schema::run(out, globals)?,
         Command::Agent(args) => agent::run(globals, &args)?,
         Command::Scan(args) => scan::run(globals, &args)?,
+        Command::Tell(args) => tell::run(globals, &args)?,
         Command::Holders(args) => holders::run(globals, args)?,
         Command::Read => read::run()?,
         Command::Copy(args) => return copy::run(out, globals, &args),

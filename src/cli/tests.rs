@@ -81,7 +81,8 @@ pub(super) fn request_of<W: Into<OsString> + Clone>(
         | Command::Agent(_)
         | Command::Scan(_)
         | Command::Holders(_)
-        | Command::Explain(_) => return None,
+        | Command::Explain(_)
+        | Command::Tell(_) => return None,
     };
     Some(request.unwrap())
 }

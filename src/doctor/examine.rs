@@ -66,6 +66,13 @@ pub fn examine_further(context: &Context) -> Vec<Finding> {
     })
 }
 
+/// The name of a finding that the scan itself does not see, and why it matters; none where there is no such finding.
+#[must_use]
+pub fn further(name: &str) -> Option<(&'static str, &'static str)> {
+    let finder = FINDERS.iter().find(|finder| finder.name == name)?;
+    Some((finder.name, finder.why))
+}
+
 /// The names of all findings there can be.
 pub fn names() -> impl Iterator<Item = &'static str> {
     let problems = ProblemKind::ALL.into_iter().map(ProblemKind::name);

@@ -42,7 +42,7 @@ mod unfinished;
 mod unread_notes;
 mod writable_base;
 
-pub use examine::{examine, examine_further, names};
+pub use examine::{examine, examine_further, further, names};
 pub use finding::{Finding, Sure};
 pub use tables::look_through;
 pub use treat::{treat, treat_safely};

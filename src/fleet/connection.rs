@@ -76,6 +76,8 @@ pub trait Ends: Watcher {
     fn asked(&mut self, question: &Question) -> io::Result<String>;
     /// It is so far.
     fn moved(&mut self, moved: &Moved);
+    /// What its plan would do, as it travels; nobody but a screen wants to know.
+    fn planned(&mut self, _plan: &str) {}
     /// It has something for whoever brings it bytes; where nobody does, it has nobody to tell.
     ///
     /// # Errors
@@ -317,6 +319,7 @@ impl Connection {
     ) -> Result<io::Result<()>, Error> {
         match said {
             Said::Moved(moved) => ends.moved(&moved),
+            Said::Plan(plan) => ends.planned(&plan),
             Said::Asked(bytes) => return Ok(ends.asked_for(bytes)),
             Said::Peers(query) => {
                 let answers = ends.peers_asked(&query);

@@ -14,6 +14,8 @@ pub struct FarFolders {
     pub folders: Vec<PathBuf>,
     /// The words that have them scanned there.
     pub scan: Vec<OsString>,
+    /// The words that have told there what is known beside the images, once it is said behind the first of them what.
+    pub tell: Vec<OsString>,
     /// The words that have files read there.
     pub read: Vec<OsString>,
 }

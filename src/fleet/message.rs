@@ -187,6 +187,8 @@ pub enum Stream {
 pub enum Said {
     /// Something to be answered.
     Question(Question),
+    /// What the plan would do, for a screen: see `facts::PlanFacts`. It comes before what is printed or asked of it.
+    Plan(String),
     /// How far it is.
     Moved(Moved),
     /// It took so many of the bytes that were brought.
@@ -558,6 +560,10 @@ mod tests {
                     machine: "m".to_owned(),
                     files: vec!["nas:/a".into()],
                 }),
+            },
+            FromAgent::Said {
+                run: 7,
+                said: Said::Plan("{}".to_owned()),
             },
             FromAgent::Ended { run: 7, code: 3 },
             FromAgent::Denied {

@@ -212,6 +212,11 @@ impl Person {
         answers.unwrap_or_else(|_| nobody("it says nothing"))
     }
 
+    /// Tells what a plan would do, as it travels; a person who is gone is noticed elsewhere.
+    pub fn tell_plan(&self, plan: String) {
+        let _ = self.say(&Said::Plan(plan));
+    }
+
     /// Tells how far it is; a person who is gone is noticed elsewhere.
     pub fn tell(&self, moved: Moved) {
         let _ = self.say(&Said::Moved(moved));

@@ -10,7 +10,7 @@ use crate::ops::is_defined_by_service;
 
 use super::actions::{Action, Motion};
 use super::app::App;
-use super::hosts::{NOT_COMPARED, NOT_HERE};
+use super::hosts::{HostSeen, NOT_COMPARED};
 
 /// Why the action cannot be done now; none if it can.
 #[must_use]
@@ -156,6 +156,11 @@ fn when(action: Action) -> When {
     }
 }
 
+/// Whether an action is about all machines, whatever the cursor is on.
+fn is_of_all(action: Action) -> bool {
+    matches!(action, Action::Trash | Action::Recover)
+}
+
 /// What is not done with images of other hosts.
 fn far(app: &App, action: Action) -> Option<String> {
     let concerned = app.targets().into_iter().chain(app.tree.at);
@@ -163,30 +168,32 @@ fn far(app: &App, action: Action) -> Option<String> {
     let host = concerned.find_map(|node| app.forest.host_of(node))?;
     let entry = app.settings.keymap.entry(action);
     let changes = entry.is_some_and(|entry| entry.group.changes());
-    let is_asked_there = matches!(
-        action,
-        Action::Branch
-            | Action::Clone
-            | Action::Convert
-            | Action::Commit
-            | Action::Flatten
-            | Action::FlattenHere
-            | Action::Rebase
-            | Action::Squash
-            | Action::Trim
-            | Action::Revert
-            | Action::Move
-            | Action::Resize
-            | Action::Protect
-            | Action::Note
-            | Action::Repair
-            | Action::Amend
-            | Action::Discard
-            | Action::Undo
-            | Action::Redo
-    );
-    let reads = matches!(action, Action::Shell | Action::Own | Action::Machine);
-    (changes && !is_asked_there || reads).then(|| format!("{NOT_HERE}: do it on {host}"))
+    let seen = app.hosts.list.iter().find(|seen| seen.name == host);
+    if let Some(why) = seen.and_then(HostSeen::unchangeable)
+        && changes
+        && !is_of_all(action)
+    {
+        return Some(why);
+    }
+    match action {
+        Action::Shell => Some(format!(
+            "a shell is opened on this machine alone, and it is on {host}"
+        )),
+        Action::Own => Some(format!(
+            "own commands run on this machine alone, and it is on {host}"
+        )),
+        Action::Machine => Some(format!(
+            "machines of other hosts are not shown: do it on {host}"
+        )),
+        Action::KeySlots => Some(format!("no passphrase is sent to a host: do it on {host}")),
+        Action::Prune => {
+            let space = app.key(Action::Space);
+            Some(format!(
+                "{space} proposes leaves of {host} that nobody uses"
+            ))
+        }
+        _ => None,
+    }
 }
 
 fn read_only(app: &App) -> Option<String> {

@@ -3,6 +3,7 @@
 //! view's business, doing what helps is `update`'s.
 
 use crate::doctor::{Finding, Sure};
+use crate::forest::far::host_and_path;
 use crate::forest::{Forest, Node, NodeId, ProblemKind};
 use crate::image::{self, Check};
 use crate::ops::{Remedy, Request, fixes};
@@ -38,6 +39,8 @@ pub(crate) enum Fix {
     Do(Remedy),
     /// Go to that image.
     GoTo(NodeId),
+    /// Have the host of this place plan that.
+    AskThere(usize, Box<Request>),
 }
 
 impl Fix {
@@ -59,6 +62,7 @@ impl Fix {
             Self::Do(Remedy::Passphrase(_) | Remedy::NewPassphrase(_)) => "asks for it",
             Self::Do(Remedy::LookIn(_)) => "looks there",
             Self::GoTo(_) => "goes there",
+            Self::AskThere(..) => "plans what helps",
         }
     }
 }
@@ -113,8 +117,7 @@ pub(crate) fn lines(app: &App, node: &Node) -> Vec<Line> {
         line(Severity::Bad, problem.message.clone()).helped_by(fix)
     });
     let mut lines: Vec<Line> = own.collect();
-    let further = app.session.examination.findings.iter();
-    let further = further.filter(|finding| finding.path == node.path);
+    let further = found_further(app).filter(|finding| finding.path == node.path);
     lines.extend(further.map(|finding| found(app, finding)));
     let is_well = lines.is_empty();
     checked(&mut lines, app, node, is_well);
@@ -126,7 +129,12 @@ pub(crate) fn lines(app: &App, node: &Node) -> Vec<Line> {
 fn found(app: &App, finding: &Finding) -> Line {
     let relink = |fix: &&Remedy| matches!(fix, Remedy::Ask(_));
     let fix = finding.fixes.iter().find(relink).or(finding.fixes.first());
-    let fix = fix.cloned().map(Fix::Do).filter(|_| may_change(app));
+    let fix = fix.cloned().filter(|_| may_change(app));
+    // What helps is done by the machine that it was found on, also where it names no file.
+    let fix = fix.map(|fix| match (app.hosts.of_path(&finding.path), fix) {
+        (Some(at), Remedy::Ask(request)) => Fix::AskThere(at, request),
+        (_, fix) => Fix::Do(fix),
+    });
     let text = match finding.sure {
         Sure::Certain => format!("{} {}", finding.what, finding.why),
         sure => format!("{} ({}) {}", finding.what, sure.name(), finding.why),
@@ -253,8 +261,7 @@ fn others(lines: &mut Vec<Line>, app: &App, node: &Node) {
         let others = ids.iter().filter_map(|id| app.forest.get(*id));
         at_most(lines, ids.len(), others.map(|other| sick(app, other)));
     }
-    let further = app.session.examination.findings.iter();
-    let further: Vec<&Finding> = further
+    let further: Vec<&Finding> = found_further(app)
         .filter(|finding| finding.path != node.path)
         .collect();
     if !further.is_empty() {
@@ -263,6 +270,20 @@ fn others(lines: &mut Vec<Line>, app: &App, node: &Node) {
         let elsewhere = further.iter().map(|finding| elsewhere(app, finding));
         at_most(lines, further.len(), elsewhere);
     }
+    let said = app.hosts.said(|beside| &beside.findings);
+    if !said.is_empty() {
+        title(lines, "Not examined:".to_owned());
+        let count = said.len();
+        let said = said.into_iter().map(|text| line(Severity::Warning, text));
+        at_most(lines, count, said);
+    }
+}
+
+/// What was found that the scan does not see, here and on hosts.
+fn found_further(app: &App) -> impl Iterator<Item = &Finding> {
+    let hosts = app.hosts.list.iter();
+    let far = hosts.filter_map(|host| host.beside.findings.told());
+    app.session.examination.findings.iter().chain(far.flatten())
 }
 
 fn title(lines: &mut Vec<Line>, text: String) {
@@ -305,6 +326,12 @@ fn elsewhere(app: &App, finding: &Finding) -> Line {
             let text = format!("{}: {}", app.label(other), finding.name);
             line(Severity::Warning, text).helped_by(Some(Fix::GoTo(other.id)))
         }
-        None => found(app, finding),
+        None => {
+            let mut line = found(app, finding);
+            if let Some((host, _)) = host_and_path(&finding.path) {
+                line.text = format!("{host}: {}", line.text);
+            }
+            line
+        }
     }
 }

@@ -4,15 +4,16 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::fleet::FarFolders;
+use crate::fleet::{FarFolders, Hello};
 use crate::forest::far::{Told, path_on};
 use crate::forest::{Forest, ScannedFile};
 use crate::host::{FileId, Holder};
 
+use super::far_answers::{Beside, Pending};
 use super::query::QueryId;
 
-/// What is said of what is done for images of this machine alone.
-pub(super) const NOT_HERE: &str = "this is not shown for images of other hosts yet";
+/// What is said of what would be done here to a file that is on another machine.
+pub(super) const NOT_HERE: &str = "it names a file of another machine";
 
 /// What is said of two images that are not compared.
 pub(super) const NOT_COMPARED: &str = "images of different machines are not compared";
@@ -91,6 +92,34 @@ pub(super) fn gathered(here: Arc<Forest>, told: &[Arc<Images>]) -> Arc<Forest> {
     all
 }
 
+/// The same where images of hosts are known already: what these have told since takes their place.
+#[must_use]
+pub(super) fn gathered_anew(known: Arc<Forest>, told: &[Arc<Images>]) -> Arc<Forest> {
+    let here = match known.has_far() {
+        true => Arc::new(known.here()),
+        false => known,
+    };
+    gathered(here, told)
+}
+
+/// What the program on a host lets be done there, as it says itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HostRules {
+    /// Nothing is changed.
+    pub is_read_only: bool,
+    /// Nothing is told but the images of one folder.
+    pub is_restricted: bool,
+}
+
+impl From<&Hello> for HostRules {
+    fn from(hello: &Hello) -> Self {
+        Self {
+            is_read_only: hello.read_only,
+            is_restricted: hello.restricted_to.is_some(),
+        }
+    }
+}
+
 /// One host.
 #[derive(Debug, Clone)]
 pub struct HostSeen {
@@ -98,6 +127,8 @@ pub struct HostSeen {
     pub name: String,
     /// Its folders, with its name before them.
     pub folders: Vec<PathBuf>,
+    /// What it lets be done.
+    pub rules: HostRules,
     /// How it stands with it.
     pub state: HostState,
     /// The newest question.
@@ -108,6 +139,8 @@ pub struct HostSeen {
     pub fresh: Option<Images>,
     /// Places there that could not be looked at, each as a sentence.
     pub unreadable: Vec<String>,
+    /// What it was asked beside its images.
+    pub beside: Beside,
 }
 
 /// All of them, in the order they were named.
@@ -128,11 +161,13 @@ impl Hosts {
                 .iter()
                 .map(|folder| path_on(&one.to.name, folder))
                 .collect(),
+            rules: HostRules::default(),
             state: HostState::Asked,
             query_id: 0,
             images: Arc::new(Images::of(&one.to.name)),
             fresh: None,
             unreadable: Vec::new(),
+            beside: Beside::default(),
         };
         Self {
             list: folders.iter().map(host).collect(),
@@ -152,6 +187,33 @@ impl Hosts {
     pub fn asked(&mut self, at: usize, query_id: QueryId) -> Option<&mut HostSeen> {
         let host = self.list.get_mut(at)?;
         (host.query_id == query_id).then_some(host)
+    }
+
+    /// Nobody waits for where the space went any more; says whether somebody did.
+    pub(super) fn stop_space(&mut self) -> bool {
+        let mut was_asked = false;
+        for host in &mut self.list {
+            if host.beside.space.is_open() {
+                host.beside.space.stop();
+                host.beside.space_of = Default::default();
+                was_asked = true;
+            }
+        }
+        was_asked
+    }
+
+    /// What is said of hosts that have not told what was asked of them, each as a sentence: that they cannot be
+    /// reached, or what `of` gives.
+    pub(super) fn said<T>(&self, of: fn(&Beside) -> &Pending<T>) -> Vec<String> {
+        let said = |host: &HostSeen| match (&host.state, of(&host.beside)) {
+            (HostState::Failed(why), answer) if answer.told().is_none() => Some(why.clone()),
+            (HostState::Silent(_) | HostState::Asked, answer) if answer.told().is_none() => Some(
+                host.row()
+                    .unwrap_or_else(|| format!("{} is being asked", host.name)),
+            ),
+            (_, answer) => answer.said(&host.name),
+        };
+        self.list.iter().filter_map(said).collect()
     }
 
     /// What they are called together; nothing where there is none.
@@ -202,6 +264,33 @@ impl HostSeen {
             }
             HostState::Asked | HostState::Told => None,
         }
+    }
+
+    /// What it is called, and what it lets be done where that is not all.
+    #[must_use]
+    pub fn marked_name(&self) -> String {
+        let mark = if self.rules.is_read_only {
+            " (read-only)"
+        } else {
+            ""
+        };
+        format!("{}{mark}", self.name)
+    }
+
+    /// Why nothing is changed there, where nothing is.
+    #[must_use]
+    pub fn unchangeable(&self) -> Option<String> {
+        let name = &self.name;
+        let why = || format!("{name} lets its images be read, and nothing be changed");
+        self.rules.is_read_only.then(why)
+    }
+
+    /// Why it tells nothing beside its images, where it does not.
+    #[must_use]
+    pub fn untold(&self) -> Option<String> {
+        let name = &self.name;
+        let why = || format!("{name} shows the images of one folder, and tells nothing else");
+        self.rules.is_restricted.then(why)
     }
 
     /// Whether something is wrong with it.

@@ -39,6 +39,7 @@ mod dialogs;
 mod disabled_reason;
 mod early_input;
 mod elsewhere;
+mod far_answers;
 mod file_changes;
 pub(crate) mod filter;
 mod forms;

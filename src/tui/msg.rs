@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use crossbeam_channel::Receiver;
 
 use crate::doctor::Finding;
+use crate::facts::{PlanFacts, TrashEntry};
 use crate::fleet::Question as FarQuestion;
 use crate::forest::{ChangedBase, Forest, Problem, ScannedFile};
 use crate::host::{FileId, Holder, Space, Stat};
@@ -17,7 +18,6 @@ use crate::image::{Bitmap, Check, Format, Passphrase, Snapshot};
 use crate::inside::Summary;
 use crate::machines::Machines;
 use crate::ops::journal::Entry;
-use crate::ops::trash::Entry as TrashEntry;
 use crate::ops::{
     Candidate, Context, Error, GuestFiles, InsidesByPath, Leftover, NotLooked, Outcome, Plan,
     Progress, ProgressView, Request, Retention,
@@ -25,9 +25,10 @@ use crate::ops::{
 
 use super::browse::{Answer, Question, Trouble};
 use super::config::NoticeBy;
+use super::far_answers::{Asking, FarAnswer, Topic};
 use super::file_changes::{FilesAnswer, FilesQuery};
 use super::filter::Hits;
-use super::hosts::Images;
+use super::hosts::{HostRules, Images};
 use super::insides::InsidesFound;
 use super::jobs::Work;
 use super::key::Key;
@@ -83,14 +84,20 @@ pub enum Msg {
     FarFound(QueryId, usize, Vec<ScannedFile>),
     /// Which of them processes have open there.
     FarHeld(QueryId, usize, HashMap<FileId, Vec<Holder>>),
+    /// What a host lets be done.
+    FarGreeted(usize, HostRules),
     /// A host that is asked has said nothing for so many seconds.
     FarSilent(QueryId, usize, u64),
     /// The images of all machines, as far as they were told when that was asked for.
     Gathered(QueryId, Arc<Forest>),
     /// A host has told of all its images, or why it cannot.
     FarScanned(QueryId, usize, Result<ScanEnd, String>),
+    /// What a host tells beside its images, or why it does not.
+    FarAnswered(QueryId, usize, Topic, Box<Result<FarAnswer, String>>),
     /// The plan of a change that a host makes, and what it asks.
     ThereAsked(QueryId, Box<FarQuestion>),
+    /// What the plan of a change that a host makes would do.
+    TherePlanned(QueryId, Box<PlanFacts>),
     /// What became of a change that a host was to make.
     ThereEnded(QueryId, Box<ThereEnd>),
     /// The forest after changed files were looked at again.
@@ -134,6 +141,8 @@ pub enum Msg {
     SpaceSoFar(QueryId, Box<SpaceFound>),
     /// Where the space went.
     Space(QueryId, Box<SpaceFound>),
+    /// Where the space of all machines went.
+    SpaceJoined(QueryId, Box<SpaceFound>),
     /// What is inside images, as far as it was found.
     Insides(QueryId, Box<InsidesFound>),
     /// What earlier runs have found inside images.
@@ -238,6 +247,8 @@ pub enum Effect {
     Scan(QueryId),
     /// Have a host scan its folders anew; the number is its place among the hosts.
     ScanHost(QueryId, usize),
+    /// Ask a host what it knows beside its images.
+    AskHost(QueryId, usize, Asking),
     /// Have a host make a change once its plan is agreed to.
     ChangeThere {
         /// The question's number.
@@ -275,7 +286,7 @@ pub enum Effect {
     },
     /// Look again at files that changed, and at what they belong to.
     Refresh(QueryId, Arc<Forest>, Vec<PathBuf>),
-    /// Make one forest of the images of this machine and of what each host has told.
+    /// Make one forest of the images of this machine, of these that are known, and of what each host has told.
     Gather(QueryId, Arc<Forest>, Vec<Arc<Images>>),
     /// Find out what a filter line asks for.
     Filter {
@@ -345,6 +356,8 @@ pub enum Effect {
         /// Of leaves that nobody uses, those may go that were not changed for so many days.
         prune_days: u64,
     },
+    /// Put together where the space of each machine went.
+    JoinSpace(QueryId, Vec<Arc<SpaceFound>>),
     /// Nobody waits for that any more.
     StopSpace,
     /// Find out something about the files inside an image.

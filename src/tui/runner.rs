@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
-use crossbeam_channel::{Receiver, Sender, after, at, bounded, never, select};
+use crossbeam_channel::{Receiver, Sender, after, at, bounded, never, select, unbounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
 
@@ -20,7 +20,7 @@ use crate::host::{Host, RealHost, io_text, printable};
 use crate::image::Format;
 use crate::system::share_memory;
 
-use super::border::{Border, Passed};
+use super::border::{Border, Narrow, Passed};
 use super::crash;
 use super::early_input;
 use super::elsewhere;
@@ -116,6 +116,7 @@ pub fn run(options: TuiOptions) -> anyhow::Result<ExitCode> {
         watches: options.config.watch,
         gate,
         border: Border::new(hosts),
+        narrow: None,
         left: false,
         next_find: Instant::now(),
         tick_at: None,
@@ -144,6 +145,8 @@ struct Runner<S> {
     gate: Arc<Gate>,
     /// What keeps names of other machines from files of this one.
     border: Border,
+    /// Where effects go that are given the images of this machine alone; none before there was one.
+    narrow: Option<Sender<(Workers, Effect)>>,
     left: bool,
     /// When finds alone are worth the next frame.
     next_find: Instant,
@@ -428,10 +431,30 @@ impl<S: Surface> Runner<S> {
                 Effect::Mount(image, format) => {
                     self.mount(&self.workers.clone(), image, format)?;
                 }
-                other => self.workers.start(other),
+                other => self.start(other),
             }
         }
         Ok(())
+    }
+
+    /// Has workers do it; what opens files by what is known of images is first given those of this machine alone, by
+    /// another thread.
+    fn start(&mut self, mut effect: Effect) {
+        if !self.border.has_hosts() || !Narrow::concerns(&mut effect) {
+            return self.workers.start(effect);
+        }
+        let narrow = self.narrow.get_or_insert_with(|| {
+            let (narrow_in, effects) = unbounded::<(Workers, Effect)>();
+            thread::spawn(move || {
+                let mut narrow = Narrow::default();
+                for (workers, effect) in effects {
+                    workers.start(narrow.narrow(effect));
+                }
+            });
+            narrow_in
+        });
+        // Its thread lives as long as this sender.
+        let _ = narrow.send((self.workers.clone(), effect));
     }
 
     /// Has the host at that place asked.
@@ -544,6 +567,7 @@ mod tests {
             watches: false,
             gate: Arc::default(),
             border: Border::default(),
+            narrow: None,
             left: false,
             next_find: Instant::now(),
             tick_at: None,

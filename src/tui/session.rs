@@ -14,6 +14,7 @@ use crate::ops::Request;
 
 use super::actions::Action;
 use super::log::Log;
+use super::msg::Interrupted;
 
 /// What a check of an image has found, and of which state of the file.
 #[derive(Debug, Clone)]
@@ -70,6 +71,8 @@ pub struct Session {
     pub examination: Examination,
     /// The files that interrupted operations have left half done, each with that as its problem.
     pub halves: Vec<(PathBuf, Problem)>,
+    /// What was interrupted on this machine, or why that cannot be told; none while that is looked for.
+    pub interrupted: Option<Result<Interrupted, String>>,
     /// The bases that were changed under what is built on them.
     pub changed_bases: Vec<ChangedBase>,
     /// Whether rows are marked as half done, or as above a changed base.

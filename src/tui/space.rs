@@ -47,6 +47,11 @@ impl Figures {
         self.0.get(path)?.get(at).copied()
     }
 
+    /// Those of several machines.
+    fn joined<'a>(parts: impl Iterator<Item = &'a Self>) -> Self {
+        Self(parts.flat_map(|part| part.0.clone()).collect())
+    }
+
     fn from(images: &[ImageSpace], savings: &[Saving]) -> Self {
         let measured = images.iter().map(|image| {
             let space = &image.space;
@@ -78,7 +83,7 @@ pub struct SpaceRow {
 }
 
 /// What was measured.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct SpaceFound {
     /// All images together.
     pub total: LayerSpace,
@@ -111,6 +116,41 @@ impl SpaceFound {
     #[must_use]
     pub fn so_far(report: &SpaceReport) -> Self {
         Self::of(report, false)
+    }
+
+    /// Of several machines. Looks at every image.
+    #[must_use]
+    pub fn joined(parts: &[Arc<Self>]) -> Self {
+        let sum = |of: fn(&Self) -> u64| {
+            parts
+                .iter()
+                .map(|part| of(part))
+                .fold(0, u64::saturating_add)
+        };
+        let totals = parts.iter().map(|part| &part.total);
+        let mut trees: Vec<&[SpaceRow]> = parts
+            .iter()
+            .flat_map(|part| part.rows.chunk_by(|_, next| next.is_layer))
+            .collect();
+        trees.sort_by_key(|tree| Reverse(tree.first().map_or(0, |root| root.space.disk)));
+        let mut savings: Vec<Saving> = parts
+            .iter()
+            .flat_map(|part| part.savings.iter().cloned())
+            .collect();
+        savings.sort_by(Saving::order);
+        Self {
+            total: totals.fold(LayerSpace::default(), |all, one| all.plus(one)),
+            images: parts.iter().map(|part| part.images).sum(),
+            untold: parts.iter().map(|part| part.untold).sum(),
+            trash: sum(|part| part.trash),
+            rows: trees.concat(),
+            largest: parts.iter().map(|part| part.largest).max().unwrap_or(0),
+            savings,
+            figures: Arc::new(Figures::joined(
+                parts.iter().map(|part| part.figures.as_ref()),
+            )),
+            is_whole: parts.iter().all(|part| part.is_whole),
+        }
     }
 
     /// Looks at every image: no thread that draws has the time for it.
@@ -164,8 +204,14 @@ pub(super) type SpaceOf = (u64, u64, bool);
 /// Where the space went.
 #[derive(Debug, Default)]
 pub struct Space {
-    /// What was measured.
+    /// What was measured, of all machines.
     pub found: SpaceFound,
+    /// That of this machine, where there are others.
+    pub(super) here: Option<Arc<SpaceFound>>,
+    /// The question for that of all machines, where it is not answered yet.
+    pub(super) joining: Option<QueryId>,
+    /// Whether more is known than is put together, or being put together.
+    pub(super) is_outdated: bool,
     /// Of what it was measured last, or is.
     pub(super) of: Option<SpaceOf>,
     /// The question that is not answered yet.
@@ -193,6 +239,26 @@ impl Space {
             self.of = None;
         }
         was_asked
+    }
+
+    /// Takes in what was measured of this machine, to be put together with that of the others; where all is known of
+    /// before, that stays until this is whole.
+    pub(super) fn take_here(&mut self, found: SpaceFound) {
+        if found.is_whole {
+            self.asked = None;
+        }
+        let is_news = found.is_whole || !self.here.as_ref().is_some_and(|here| here.is_whole);
+        if is_news {
+            self.here = Some(Arc::new(found));
+            self.is_outdated = true;
+        }
+    }
+
+    /// Takes in that of all machines.
+    pub(super) fn take_joined(&mut self, found: SpaceFound) {
+        self.joining = None;
+        self.found = found;
+        self.version += 1;
     }
 
     /// Takes in what was measured so far; where all is known of before, that stays until this is whole.

@@ -1,8 +1,9 @@
 //! Where what is asked of images is done: here, or by the host that they are of.
 
-use std::ffi::OsString;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::forest::far::host_and_path;
 use crate::ops::Request;
@@ -33,7 +34,7 @@ pub(super) fn place(hosts: &Hosts, request: &Request) -> Place {
     };
     match of.as_slice() {
         [] | [None] => Place::Here,
-        [Some(at)] => match words(request, &name(&Some(*at))) {
+        [Some(at)] => match words_for(hosts, *at, request) {
             Ok(words) => Place::There(*at, words),
             Err(why) => Place::Nowhere(why),
         },
@@ -47,6 +48,30 @@ pub(super) fn place(hosts: &Hosts, request: &Request) -> Place {
     }
 }
 
+/// The words of the command line that asks the host of this place for it.
+///
+/// # Errors
+/// Why none does, as a sentence.
+pub(super) fn words_for(
+    hosts: &Hosts,
+    at: usize,
+    request: &Request,
+) -> Result<Vec<OsString>, String> {
+    let Some(host) = hosts.list.get(at) else {
+        return Err("The host is not shown any more.".to_owned());
+    };
+    let mut words = words(request, &host.name)?;
+    if let Request::Restore(_) | Request::EmptyTrash(_) = request {
+        // A trash that nobody there has noted is found below the folders that are shown.
+        let folders = host.folders.iter().filter_map(|folder| {
+            let (_, folder) = host_and_path(folder)?;
+            Some([OsString::from("--dir"), folder.as_os_str().to_owned()])
+        });
+        words.splice(2..2, folders.flatten());
+    }
+    Ok(words)
+}
+
 /// The command line that asks for the same there.
 fn words(request: &Request, host: &str) -> Result<Vec<OsString>, String> {
     let there = |path: &Path| {
@@ -55,6 +80,9 @@ fn words(request: &Request, host: &str) -> Result<Vec<OsString>, String> {
     };
     let word = request.name();
     let request = request.clone().with_paths(&mut { there });
+    if let Some(Request::RemoveLeftovers(remove)) = &request {
+        return Ok(remove_leftovers(&remove.files));
+    }
     let line = request.and_then(|request| request.command_line());
     let Some(line) = line else {
         return Err(format!(
@@ -75,18 +103,33 @@ fn words(request: &Request, host: &str) -> Result<Vec<OsString>, String> {
     }
 }
 
+/// What was left half made is found by the command itself, in the folders that are named.
+fn remove_leftovers(files: &[PathBuf]) -> Vec<OsString> {
+    let folders: BTreeSet<&Path> = files.iter().filter_map(|file| file.parent()).collect();
+    let folders = folders
+        .into_iter()
+        .flat_map(|folder| [OsStr::new("--scan"), folder.as_os_str()]);
+    let words = ["recover", "--leftovers"].map(OsStr::new);
+    words
+        .into_iter()
+        .chain(folders)
+        .map(OsStr::to_owned)
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::PathBuf;
 
     use crate::fleet::{Destination, FarFolders};
+    use crate::ops::{RecoverEntry, Recovery, RemoveLeftovers, Restore};
 
     fn hosts() -> Hosts {
         let folders = |name: &str| FarFolders {
             to: Destination::of(name, &[], None),
             folders: vec!["/srv".into()],
             scan: Vec::new(),
+            tell: Vec::new(),
             read: Vec::new(),
         };
         Hosts::of(&[folders("web"), folders("db")])
@@ -105,6 +148,24 @@ mod tests {
         assert_eq!(place(&hosts(), &discard(&["/srv/a"])), Place::Here);
         // Nobody of that name is asked.
         assert_eq!(place(&hosts(), &discard(&["other:/srv/a"])), Place::Here);
+    }
+
+    #[test]
+    fn what_names_no_file_is_asked_of_the_host_that_it_is_about() {
+        let words = |request: Request| {
+            let words = words_for(&hosts(), 1, &request).unwrap();
+            words.join(OsStr::new(" ")).into_string().unwrap()
+        };
+        let entries = vec!["2026-1".to_owned()];
+        let restore = Request::Restore(Restore { entries });
+        assert_eq!(words(restore), "trash restore --dir /srv 2026-1");
+        let way = Recovery::RollBack;
+        let recover = Request::Recover(RecoverEntry { entry: 7, way });
+        assert_eq!(words(recover), "recover 7 --roll-back");
+        let files = ["db:/b/x.1", "db:/a/y.2", "db:/b/z.3"].map(PathBuf::from);
+        let files = files.to_vec();
+        let remove = Request::RemoveLeftovers(RemoveLeftovers { files });
+        assert_eq!(words(remove), "recover --leftovers --scan /a --scan /b");
     }
 
     #[test]

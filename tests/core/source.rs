@@ -88,6 +88,7 @@ const ROOMS: &[&[&str]] = &[
     &["inside"],
     &["ops"],
     &["doctor", "mount"],
+    &["facts"],
     &["tui"],
     // It opens the screen.
     &["cli"],

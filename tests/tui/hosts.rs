@@ -114,7 +114,7 @@ fn no_file_here_is_opened_by_a_name_of_a_host() {
     terminal.press("2");
     says(&terminal, "virtual 8 MiB");
     terminal.press("!");
-    says(&terminal, "not shown for images of other hosts");
+    says(&terminal, "own commands run on this machine alone");
     let after = fs::metadata(decoy.join("b.qcow2")).unwrap();
     assert_eq!(before.modified().unwrap(), after.modified().unwrap());
     terminal.press("q");
@@ -152,8 +152,10 @@ fn a_change_on_a_host_is_planned_there_shown_here_and_done_once_it_is_agreed_to(
     terminal.press("<enter>");
     terminal.see("one: Branch");
     says(&terminal, "[ Cancel ]");
-    terminal.press("y");
+    // The row that it would be is shown before.
     terminal.see("○ a-1.qcow2");
+    terminal.press("y");
+    terminal.see("✓");
     assert!(base.with_file_name("a-1.qcow2").exists());
     assert!(!hosts.home("two").join("a-1.qcow2").exists());
     // It stands in the journal of the host, and nowhere here.
@@ -171,6 +173,7 @@ fn a_change_on_a_host_is_planned_there_shown_here_and_done_once_it_is_agreed_to(
     terminal.see("one: Redo");
     says(&terminal, "[ Cancel ]");
     terminal.press("y");
+    terminal.lose("[ Cancel ]");
     terminal.see("○ a-1.qcow2");
     // What the host refuses is told in its words.
     terminal.go_to("○ b.qcow2");

@@ -13,6 +13,7 @@ mod counts;
 mod e2e;
 mod files;
 mod hosts;
+mod hosts_beside;
 mod hosts_inside;
 mod inside_pane;
 mod insides;

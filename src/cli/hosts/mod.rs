@@ -383,13 +383,17 @@ pub(super) fn of_screen(asked: Asked, entries: &[HostEntry]) -> (OpenArgs, Vec<F
             here.dirs.extend(folders);
             continue;
         };
-        let mut scan = vec![OsString::from("scan")];
         // The first is the command that prints the same.
-        scan.extend(part.words.iter().skip(1).cloned());
+        let words = |command: &str| {
+            let more = part.words.iter().skip(1).cloned();
+            [OsString::from(command)].into_iter().chain(more).collect()
+        };
+        let (scan, tell) = (words("scan"), words("tell"));
         hosts.push(FarFolders {
             to: destination(&host, entries),
             folders,
             scan,
+            tell,
             read: vec!["read".into()],
         });
     }

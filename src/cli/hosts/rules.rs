@@ -8,6 +8,7 @@ use super::words::name_of_command;
 const READING: &[&str] = &[
     "tree",
     "scan",
+    "tell",
     "holders",
     "read",
     "info",

@@ -19,8 +19,8 @@ use super::{Forest, Location, Node};
 
 pub use gather::Told;
 pub use name::{host_and_path, path_on};
-pub use sent::lines;
-pub use taken::{Intake, Nonsense};
+pub use sent::{MOST_LINE, Name, lines};
+pub use taken::{Intake, Nonsense, believed_path, believed_sentence};
 
 impl Forest {
     /// Whether an image is of another machine.

@@ -16,25 +16,31 @@ use crate::host::{FileId, FileKind, Holder, Stat};
 use crate::image::{Format, ImageInfo};
 
 /// Bytes of a line at most.
-pub(super) const MOST_LINE: usize = 1 << 20;
+pub const MOST_LINE: usize = 1 << 20;
 
 /// A name: text where it is text, bytes where it is not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub(super) enum Name {
+pub enum Name {
+    /// Text.
     Text(String),
+    /// Bytes that are no text.
     Bytes(Vec<u8>),
 }
 
 impl Name {
-    fn of(name: impl AsRef<OsStr>) -> Self {
+    /// Of a file or anything else.
+    #[must_use]
+    pub fn of(name: impl AsRef<OsStr>) -> Self {
         match name.as_ref().to_str() {
             Some(text) => Self::Text(text.to_owned()),
             None => Self::Bytes(name.as_ref().as_bytes().to_vec()),
         }
     }
 
-    pub(super) fn name(self) -> OsString {
+    /// The name as it was.
+    #[must_use]
+    pub fn name(self) -> OsString {
         match self {
             Self::Text(text) => text.into(),
             Self::Bytes(bytes) => OsString::from_vec(bytes),

@@ -202,10 +202,8 @@ impl Intake {
         is_size.then_some(stat)
     }
 
-    /// A path there, with the machine's name before it.
     fn path(&self, name: Name) -> Option<PathBuf> {
-        let path = PathBuf::from(name.name());
-        is_path(&path).then(|| path_on(&self.host, &path))
+        believed_path(&self.host, Path::new(&name.name()))
     }
 
     fn backing(&self, link: SentBacking) -> Option<Backing> {
@@ -256,6 +254,18 @@ impl Intake {
         });
         is_few.then(|| edges.collect()).flatten()
     }
+}
+
+/// A path on a machine as that one tells it, with the machine's name before it; none for what is no path.
+#[must_use]
+pub fn believed_path(host: &str, path: &Path) -> Option<PathBuf> {
+    is_path(path).then(|| path_on(host, path))
+}
+
+/// Text of a machine that acts on no terminal, as much of it as a person reads.
+#[must_use]
+pub fn believed_sentence(text: &str) -> String {
+    sentence(text)
 }
 
 /// Whether it is the name of a file: absolute, and nowhere above its root.

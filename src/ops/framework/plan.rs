@@ -6,6 +6,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::forest::{Node, Reads};
 use crate::host::Host;
 use crate::image;
@@ -65,7 +67,7 @@ pub struct Effect {
 }
 
 /// The kinds of things that happen to files; the tree marks rows by them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum EffectKind {
     /// Only read.
     Reads,

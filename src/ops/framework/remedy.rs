@@ -4,11 +4,13 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::command_line::CommandLine;
 use super::request::Request;
 
 /// What gets a person further.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Remedy {
     /// This operation, a plan of its own.
     Ask(Box<Request>),
@@ -64,6 +66,23 @@ impl Remedy {
             Self::Check(image) => line(&["check"]).path(image),
             Self::Accept(base) => line(&["index", "accept"]).path(base),
             Self::Passphrase(_) | Self::NewPassphrase(_) | Self::LookIn(_) => return None,
+        })
+    }
+
+    /// The same with each of its paths changed; none where one of them cannot be.
+    #[must_use]
+    pub fn with_paths(self, change: &mut dyn FnMut(&Path) -> Option<PathBuf>) -> Option<Self> {
+        Some(match self {
+            Self::Ask(request) => Self::ask(request.with_paths(change)?),
+            Self::Relink(image) => Self::Relink(change(&image)?),
+            Self::Branch(image) => Self::Branch(change(&image)?),
+            Self::LiveBranch(image) => Self::LiveBranch(change(&image)?),
+            Self::DataFile(image) => Self::DataFile(change(&image)?),
+            Self::Check(image) => Self::Check(change(&image)?),
+            Self::Accept(base) => Self::Accept(change(&base)?),
+            Self::Passphrase(image) => Self::Passphrase(change(&image)?),
+            Self::NewPassphrase(image) => Self::NewPassphrase(change(&image)?),
+            Self::LookIn(folder) => Self::LookIn(change(&folder)?),
         })
     }
 

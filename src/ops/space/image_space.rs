@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use crate::forest::NodeId;
 use crate::image::{Compressible, EqualBelow};
 
 /// What one image holds. Bytes of the guest's disk are counted as the image's map tells them, those of the file as
 /// it takes them on disk.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerSpace {
     /// Bytes of the file on disk, as `du` counts them.
     pub disk: u64,
@@ -34,7 +36,7 @@ pub struct LayerSpace {
 }
 
 /// What only reading an image's data tells.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadSpace {
     /// What it holds and what it is built on shows as well.
     pub equal: EqualBelow,

@@ -4,6 +4,8 @@ use std::cmp::{Ordering, Reverse};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::forest::Node;
 use crate::host::Host;
 use crate::units::{count, size};
@@ -19,7 +21,7 @@ use super::image_space::ImageSpace;
 const LEAST: u64 = 64 << 10;
 
 /// Something that would free space.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Saving {
     /// What is done.
     pub kind: SavingKind,
@@ -34,7 +36,7 @@ pub struct Saving {
 }
 
 /// What can be done to free space.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SavingKind {
     /// Deleting what is in the trash.
     EmptyTrash,

@@ -4,11 +4,10 @@
 //! one host goes to it by the names that they have there, and its answers come back by those that they have here.
 
 mod names;
+mod narrow;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
 
-use crate::forest::Forest;
 use crate::forest::far::host_and_path;
 use crate::ops::Error;
 
@@ -20,6 +19,7 @@ use super::msg::{Effect, Msg};
 use super::query::Completions;
 
 pub(super) use names::told;
+pub(super) use narrow::Narrow;
 
 /// An effect that is let through.
 #[derive(Debug)]
@@ -35,67 +35,49 @@ pub(super) enum Passed {
 pub(super) struct Border {
     /// The names of the other machines.
     hosts: Vec<String>,
-    /// The images that were asked about last, and those of this machine among them.
-    last: Option<(Weak<Forest>, Arc<Forest>)>,
 }
 
 impl Border {
     /// With other machines of these names, in the order of their places.
     #[must_use]
     pub(super) fn new(hosts: Vec<String>) -> Self {
-        Self { hosts, last: None }
+        Self { hosts }
     }
 
-    /// The effect as it may be carried out, and where.
+    /// Whether there are other machines.
+    #[must_use]
+    pub(super) fn has_hosts(&self) -> bool {
+        !self.hosts.is_empty()
+    }
+
+    /// The effect as it may be carried out, and where; by [`Narrow`] it is given the images of this machine alone.
     ///
     /// # Errors
     /// What is answered in its place, if anybody waits for an answer.
-    pub(super) fn pass(&mut self, effect: Effect) -> Result<Passed, Vec<Msg>> {
+    pub(super) fn pass(&self, effect: Effect) -> Result<Passed, Vec<Msg>> {
         if self.hosts.is_empty() {
             return Ok(Passed::Here(effect));
         }
         match names::there(&self.hosts, effect) {
             (Some(at), effect) => Ok(Passed::There(at, effect)),
-            (None, effect) => self.pass_here(effect).map(Passed::Here),
+            (None, effect) => Self::pass_here(effect).map(Passed::Here),
         }
     }
 
     /// The effect as it may be carried out here.
-    fn pass_here(&mut self, effect: Effect) -> Result<Effect, Vec<Msg>> {
+    fn pass_here(effect: Effect) -> Result<Effect, Vec<Msg>> {
         let told = || vec![Msg::Tell(format!("Not done: {NOT_HERE}."))];
         let why = || NOT_HERE.to_owned();
         Ok(match effect {
             Effect::Plan { ref request, .. } if any_far(&request.paths()) => return Err(told()),
-            Effect::Plan {
-                query_id,
-                request,
-                forest,
-                delay,
-            } => Effect::Plan {
-                query_id,
-                request,
-                forest: self.here(forest),
-                delay,
-            },
             Effect::PlanEach { ref requests, .. }
                 if requests.iter().any(|request| any_far(&request.paths())) =>
             {
                 return Err(told());
             }
-            Effect::PlanEach {
-                query_id,
-                requests,
-                forest,
-                delay,
-            } => Effect::PlanEach {
-                query_id,
-                requests,
-                forest: self.here(forest),
-                delay,
-            },
             Effect::Refresh(query_id, forest, mut changed) => {
                 changed.retain(|path| path.is_absolute());
-                Effect::Refresh(query_id, self.here(forest), changed)
+                Effect::Refresh(query_id, forest, changed)
             }
             Effect::Run { job, work, .. } if works_there(&work) => {
                 let error = Error::failed(NOT_HERE.to_owned());
@@ -112,59 +94,40 @@ impl Border {
             Effect::Complete(query_id, path) if is_far(&path) => {
                 return Err(vec![Msg::Completed(query_id, Completions::default())]);
             }
-            Effect::Candidates(query_id, forest) => Effect::Candidates(query_id, self.here(forest)),
-            Effect::Keep {
-                query_id,
-                forest,
-                candidates,
-                rule,
-            } => Effect::Keep {
-                query_id,
-                forest: self.here(forest),
-                candidates,
-                rule,
-            },
-            Effect::Space {
-                query_id,
-                forest,
-                reads,
-                prune_days,
-            } => Effect::Space {
-                query_id,
-                forest: self.here(forest),
-                reads,
-                prune_days,
-            },
             Effect::Browse(query_id, ref question) if browses_there(question) => {
                 let trouble = Trouble::Told(NOT_COMPARED.to_owned());
                 return Err(vec![Msg::Browsed(query_id, Box::new(Err(trouble)))]);
             }
             Effect::Unlock(image, _) if is_far(&image) => return Err(Vec::new()),
-            Effect::Insides(query_id, forest) => Effect::Insides(query_id, self.here(forest)),
-            Effect::Machines(forest) => Effect::Machines(self.here(forest)),
-            Effect::Examine(forest) => Effect::Examine(self.here(forest)),
-            Effect::Interrupted(query_id, forest) => {
-                Effect::Interrupted(query_id, forest.map(|forest| self.here(forest)))
-            }
             Effect::Measure {
                 query_id,
                 ref image,
                 ..
             } if is_far(image) => return Err(vec![Msg::Measured(query_id, Err(why()))]),
-            Effect::Remember(forest) => Effect::Remember(self.here(forest)),
             Effect::Accept(base, _) if is_far(&base) => return Err(told()),
-            Effect::Accept(base, forest) => Effect::Accept(base, self.here(forest)),
             Effect::Open(roots) if roots.iter().any(|root| is_far(root)) => return Err(told()),
             Effect::Shell(dir) if is_far(&dir) => return Err(told()),
             Effect::Mount(image, _) if is_far(&image) => return Err(told()),
             Effect::OnScreen(words) if words.iter().any(|word| is_named(Path::new(word))) => {
                 return Err(told());
             }
-            // They name no file, or only what is planned, looked through or asked for here; what a filter asks for is
-            // found without a look at any file.
-            Effect::Scan(_)
+            // They name no file, or only what is planned, looked through or asked for here.
+            Effect::Plan { .. }
+            | Effect::PlanEach { .. }
+            | Effect::Candidates(..)
+            | Effect::Keep { .. }
+            | Effect::Space { .. }
+            | Effect::Insides(..)
+            | Effect::Machines(_)
+            | Effect::Examine(_)
+            | Effect::Interrupted(..)
+            | Effect::Remember(_)
+            | Effect::Accept(..)
+            | Effect::Scan(_)
             | Effect::Gather(..)
             | Effect::ScanHost(..)
+            | Effect::AskHost(..)
+            | Effect::JoinSpace(..)
             | Effect::ChangeThere { .. }
             | Effect::Filter { .. }
             | Effect::Run { .. }
@@ -194,18 +157,6 @@ impl Border {
             | Effect::Redraw
             | Effect::Quit => effect,
         })
-    }
-
-    /// The images of this machine, by the numbers that they have.
-    fn here(&mut self, forest: Arc<Forest>) -> Arc<Forest> {
-        if let Some((whole, here)) = &self.last
-            && std::ptr::eq(whole.as_ptr(), Arc::as_ptr(&forest))
-        {
-            return Arc::clone(here);
-        }
-        let here = Arc::new(forest.here());
-        self.last = Some((Arc::downgrade(&forest), Arc::clone(&here)));
-        here
     }
 }
 

@@ -37,6 +37,7 @@ fn images(effect: &mut Effect) -> Vec<&mut PathBuf> {
         | Effect::Map(path, _)
         | Effect::Mount(path, _)
         | Effect::Unlock(path, _)
+        | Effect::Complete(_, path)
         | Effect::Measure { image: path, .. } => vec![path],
         Effect::Files(query) => of_query(query),
         Effect::Browse(_, question) => of_question(question),

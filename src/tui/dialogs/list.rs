@@ -73,6 +73,8 @@ pub enum Choice {
     Copy(String),
     /// A request to be planned.
     Ask(Request),
+    /// A request to be planned by the host of this place.
+    AskThere(usize, Request),
     /// A form to be filled in.
     Fill(FormKind, Option<OsString>),
     /// A command of the person's own, by its place; true once it was asked about.
@@ -117,19 +119,21 @@ pub struct ListMenu {
     pub cursor: ListCursor,
     /// Whether a key runs its entry at once instead of being searched for.
     pub by_key: bool,
-    /// What of the selected image it lists, to be made anew when the disk tells more.
+    /// What it lists that is made anew when more is told of it.
     pub inside: Option<ContentKind>,
     /// The question whose answer fills it; none once it is filled.
     pub query_id: Option<QueryId>,
 }
 
-/// What is inside an image.
+/// What a list is made of while it is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContentKind {
     /// Internal snapshots.
     Snapshots,
     /// Dirty bitmaps.
     Bitmaps,
+    /// What was interrupted.
+    Interrupted,
 }
 
 impl ListMenu {
@@ -142,7 +146,7 @@ impl ListMenu {
         }
     }
 
-    /// The same, made anew when the disk tells more of what is inside the image.
+    /// The same, made anew when more is told of this.
     #[must_use]
     pub fn of(self, inside: ContentKind) -> Self {
         Self {
@@ -367,6 +371,7 @@ impl ListMenu {
                 request: Box::new(request),
                 proves: false,
             },
+            Choice::AskThere(at, request) => Next::AskThere(at, Box::new(request)),
             Choice::Fill(kind, about) => Next::Fill(kind, about),
             Choice::Run(at, is_asked) => self.run_own(at, is_asked, context),
         }

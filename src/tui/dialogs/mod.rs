@@ -29,7 +29,7 @@ mod typing;
 mod window;
 
 use super::bindings::{self, TableRow};
-use crate::ops::Plan;
+use crate::ops::{Effect, Plan, Request};
 
 pub(crate) use next::Next;
 pub(crate) use window::{AnyWindow, Context, Window};
@@ -202,6 +202,17 @@ impl Dialogs {
             Dialog::Plan(dialog) => Some(dialog.as_mut()),
             _ => None,
         })
+    }
+
+    /// What the plan of a host that is shown was asked for, and its effects.
+    #[must_use]
+    pub fn plan_there(&self) -> Option<(&Request, &[Effect])> {
+        // A passphrase is asked for over what shows plans.
+        let mut open = self.open.iter().rev();
+        match open.find(|dialog| !matches!(dialog, Dialog::Secret(_)))? {
+            Dialog::Plan(dialog) => Some((&dialog.request, dialog.effects_there()?)),
+            _ => None,
+        }
     }
 
     /// The plan that is shown, or several that are agreed to together.

@@ -22,6 +22,8 @@ pub enum Next {
     Cancel,
     /// A plan is asked for; the dialog waits below it.
     Ask(Box<Request>),
+    /// A plan is asked for of the host of this place; the dialog waits below it.
+    AskThere(usize, Box<Request>),
     /// A plan is asked for in its place.
     AskInstead {
         /// What is asked.

@@ -101,9 +101,18 @@ impl SpaceDialog {
                     .warn("Nothing is changed: started with --read-only, or so configured.");
                 Next::Stay
             }
-            Some(request) => Next::Ask(Box::new(request)),
+            Some(request) => match self.host(context.app) {
+                None => Next::Ask(Box::new(request)),
+                Some(at) => Next::AskThere(at, Box::new(request)),
+            },
             None => Next::Stay,
         }
+    }
+
+    /// The place of the host that the proposal under the cursor is about, where it is none for this machine.
+    fn host(&self, app: &App) -> Option<usize> {
+        let saving = app.space.found.savings.get(self.cursor.at)?;
+        app.hosts.of_path(saving.images.first()?)
     }
 }
 
@@ -185,7 +194,7 @@ fn largest_trees(app: &App, pane: &SpaceDialog, room: usize, width: usize) -> Ve
 /// How far it is.
 fn progress(app: &App, pane: &SpaceDialog) -> String {
     let count = units::count(app.space.found.images, "image");
-    match (app.space.is_asked(), pane.reads) {
+    match (is_asked(app), pane.reads) {
         _ if app.refresh.scan.running => "waits for the scan".to_owned(),
         (true, true) => format!("reading data, {count} so far"),
         (true, false) => format!("measuring, {count} so far"),
@@ -193,9 +202,15 @@ fn progress(app: &App, pane: &SpaceDialog) -> String {
     }
 }
 
+/// Whether it is being measured here or anywhere.
+fn is_asked(app: &App) -> bool {
+    let mut hosts = app.hosts.list.iter();
+    app.space.is_asked() || hosts.any(|host| host.beside.space.is_open())
+}
+
 /// What to say where no entry is.
 fn nothing(app: &App) -> &'static str {
-    match app.space.is_asked() || app.refresh.scan.running {
+    match is_asked(app) || app.refresh.scan.running {
         true => "The images' tables are being read.",
         false => "Nothing here would free space without losing what is in use.",
     }
@@ -251,6 +266,7 @@ fn summary(app: &App, width: usize) -> Vec<Line<'static>> {
         legend.push(Span::raw(words));
     }
     lines.push(Line::from(legend));
+    lines.extend(hosts_left(app, width));
     if found.untold > 0 {
         let text = "What is shared by reflinks is not told by every filesystem here.";
         lines.push(Line::styled(format!(" {text}"), theme.style(Role::Quiet)));
@@ -268,6 +284,24 @@ fn summary(app: &App, width: usize) -> Vec<Line<'static>> {
     }
     lines.push(Line::default());
     lines
+}
+
+/// The hosts that have not told theirs: the first of them, and how many more.
+fn hosts_left(app: &App, width: usize) -> Vec<Line<'static>> {
+    let mut said = app.hosts.said(|beside| &beside.space);
+    let more = said.len().saturating_sub(MOST_HOSTS);
+    said.truncate(MOST_HOSTS);
+    said.extend((more > 0).then(|| format!("and {}", units::count(more, "more host"))));
+    let style = app.settings.theme.style(Role::Warning);
+    let line = |text: String| {
+        let text = text::cut_end(
+            &text::safe(&text),
+            width.saturating_sub(1),
+            app.settings.ascii,
+        );
+        Line::styled(format!(" {text}"), style)
+    };
+    said.into_iter().map(line).collect()
 }
 
 /// The parts of an image side by side, in so many cells for so many bytes. What is there has a cell where there is room
@@ -305,6 +339,9 @@ fn bar(app: &App, space: &LayerSpace, of: u64, cells: usize) -> Vec<Span<'static
         })
         .collect()
 }
+
+/// Hosts that are named one by one.
+const MOST_HOSTS: usize = 3;
 
 /// Cells of the largest part beyond which each other part has one.
 const SPARE: usize = 8;
@@ -417,7 +454,9 @@ fn foot(app: &App, pane: &SpaceDialog, width: usize) -> Vec<Line<'static>> {
     }
     if let Some(saving) = found.savings.get(pane.cursor.at) {
         push_wrapped(&mut lines, app, "", &saving.why, Role::Quiet, width);
-        if let Some(line) = saving.request.command_line() {
+        // What names no file would be about this machine.
+        let is_whole = pane.host(app).is_none() || !saving.request.paths().is_empty();
+        if let Some(line) = saving.request.command_line().filter(|_| is_whole) {
             push_wrapped(&mut lines, app, "$", &line.to_string(), Role::Quiet, width);
         }
     }

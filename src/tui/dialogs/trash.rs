@@ -7,7 +7,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-use crate::ops::trash::Entry;
+use crate::facts::TrashEntry;
 use crate::ops::{EmptyTrash, Request, Restore};
 use crate::tui::app::App;
 use crate::tui::bindings::{self, Row, dialog};
@@ -16,11 +16,15 @@ use crate::tui::query::QueryId;
 use crate::tui::text;
 use crate::tui::theme::Role;
 use crate::tui::views::frame;
+use crate::tui::views::words::push_wrapped;
 use crate::units;
 
 use super::list_cursor::ListCursor;
 use super::next::Next;
 use super::window::{Context, Window};
+
+/// An entry of the trash of one machine: the place of its host, none for this machine, and its name.
+type EntryId = (Option<usize>, String);
 
 /// What a key can mean in the trash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,39 +73,60 @@ impl bindings::Action for Action {
 pub struct TrashDialog {
     /// The question's number.
     pub query_id: QueryId,
-    /// What is in it, newest first; none while that is looked for.
-    pub entries: Option<Vec<Entry>>,
-    /// Marked entries by name.
-    pub marked: BTreeSet<String>,
+    /// What is in that of this machine, newest first; none while that is looked for.
+    pub here: Option<Vec<TrashEntry>>,
+    /// Marked entries.
+    pub marked: BTreeSet<EntryId>,
     /// The entry under the cursor.
     pub cursor: ListCursor,
 }
 
 impl TrashDialog {
-    /// The marked entries, or the one under the cursor.
+    /// What is in the trash of this machine, then what is in those of hosts, each with the place of its host.
     #[must_use]
-    pub fn chosen(&self) -> Vec<String> {
-        let entries = self.entries.as_deref().unwrap_or_default();
-        let mut chosen: Vec<String> = entries
-            .iter()
-            .filter(|entry| self.marked.contains(&entry.name))
-            .map(|entry| entry.name.clone())
-            .collect();
+    pub fn entries<'a>(&'a self, app: &'a App) -> Vec<(Option<usize>, &'a TrashEntry)> {
+        let here = self.here.iter().flatten().map(|entry| (None, entry));
+        let hosts = app.hosts.list.iter().enumerate();
+        let far = hosts.flat_map(|(at, host)| {
+            let entries = host.beside.trash.told().into_iter().flatten();
+            entries.map(move |entry| (Some(at), entry))
+        });
+        here.chain(far).collect()
+    }
+
+    fn ids(&self, app: &App) -> Vec<EntryId> {
+        let entries = self.entries(app).into_iter();
+        entries
+            .map(|(at, entry)| (at, entry.name.clone()))
+            .collect()
+    }
+
+    /// The marked entries, or the one under the cursor.
+    fn chosen(&self, app: &App) -> Vec<EntryId> {
+        let ids = self.ids(app);
+        let mut chosen = ids.clone();
+        chosen.retain(|one| self.marked.contains(one));
         if chosen.is_empty() {
-            chosen.extend(entries.get(self.cursor.at).map(|entry| entry.name.clone()));
+            chosen.extend(ids.get(self.cursor.at).cloned());
         }
         chosen
     }
-}
 
-impl TrashDialog {
-    /// A plan for what is chosen, if anything is.
-    fn ask(&self, request: impl FnOnce(Vec<String>) -> Request) -> Next {
-        let entries = self.chosen();
-        if entries.is_empty() {
+    /// A plan for what is chosen, if anything is, and all of it is of one machine.
+    fn ask(&self, app: &mut App, request: impl FnOnce(Vec<String>) -> Request) -> Next {
+        let chosen = self.chosen(app);
+        let Some(of) = chosen.first().map(|(of, _)| *of) else {
+            return Next::Stay;
+        };
+        if chosen.iter().any(|(other, _)| *other != of) {
+            app.warn("They are in the trash of several machines: choose those of one.");
             return Next::Stay;
         }
-        Next::Ask(Box::new(request(entries)))
+        let request = request(chosen.into_iter().map(|(_, name)| name).collect());
+        match of {
+            None => Next::Ask(Box::new(request)),
+            Some(at) => Next::AskThere(at, Box::new(request)),
+        }
     }
 }
 
@@ -109,7 +134,7 @@ impl Window for TrashDialog {
     type Action = Action;
 
     fn update(&mut self, action: Action, _key: Key, context: &mut Context<'_>) -> Next {
-        let entries = self.entries.as_deref().unwrap_or_default();
+        let entries = self.ids(context.app);
         let len = entries.len();
         match action {
             Action::Down => self.cursor.down(len),
@@ -117,16 +142,15 @@ impl Window for TrashDialog {
             Action::PageDown => self.cursor.page_down(len, context.page()),
             Action::PageUp => self.cursor.page_up(context.page()),
             Action::Tick => {
-                if let Some(entry) = entries.get(self.cursor.at)
-                    && !self.marked.remove(&entry.name)
+                if let Some(id) = entries.get(self.cursor.at)
+                    && !self.marked.remove(id)
                 {
-                    self.marked.insert(entry.name.clone());
+                    self.marked.insert(id.clone());
                 }
                 self.cursor.down(len);
             }
             Action::TickAll => {
-                let all: BTreeSet<String> =
-                    entries.iter().map(|entry| entry.name.clone()).collect();
+                let all: BTreeSet<EntryId> = entries.into_iter().collect();
                 self.marked = if self.marked == all {
                     BTreeSet::new()
                 } else {
@@ -134,10 +158,11 @@ impl Window for TrashDialog {
                 };
             }
             Action::Proceed => {
-                return self.ask(|entries| Request::Restore(Restore { entries }));
+                return self.ask(context.app, |entries| Request::Restore(Restore { entries }));
             }
             Action::EmptyTrash => {
-                return self.ask(|entries| Request::EmptyTrash(EmptyTrash { entries }));
+                let empty = |entries| Request::EmptyTrash(EmptyTrash { entries });
+                return self.ask(context.app, empty);
             }
             Action::Close => return Next::Close,
         }
@@ -158,76 +183,31 @@ impl Window for TrashDialog {
 }
 
 fn draw(screen: &mut Frame<'_>, app: &App, dialog: &TrashDialog, area: Rect) {
-    let theme = app.settings.theme;
-    let ascii = app.settings.ascii;
     let room = usize::from(area.width).saturating_sub(2);
     let bottom = dialog.edge(app, room);
     let inside = frame::dialog(screen, app, area, "Trash", bottom);
     let width = usize::from(inside.width);
-    let Some(entries) = &dialog.entries else {
-        frame::lines_in(screen, inside, vec![Line::raw(" Looking into the trash.")]);
-        return;
-    };
-    if entries.is_empty() {
-        frame::lines_in(screen, inside, vec![Line::raw(" The trash is empty.")]);
-        return;
-    }
+    let entries = dialog.entries(app);
     let mut lines = Vec::new();
     let mut cursor_line = 0;
-    for (i, entry) in entries.iter().enumerate() {
-        if i == dialog.cursor.at {
+    for (i, (at, entry)) in entries.iter().enumerate() {
+        let is_at = i == dialog.cursor.at;
+        if is_at {
             cursor_line = lines.len() + entry.files.len().min(3);
         }
-        let marked = dialog.marked.contains(&entry.name);
-        let age = entry.discarded.map_or_else(String::new, |when| {
-            format!("{} ago", text::age(when, app.now()))
-        });
-        let files = u64::try_from(entry.files.len()).unwrap_or(0);
-        let head = format!(
-            "{}  {}, {}  {age}",
-            text::safe(if entry.reason.is_empty() {
-                "?"
-            } else {
-                &entry.reason
-            }),
-            units::count(files, "file"),
-            units::size(entry.bytes()),
-        );
-        let mut line = Line::from(vec![
-            Span::raw(frame::bar(app, i == dialog.cursor.at)),
-            Span::styled(if marked { "* " } else { "  " }, theme.style(Role::Marked)),
-            Span::styled(
-                text::pad(&head, width.saturating_sub(3), ascii),
-                theme.style(Role::Title),
-            ),
-        ]);
-        if i == dialog.cursor.at {
-            line = line.patch_style(theme.style(Role::Cursor));
-        }
-        lines.push(line);
-        let shown = if entry.files.len() > 4 { 3 } else { 4 };
-        for file in entry.files.iter().take(shown) {
-            let room = width.saturating_sub(18);
-            let path = text::cut_middle(&app.shown(&file.original), room, ascii);
-            lines.push(Line::raw(format!(
-                "     {}{}",
-                text::pad(&path, room, ascii),
-                text::pad_left(&units::size(file.bytes), 11, ascii)
-            )));
-        }
-        if entry.files.len() > shown {
-            lines.push(Line::raw(format!(
-                "     and {} more",
-                entry.files.len() - shown
-            )));
-        }
-        for problem in &entry.problems {
-            let text = text::cut_end(&text::safe(problem), width.saturating_sub(7), ascii);
-            lines.push(Line::styled(
-                format!("     {text}"),
-                theme.style(Role::Warning),
-            ));
-        }
+        let is_marked = dialog.marked.contains(&(*at, entry.name.clone()));
+        let host = at.and_then(|at| app.hosts.list.get(at));
+        let lead = host.map_or_else(String::new, |host| format!("{}: ", host.name));
+        lines.extend(drawn(app, entry, &lead, (is_at, is_marked), width));
+    }
+    let mut said = app.hosts.said(|beside| &beside.trash);
+    if dialog.here.is_none() {
+        said.insert(0, "Looking into the trash.".to_owned());
+    } else if entries.is_empty() && said.is_empty() {
+        said.push("The trash is empty.".to_owned());
+    }
+    for text in said {
+        push_wrapped(&mut lines, app, "", &text, Role::Plain, width);
     }
     let height = usize::from(inside.height);
     let from = (cursor_line + 2)
@@ -248,4 +228,68 @@ fn draw(screen: &mut Frame<'_>, app: &App, dialog: &TrashDialog, area: Rect) {
         ),
         inside,
     );
+}
+
+/// An entry: what was done when, and its files.
+fn drawn(
+    app: &App,
+    entry: &TrashEntry,
+    lead: &str,
+    (is_at, is_marked): (bool, bool),
+    width: usize,
+) -> Vec<Line<'static>> {
+    let theme = app.settings.theme;
+    let ascii = app.settings.ascii;
+    let age = entry.discarded.map_or_else(String::new, |when| {
+        format!("{} ago", text::age(when, app.now()))
+    });
+    let head = format!(
+        "{lead}{}  {}, {}  {age}",
+        text::safe(if entry.reason.is_empty() {
+            "?"
+        } else {
+            &entry.reason
+        }),
+        units::count(entry.files.len(), "file"),
+        units::size(entry.bytes()),
+    );
+    let mut line = Line::from(vec![
+        Span::raw(frame::bar(app, is_at)),
+        Span::styled(
+            if is_marked { "* " } else { "  " },
+            theme.style(Role::Marked),
+        ),
+        Span::styled(
+            text::pad(&head, width.saturating_sub(3), ascii),
+            theme.style(Role::Title),
+        ),
+    ]);
+    if is_at {
+        line = line.patch_style(theme.style(Role::Cursor));
+    }
+    let mut lines = vec![line];
+    let shown = if entry.files.len() > 4 { 3 } else { 4 };
+    for (original, bytes) in entry.files.iter().take(shown) {
+        let room = width.saturating_sub(18);
+        let path = text::cut_middle(&app.shown(original), room, ascii);
+        lines.push(Line::raw(format!(
+            "     {}{}",
+            text::pad(&path, room, ascii),
+            text::pad_left(&units::size(*bytes), 11, ascii)
+        )));
+    }
+    if entry.files.len() > shown {
+        lines.push(Line::raw(format!(
+            "     and {} more",
+            entry.files.len() - shown
+        )));
+    }
+    for problem in &entry.problems {
+        let text = text::cut_end(&text::safe(problem), width.saturating_sub(7), ascii);
+        lines.push(Line::styled(
+            format!("     {text}"),
+            theme.style(Role::Warning),
+        ));
+    }
+    lines
 }

@@ -245,15 +245,15 @@ pub(super) fn trash(talk: &mut Talk) -> io::Result<()> {
     let Some(Dialog::Trash(dialog)) = talk.ui.dialogs.top() else {
         return Ok(());
     };
-    let entries = dialog.entries.iter().flatten();
+    let entries = dialog.entries(&talk.ui.app).into_iter();
     let rows: Vec<String> = entries
-        .map(|entry| {
+        .map(|(at, entry)| {
             let files = entry
                 .files
                 .iter()
-                .map(|file| units::file_name(&file.original));
+                .map(|(original, _)| units::file_name(original));
             let files = files.collect::<Vec<_>>().join(", ");
-            let marked = dialog.marked.contains(&entry.name);
+            let marked = dialog.marked.contains(&(at, entry.name.clone()));
             let marked = if marked { "marked: " } else { "" };
             format!(
                 "{marked}{files}, {}, {}",

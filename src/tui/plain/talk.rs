@@ -325,7 +325,7 @@ fn waits(ui: &Ui) -> bool {
             form.creates && form.plans.is_empty() && form.requests().is_ok()
         }
         Some(Dialog::Prune(dialog)) => dialog.candidates.is_none() || dialog.waits,
-        Some(Dialog::Trash(dialog)) => dialog.entries.is_none(),
+        Some(Dialog::Trash(dialog)) => dialog.here.is_none(),
         Some(Dialog::Space(_)) => app.space.is_asked(),
         Some(Dialog::Measure(dialog)) => dialog.found.is_none(),
         Some(Dialog::Files(dialog)) => dialog.waits(),

@@ -21,6 +21,7 @@ pub(super) fn follow(ui: &mut Ui, next: Next, effects: &mut Vec<Effect>) {
             }
         }
         Next::Ask(request) => open::ask(ui, *request, effects),
+        Next::AskThere(at, request) => open::ask_there(ui, at, *request, effects),
         Next::AskInstead { request, proves } => {
             ui.dialogs.close();
             open::ask(ui, *request, effects);

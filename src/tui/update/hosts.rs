@@ -6,12 +6,14 @@ use std::sync::Arc;
 use crate::forest::{Forest, ScannedFile};
 use crate::host::{FileId, Holder};
 use crate::tui::app::App;
-use crate::tui::hosts::{HostState, Images};
+use crate::tui::far_answers::Topic;
+use crate::tui::hosts::{HostSeen, HostState, Images};
 use crate::tui::log::Kind;
 use crate::tui::msg::{Effect, ScanEnd};
 use crate::tui::query::QueryId;
 use crate::tui::ui::Ui;
 
+use super::beside;
 use super::settle::replace_forest;
 
 /// Asks all of them.
@@ -81,9 +83,9 @@ pub(super) fn gather(app: &mut App, effects: &mut Vec<Effect>) {
     app.refresh.is_far_outdated = false;
     let query_id = app.query_id();
     app.refresh.gathering = Some(query_id);
-    let here = app.refresh.here.clone();
-    let here = here.unwrap_or_else(|| Arc::new(app.forest.here()));
-    effects.push(Effect::Gather(query_id, here, app.hosts.told()));
+    let here = app.refresh.here.as_ref();
+    let known = Arc::clone(here.unwrap_or(&app.forest));
+    effects.push(Effect::Gather(query_id, known, app.hosts.told()));
 }
 
 /// The forest of all is made. One that lacks what was told meanwhile is not shown: another one is asked for.
@@ -105,7 +107,13 @@ pub(super) fn silent(app: &mut App, query_id: QueryId, at: usize, seconds: u64) 
 }
 
 /// It has told all, or why it cannot.
-pub(super) fn scanned(app: &mut App, query_id: QueryId, at: usize, ended: Result<ScanEnd, String>) {
+pub(super) fn scanned(
+    app: &mut App,
+    query_id: QueryId,
+    at: usize,
+    ended: Result<ScanEnd, String>,
+    effects: &mut Vec<Effect>,
+) {
     let Some(host) = app.hosts.asked(at, query_id) else {
         return;
     };
@@ -131,6 +139,10 @@ pub(super) fn scanned(app: &mut App, query_id: QueryId, at: usize, ended: Result
     }
     app.changed();
     app.detail.asked = None;
+    let can_be_mended = |host: &HostSeen| host.state == HostState::Told && !host.rules.is_read_only;
+    if app.hosts.list.get(at).is_some_and(can_be_mended) && !app.settings.read_only {
+        beside::ask(app, at, Topic::Interrupted, effects);
+    }
     let unreadable = app.hosts.list.get(at).map(|host| host.unreadable.clone());
     for why in unreadable.into_iter().flatten() {
         app.note(None, Kind::Note, &format!("Cannot read {why}"));
@@ -148,7 +160,7 @@ mod tests {
     use crate::forest::{Content, Sharing};
     use crate::host::{FileKind, Stat};
     use crate::tui::filter::Filter;
-    use crate::tui::hosts::{Hosts, gathered};
+    use crate::tui::hosts::{Hosts, gathered_anew};
     use crate::tui::msg::Msg;
     use crate::tui::places::Places;
     use crate::tui::settings::Settings;
@@ -173,6 +185,7 @@ mod tests {
             to: Destination::of(name, &[], None),
             folders: vec![PathBuf::from("/srv")],
             scan: Vec::new(),
+            tell: Vec::new(),
             read: Vec::new(),
         }
     }
@@ -191,7 +204,7 @@ mod tests {
     /// The forests that are asked for.
     fn asked(effects: Vec<Effect>) -> Vec<(QueryId, Arc<Forest>)> {
         let made = |effect| match effect {
-            Effect::Gather(query_id, here, told) => Some((query_id, gathered(here, &told))),
+            Effect::Gather(query_id, known, told) => Some((query_id, gathered_anew(known, &told))),
             _ => None,
         };
         effects.into_iter().filter_map(made).collect()

@@ -182,7 +182,8 @@ pub(super) fn start_next(jobs: &mut Jobs, effects: &mut Vec<Effect>) {
 /// Tries a job again that is over: what it was asked is planned anew.
 pub(super) fn retry(ui: &mut Ui, title: String, task: Task, effects: &mut Vec<Effect>) {
     match task {
-        Task::Change(request) | Task::There { request, .. } => open::ask(ui, request, effects),
+        Task::Change(request) => open::ask(ui, request, effects),
+        Task::There { at, request, .. } => open::ask_there(ui, at, request, effects),
         Task::Check(images) => check(&mut ui.app, images, effects),
         Task::Compare(images) => compare(&mut ui.app, images, effects),
         Task::Extract(what) => extract(&mut ui.app, what, effects),

@@ -4,13 +4,14 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
+use crate::facts::Halted;
 use crate::forest::render::image_json;
 use crate::forest::{Node, NodeId};
 use crate::host::{printable, printable_bytes, shell_quoted};
 use crate::image::{Bitmap, BitmapFlags, Snapshot};
 use crate::json_text::json_text;
 use crate::ops::{
-    BitmapAction, ChangeBitmap, ChangeSnapshot, Dependants, RecoverEntry, Recovery,
+    BitmapAction, ChangeBitmap, ChangeSnapshot, Dependants, Leftover, RecoverEntry, Recovery,
     RemoveLeftovers, Request, SnapshotAction, SnapshotName,
 };
 use crate::tui::actions::Action;
@@ -24,7 +25,6 @@ use crate::tui::disabled_reason::why_not;
 use crate::tui::filter;
 use crate::tui::forms::FormKind;
 use crate::tui::labels;
-use crate::tui::msg::Interrupted;
 use crate::tui::order::Sort;
 use crate::tui::text;
 use crate::tui::ui::Ui;
@@ -288,8 +288,7 @@ pub(super) fn snapshots(app: &App) -> ListMenu {
     ListMenu::new(format!("Snapshots of {}", app.label(node)), items).of(ContentKind::Snapshots)
 }
 
-/// The disk has told more of the selected image: a list of what is inside it is made anew, with what is
-/// searched for.
+/// More was told of what a list is made of: it is made anew, with what is searched for.
 pub(super) fn refresh(ui: &mut Ui) {
     let app = &ui.app;
     let Some(Dialog::List(menu)) = ui.dialogs.top_mut() else {
@@ -298,8 +297,10 @@ pub(super) fn refresh(ui: &mut Ui) {
     let mut fresh = match menu.inside {
         Some(ContentKind::Snapshots) => snapshots(app),
         Some(ContentKind::Bitmaps) => bitmaps(app),
+        Some(ContentKind::Interrupted) => interrupted(app),
         None => return,
     };
+    fresh.query_id = menu.query_id;
     fresh.query = std::mem::take(&mut menu.query);
     fresh.search();
     fresh.cursor.page_down(fresh.shown.len(), menu.cursor.at);
@@ -371,44 +372,81 @@ fn with_bitmap(node: &Node, bitmap: &Bitmap) -> Vec<MenuItem> {
     ]
 }
 
-/// What can be done about what was interrupted; none while that is looked for.
-pub(super) fn interrupted(found: Option<&Result<Interrupted, String>>) -> ListMenu {
+/// What can be done about what was interrupted here and on hosts.
+pub(super) fn interrupted(app: &App) -> ListMenu {
     let explains = |text: &str| entry("", "", text, Choice::Explains);
     let mut items = Vec::new();
-    match found {
-        None => items.push(explains("looking into the log and for what is half made")),
+    let mut is_all_told = true;
+    match &app.session.interrupted {
+        None => {
+            is_all_told = false;
+            items.push(explains("looking into the log and for what is half made"));
+        }
         Some(Err(why)) => items.push(explains(why)),
         Some(Ok(found)) => {
-            for one in &found.entries {
-                let title = printable(&one.title);
-                let way = |way| Choice::Ask(Request::Recover(RecoverEntry { entry: one.id, way }));
-                items.push(entry("", "finish", title.clone(), way(Recovery::Finish)));
-                if one.may_be_rolled_back() {
-                    items.push(entry("", "undo", title.clone(), way(Recovery::RollBack)));
-                }
-                items.push(entry("", "leave", title, way(Recovery::Forget)));
-            }
-            let left = &found.leftovers;
-            if !left.is_empty() {
-                let count = u64::try_from(left.len()).unwrap_or(u64::MAX);
-                let bytes = left.iter().map(|one| one.bytes);
-                let title = format!(
-                    "{}, {}",
-                    units::count(count, "half-made file"),
-                    units::size(bytes.fold(0, u64::saturating_add))
-                );
-                let files = left.iter().map(|one| one.path.clone()).collect();
-                let request = Request::RemoveLeftovers(RemoveLeftovers { files });
-                items.push(entry("", "remove", title, Choice::Ask(request)));
-            }
-            if items.is_empty() {
-                items.push(explains(
-                    "nothing was interrupted, and nothing is half made",
-                ));
-            }
+            let halted: Vec<Halted> = found.entries.iter().map(Halted::from).collect();
+            items.extend(with_interrupted(
+                &halted,
+                &found.leftovers,
+                "",
+                &Choice::Ask,
+            ));
         }
     }
-    ListMenu::new("Recover what was interrupted", items)
+    for (at, host) in app.hosts.list.iter().enumerate() {
+        if let Some(found) = host.beside.interrupted.told() {
+            let lead = format!("{}: ", host.name);
+            let ask = |request| Choice::AskThere(at, request);
+            items.extend(with_interrupted(
+                &found.halted,
+                &found.leftovers,
+                &lead,
+                &ask,
+            ));
+        }
+    }
+    let said = app.hosts.said(|beside| &beside.interrupted);
+    if items.is_empty() && is_all_told {
+        items.push(explains(
+            "nothing was interrupted, and nothing is half made",
+        ));
+    }
+    items.extend(said.iter().map(|text| explains(text)));
+    ListMenu::new("Recover what was interrupted", items).of(ContentKind::Interrupted)
+}
+
+/// What can be done about what was interrupted on one machine, with its name before each entry.
+fn with_interrupted(
+    halted: &[Halted],
+    left: &[Leftover],
+    lead: &str,
+    ask: &dyn Fn(Request) -> Choice,
+) -> Vec<MenuItem> {
+    let mut items = Vec::new();
+    for one in halted {
+        let title = format!("{lead}{}", printable(&one.title));
+        let way = |way| {
+            let entry = one.entry;
+            ask(Request::Recover(RecoverEntry { entry, way }))
+        };
+        items.push(entry("", "finish", title.clone(), way(Recovery::Finish)));
+        if one.can_roll_back {
+            items.push(entry("", "undo", title.clone(), way(Recovery::RollBack)));
+        }
+        items.push(entry("", "leave", title, way(Recovery::Forget)));
+    }
+    if !left.is_empty() {
+        let bytes = left.iter().map(|one| one.bytes);
+        let title = format!(
+            "{lead}{}, {}",
+            units::count(left.len(), "half-made file"),
+            units::size(bytes.fold(0, u64::saturating_add))
+        );
+        let files = left.iter().map(|one| one.path.clone()).collect();
+        let request = Request::RemoveLeftovers(RemoveLeftovers { files });
+        items.push(entry("", "remove", title, ask(request)));
+    }
+    items
 }
 
 /// The person's own commands.

@@ -7,12 +7,13 @@
 //! | `changes` | moving among the files that differ |
 //! | `panes`, `cursor`, `operations`, `menus` | what keys do in the panes |
 //! | `open`, `dialogs` | opening dialogs, and doing what they ask for |
-//! | `jobs`, `scan`, `machines`, `hosts`, `ask_there`, `there` | what is begun, and what comes of it |
+//! | `jobs`, `scan`, `machines`, `hosts`, `beside`, `ask_there`, `there` | what is begun, and what comes of it |
 //! | `responses`, `space` | answers of the workers |
 //! | `files`, `guest_files`, `insides` | what is asked about the inside of images |
 //! | `settle`, `tour` | what follows from every change |
 
 mod ask_there;
+mod beside;
 mod changes;
 mod cursor;
 mod dialogs;
@@ -44,6 +45,7 @@ use crate::forest::{Location, Node};
 use super::app::App;
 use super::detail_pane::Tab;
 use super::dialogs::Dialog;
+use super::dialogs::list::ContentKind;
 use super::jobs::{Job, Task};
 use super::msg::{Effect, Msg};
 use super::query::AT_START;
@@ -75,6 +77,7 @@ pub fn update(ui: &mut Ui, msg: Msg) -> Vec<Effect> {
     hosts::gather(&mut ui.app, &mut effects);
     tour::follow(&mut ui.app);
     space::ask(ui, &mut effects);
+    beside::ask_for_findings(&mut ui.app, &mut effects);
     insides::ask(&mut ui.app, &mut effects);
     ask_for_hits(&mut ui.app, &mut effects);
     let asked = asked_about(ui).map(|node| node.path.clone());
@@ -109,7 +112,14 @@ fn forget_passphrase(ui: &mut Ui, effects: &mut Vec<Effect>) {
 /// The image that the disk is asked about: the one a list shows the inside of, or else the selected one.
 fn asked_about(ui: &Ui) -> Option<&Node> {
     match ui.dialogs.top() {
-        Some(Dialog::List(menu)) if menu.inside.is_some() => ui.app.target(),
+        Some(Dialog::List(menu))
+            if matches!(
+                menu.inside,
+                Some(ContentKind::Snapshots | ContentKind::Bitmaps)
+            ) =>
+        {
+            ui.app.target()
+        }
         _ => ui.app.selected(),
     }
 }

@@ -25,6 +25,12 @@ pub(super) fn ask(ui: &mut Ui, request: Request, effects: &mut Vec<Effect>) {
     refresh_preview(ui);
 }
 
+/// Opens a dialog for what this request would do on the host of this place, over what is open.
+pub(super) fn ask_there(ui: &mut Ui, at: usize, request: Request, effects: &mut Vec<Effect>) {
+    ask_there::ask_of(ui, at, &request, effects);
+    refresh_preview(ui);
+}
+
 /// Opens a form about an image, and what is in it, instead of what is open.
 pub(super) fn fill(
     ui: &mut Ui,

@@ -14,12 +14,13 @@ use crate::ops::{
 };
 use crate::tui::app::App;
 use crate::tui::detail_pane::Tab;
+use crate::tui::far_answers::Topic;
 use crate::tui::forms::FormKind;
 use crate::tui::health::{self, Fix};
 use crate::tui::msg::Effect;
 use crate::tui::ui::Ui;
 
-use super::{cursor, jobs, menus, open};
+use super::{beside, cursor, jobs, menus, open};
 
 pub(super) fn commit(ui: &mut Ui, effects: &mut Vec<Effect>) {
     let Some(overlay) = paths(&ui.app.forest, &ui.app.targets()).into_iter().next() else {
@@ -123,7 +124,9 @@ fn root_there(app: &App) -> Option<PathBuf> {
 /// Lists what was interrupted.
 pub(super) fn recover(ui: &mut Ui, effects: &mut Vec<Effect>) {
     let query_id = ui.app.query_id();
-    let mut menu = menus::interrupted(None);
+    ui.app.session.interrupted = None;
+    beside::ask_all(&mut ui.app, Topic::Interrupted, effects);
+    let mut menu = menus::interrupted(&ui.app);
     menu.query_id = Some(query_id);
     open::list(ui, menu);
     let forest = Arc::clone(&ui.app.forest);
@@ -168,6 +171,11 @@ fn heal(ui: &mut Ui, fix: Fix, effects: &mut Vec<Effect>) {
             // No problem of an image has these.
             Remedy::Passphrase(_) | Remedy::NewPassphrase(_) | Remedy::LookIn(_) => {}
         },
+        // What else can be done about it stands beside it there.
+        Fix::AskThere(_, request) if matches!(*request, Request::Recover(_)) => {
+            recover(ui, effects);
+        }
+        Fix::AskThere(at, request) => open::ask_there(ui, at, *request, effects),
         Fix::GoTo(id) => {
             if let Some(row) = ui.app.tree.rows.place(id) {
                 ui.app.tree.cursor = row;

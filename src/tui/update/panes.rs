@@ -16,6 +16,7 @@ use crate::tui::dialogs::{
     SpaceDialog, TrashDialog,
 };
 use crate::tui::disabled_reason::{can_be_checked, two, why_not};
+use crate::tui::far_answers::Topic;
 use crate::tui::forms::FormKind;
 use crate::tui::msg::Effect;
 use crate::tui::order::View;
@@ -25,7 +26,7 @@ use crate::tui::tour::Tour;
 use crate::tui::ui::Ui;
 
 use super::operations::{self, paths};
-use super::{changes, cursor, hosts, jobs, machine_menu, menus, open, scan};
+use super::{beside, changes, cursor, hosts, jobs, machine_menu, menus, open, scan};
 
 /// Runs an action of the panes, or says why not.
 pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
@@ -339,4 +340,5 @@ fn trash(ui: &mut Ui, effects: &mut Vec<Effect>) {
         ..TrashDialog::default()
     });
     effects.push(Effect::Trash(query_id));
+    beside::ask_all(&mut ui.app, Topic::Trash, effects);
 }

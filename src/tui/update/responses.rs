@@ -22,8 +22,8 @@ use crate::units;
 
 use super::settle::{refresh_preview, replace_here};
 use super::{
-    dialogs, doctor, guest_files, hosts, insides, jobs, keys, machines, menus, open, scan, space,
-    there,
+    beside, dialogs, doctor, guest_files, hosts, insides, jobs, keys, machines, menus, open, scan,
+    space, there,
 };
 
 /// Gives the forests that a scan's finds go to to `change`: the one that is shown, the one that will be, or both.
@@ -71,10 +71,22 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
         }
         Msg::FarFound(query_id, at, files) => hosts::found(app, query_id, at, files),
         Msg::FarHeld(query_id, at, held) => hosts::held(app, query_id, at, held),
-        Msg::FarSilent(query_id, at, seconds) => hosts::silent(app, query_id, at, seconds),
+        Msg::FarSilent(query_id, at, seconds) => {
+            hosts::silent(app, query_id, at, seconds);
+            beside::silent(app, at, query_id, seconds);
+        }
         Msg::Gathered(query_id, forest) => hosts::all_gathered(ui, query_id, forest),
-        Msg::FarScanned(query_id, at, told) => hosts::scanned(app, query_id, at, told),
+        Msg::FarGreeted(at, rules) => {
+            if let Some(host) = app.hosts.list.get_mut(at) {
+                host.rules = rules;
+            }
+        }
+        Msg::FarScanned(query_id, at, told) => hosts::scanned(app, query_id, at, told, effects),
+        Msg::FarAnswered(query_id, at, topic, answer) => {
+            beside::answered(ui, (query_id, at), topic, *answer);
+        }
         Msg::ThereAsked(query_id, question) => there::asked(ui, query_id, &question),
+        Msg::TherePlanned(query_id, facts) => there::planned(ui, query_id, *facts),
         Msg::ThereEnded(query_id, end) => there::ended(ui, query_id, *end, effects),
         Msg::Refreshed(query_id, forest) => {
             if app.refresh.refreshing == Some(query_id) {
@@ -183,13 +195,14 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
         }
         Msg::SpaceSoFar(query_id, found) => space::take_some(app, query_id, *found),
         Msg::Space(query_id, found) => space::take_all(app, query_id, *found),
+        Msg::SpaceJoined(query_id, found) => space::take_joined(app, query_id, *found),
         Msg::Insides(query_id, found) => insides::take(app, query_id, *found),
         Msg::KeptInsides(found) => insides::take_kept(app, found),
         Msg::Trash(query_id, entries) => {
             if let Some(Dialog::Trash(dialog)) = ui.dialogs.top_mut()
                 && dialog.query_id == query_id
             {
-                dialog.entries = Some(entries);
+                dialog.here = Some(entries);
             }
         }
         Msg::Browsed(query_id, answer) => {
@@ -281,13 +294,11 @@ fn interrupted(ui: &mut Ui, query_id: QueryId, found: &Result<Interrupted, Strin
         app.apply_checks();
         app.changed();
     }
-    if let Some(Dialog::List(menu)) = ui.dialogs.top_mut()
+    if let Some(Dialog::List(menu)) = ui.dialogs.top()
         && menu.query_id == Some(query_id)
     {
-        let mut fresh = menus::interrupted(Some(found));
-        fresh.query = std::mem::take(&mut menu.query);
-        fresh.search();
-        **menu = fresh;
+        ui.app.session.interrupted = Some(found.clone());
+        menus::refresh(ui);
         return;
     }
     let entries = found.as_ref().map_or(&[][..], |found| &found.entries);

@@ -131,8 +131,10 @@ fn lay_out(app: &mut App, indent: usize, narrowed: bool) {
 pub(super) fn refresh_preview(ui: &mut Ui) {
     let app = &mut ui.app;
     let plans = ui.dialogs.plans().iter();
-    let preview = plans
-        .map(|plan| PlanPreview::of(&app.forest, &plan.request, &plan.effects))
+    let here = plans.map(|plan| (&plan.request, plan.effects.as_slice()));
+    let preview = here
+        .chain(ui.dialogs.plan_there())
+        .map(|(request, effects)| PlanPreview::of(&app.forest, request, effects))
         .reduce(|mut all, one| {
             all.marks.extend(one.marks);
             all.new.extend(one.new);

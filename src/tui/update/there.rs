@@ -1,5 +1,6 @@
 //! Changes that hosts make: agreed to, and what comes of them.
 
+use crate::facts::PlanFacts;
 use crate::fleet::Question;
 use crate::host::printable;
 use crate::ops::Outcome;
@@ -10,7 +11,18 @@ use crate::tui::msg::{Effect, ThereEnd};
 use crate::tui::query::QueryId;
 use crate::tui::ui::Ui;
 
+use super::settle::refresh_preview;
 use super::{hosts, jobs};
+
+/// What the plan would do is known: the rows are marked.
+pub(super) fn planned(ui: &mut Ui, query_id: QueryId, facts: PlanFacts) {
+    if let Some(dialog) = ui.dialogs.plan_mut()
+        && dialog.query_id == query_id
+    {
+        dialog.planned_there(facts);
+        refresh_preview(ui);
+    }
+}
 
 /// The plan is there.
 pub(super) fn asked(ui: &mut Ui, query_id: QueryId, question: &Question) {
@@ -45,6 +57,7 @@ pub(super) fn agreed(ui: &mut Ui, typed: &str) {
     app.note(Some(id), Kind::Step, &format!("agreed to: {title}"));
     app.tree.marks.clear();
     ui.dialogs.close_all();
+    refresh_preview(ui);
 }
 
 /// It is over: a job, or a plan that nothing is agreed to.

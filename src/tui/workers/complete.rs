@@ -1,36 +1,41 @@
 //! How the name of a file can go on: what there is in its folder that begins so.
 
-use std::fs::{self, DirEntry};
 use std::path::Path;
 
+use crate::host::{FileKind, Host};
 use crate::tui::query::Completions;
 
 /// Names given at most; more than a screen holds help nobody.
 const MOST: usize = 200;
+/// Of these it is asked whether they are folders: on a host each question takes its time.
+const ASKED: usize = 32;
 
 /// The names in the folder that begin as the path's last part does. Hidden ones only where a dot is typed.
 /// None where the folder cannot be read.
-pub(super) fn ways_on(begun: &Path) -> Completions {
+pub(super) fn ways_on(host: &dyn Host, begun: &Path) -> Completions {
     let text = begun.to_string_lossy();
     let (folder, start) = text.rsplit_once('/').unwrap_or((".", &text));
     let folder = if folder.is_empty() { "/" } else { folder };
-    let Ok(entries) = fs::read_dir(folder) else {
+    let Ok(entries) = host.list_dir(Path::new(folder)) else {
         return Completions::default();
     };
-    let mut found: Vec<(String, DirEntry)> = entries
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            let name = entry.file_name().into_string().ok()?;
-            let is_asked_for =
-                name.starts_with(start) && (!start.is_empty() || !name.starts_with('.'));
-            is_asked_for.then_some((name, entry))
+    let is_asked_for =
+        |name: &String| name.starts_with(start) && (!start.is_empty() || !name.starts_with('.'));
+    let mut found: Vec<String> = entries
+        .into_iter()
+        .filter_map(|name| name.into_string().ok())
+        .filter(is_asked_for)
+        .collect();
+    found.sort_unstable();
+    let common = common(found.iter().map(String::as_str));
+    let count = found.len();
+    let names = found.into_iter().take(MOST).enumerate();
+    let names: Vec<String> = names
+        .map(|(at, name)| match at < ASKED {
+            true => whole(host, Path::new(folder), name),
+            false => name,
         })
         .collect();
-    found.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-    let common = common(found.iter().map(|(name, _)| name.as_str()));
-    let count = found.len();
-    let names = found.into_iter().take(MOST);
-    let names: Vec<String> = names.map(|(name, entry)| whole(name, &entry)).collect();
     Completions {
         common: match &names[..] {
             [only] => only.clone(),
@@ -41,14 +46,10 @@ pub(super) fn ways_on(begun: &Path) -> Completions {
     }
 }
 
-/// The name, with a slash behind a folder's. The directory knows what an entry is; only a link is followed,
-/// as the name will be.
-fn whole(name: String, entry: &DirEntry) -> String {
-    let kind = entry.file_type();
-    let is_folder = match kind {
-        Ok(kind) if kind.is_symlink() => entry.path().is_dir(),
-        kind => kind.is_ok_and(|kind| kind.is_dir()),
-    };
+/// The name, with a slash behind a folder's. A link is followed, as the name will be.
+fn whole(host: &dyn Host, folder: &Path, name: String) -> String {
+    let stat = host.stat(&folder.join(&name));
+    let is_folder = stat.is_ok_and(|stat| stat.kind == FileKind::Directory);
     if is_folder { format!("{name}/") } else { name }
 }
 
@@ -73,6 +74,12 @@ fn common<'a>(mut names: impl Iterator<Item = &'a str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::RealHost;
+    use std::fs;
+
+    fn ways_on(begun: &Path) -> Completions {
+        super::ways_on(&RealHost, begun)
+    }
 
     #[test]
     fn what_begins_so_is_listed_and_folders_have_a_slash() {

@@ -42,6 +42,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
+use crate::facts::TrashEntry;
 use crate::fleet::{Dials, FarFolders, Peers};
 use crate::forest::{Forest, KnownInsides, ScanOptions, refreshed};
 use crate::host::{Host, io_text, printable};
@@ -51,18 +52,20 @@ use crate::mount::{self, Contents};
 use crate::ops::{self, Context, LookedIn, Outcome, ReadOptions, SnapshotName, SpaceCache};
 use crate::system::give_back_memory;
 
+use super::far_answers::{Asking, Topic};
 use super::file_changes::FilesQuery;
 use super::filter::Filter;
-use super::hosts::gathered;
+use super::hosts::gathered_anew;
 use super::jobs::Work;
 use super::log::LogLine;
 use super::msg::{Effect, Msg};
 use super::places::Places;
 use super::query::QueryId;
 use super::secret::Secrets;
+use super::space::SpaceFound;
 use super::{clipboard, crash, watch};
 use files::FileReader;
-use hosts::{HostLine, ScanAsker};
+use hosts::{BesideAsker, HostLine, ScanAsker};
 use selected::{look_at_selected, map_selected};
 use session_log::{ToLog, write_log};
 
@@ -207,7 +210,7 @@ impl Workers {
         self.newest.scan.store(u64::MAX, Ordering::SeqCst);
         for host in self.hosts.iter() {
             host.newest.store(u64::MAX, Ordering::SeqCst);
-            let _ = host.stop_scan();
+            host.stop_all();
         }
     }
 
@@ -236,13 +239,36 @@ impl Workers {
             return;
         };
         host.newest.store(query_id, Ordering::SeqCst);
+        // What is known beside its images is asked for anew once these are told.
+        host.stop_all();
         let (newest, answers) = (Arc::clone(&host.newest), self.answers.clone());
         if let Some(asker) = ScanAsker::new(&host.name, (at, query_id), newest, answers) {
             host.ask(hosts::Question {
                 words: host.scan.clone(),
                 asker: Box::new(asker),
-                stops: host.stop_scan(),
+                stops: host.stop(hosts::Kind::Scan),
             });
+        }
+    }
+
+    /// Asks a host what it knows beside its images.
+    fn ask_host(&self, query_id: QueryId, at: usize, asking: Asking) {
+        let Some(host) = self.hosts.get(at) else {
+            return;
+        };
+        let (topic, answers) = (asking.topic, self.answers.clone());
+        host.ask(hosts::Question {
+            words: asking.words(&host.tell),
+            asker: Box::new(BesideAsker::new(&host.name, topic, (at, query_id), answers)),
+            stops: host.stop(hosts::Kind::Beside(topic)),
+        });
+    }
+
+    /// Has hosts stop to find out something that nobody waits for any more.
+    fn stop_asking(&self, topic: Topic) {
+        for host in self.hosts.iter() {
+            // The next question has a count of its own.
+            let _ = host.stop(hosts::Kind::Beside(topic));
         }
     }
 
@@ -299,6 +325,7 @@ impl Workers {
                 self.spawn(move || me.scan(query_id));
             }
             Effect::ScanHost(query_id, at) => me.scan_host(query_id, at),
+            Effect::AskHost(query_id, at, asking) => me.ask_host(query_id, at, asking),
             Effect::ChangeThere {
                 query_id,
                 at,
@@ -323,8 +350,8 @@ impl Workers {
                     me.answer(Msg::Refreshed(query_id, Arc::new(fresh)));
                 });
             }
-            Effect::Gather(query_id, here, told) => self.spawn(move || {
-                me.answer(Msg::Gathered(query_id, gathered(here, &told)));
+            Effect::Gather(query_id, known, told) => self.spawn(move || {
+                me.answer(Msg::Gathered(query_id, gathered_anew(known, &told)));
             }),
             Effect::Filter {
                 query_id,
@@ -396,7 +423,10 @@ impl Workers {
             Effect::Protect(images, passphrase) => me.secrets.protect(images, passphrase),
             Effect::Forget => me.secrets.forget(),
             Effect::Complete(query_id, begun) => self.spawn(move || {
-                me.answer(Msg::Completed(query_id, complete::ways_on(&begun)));
+                me.answer(Msg::Completed(
+                    query_id,
+                    complete::ways_on(&*me.host, &begun),
+                ));
             }),
             Effect::Candidates(query_id, forest) => {
                 self.spawn(move || {
@@ -432,7 +462,14 @@ impl Workers {
                 self.spawn(move || me.look_into(query_id, forest));
             }
             Effect::StopInsides => me.newest.insides.store(0, Ordering::SeqCst),
-            Effect::StopSpace => me.newest.space.store(0, Ordering::SeqCst),
+            Effect::StopSpace => {
+                me.newest.space.store(0, Ordering::SeqCst);
+                me.stop_asking(Topic::Space);
+            }
+            Effect::JoinSpace(query_id, parts) => self.spawn(move || {
+                let joined = SpaceFound::joined(&parts);
+                me.answer(Msg::SpaceJoined(query_id, Box::new(joined)));
+            }),
             Effect::Browse(query_id, question) => {
                 me.newest.browse.store(query_id, Ordering::SeqCst);
                 self.spawn(move || me.browse(query_id, question));
@@ -451,6 +488,7 @@ impl Workers {
                 self.spawn(move || {
                     let dirs = &me.scan.roots;
                     let list = ops::trash::list(&*me.host, me.state_dir.as_deref(), dirs);
+                    let list = list.into_iter().map(TrashEntry::from).collect();
                     me.answer(Msg::Trash(query_id, list));
                 });
             }

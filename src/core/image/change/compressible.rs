@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "serde")]
+use serde::{Deserialize, Serialize};
+
 use crate::image::error::{OfFile, Result};
 use crate::image::internal::{Fault, index};
 use crate::image::{Chain, Error, ErrorKind, Layer, MapRun, MapState, ProgressSink};
@@ -15,6 +18,7 @@ const RAW_PIECE: u64 = 64 << 10;
 
 /// What compressing an image's own data would give back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Compressible {
     /// Bytes of data that are stored as they are.
     pub data: u64,

@@ -17,6 +17,7 @@ mod field_name;
 mod fields;
 mod state;
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 
+use crate::forest::far::host_and_path;
 use crate::ops::{Confirm, Consent, Danger, Plan, Ready, Request};
 use crate::tui::app::App;
 use crate::tui::key::{Code, Key};
@@ -210,12 +212,17 @@ impl Form {
             return false;
         }
         // Not joined: that would swallow the slash behind a folder.
-        let mut begun = self.dir.clone().into_os_string();
-        if text.starts_with('/') {
-            begun.clear();
-        } else {
-            begun.push("/");
-        }
+        let mut begun = match host_and_path(&self.image) {
+            // What is typed begins at the root of the form's machine.
+            Some((host, _)) if text.starts_with('/') => OsString::from(format!("{host}:")),
+            Some(_) if host_and_path(Path::new(text)).is_some() => OsString::new(),
+            None if text.starts_with('/') => OsString::new(),
+            _ => {
+                let mut folder = self.dir.clone().into_os_string();
+                folder.push("/");
+                folder
+            }
+        };
         begun.push(text);
         self.completing.query_id = Some(query_id);
         let effect = Effect::Complete(query_id, begun.into());

@@ -170,7 +170,10 @@ pub(super) fn written(app: &App, dialog: &PlanDialog, width: usize) -> Written {
     }
     let mut to_be_read = lines.len();
     if let Some(told) = dialog.told() {
-        for line in told.lines.iter().skip(1) {
+        // Their digits do what the command lines say.
+        let has_ways = !dialog.ways_out().is_empty();
+        let is_told = |line: &&String| !(has_ways && line.starts_with("To do "));
+        for line in told.lines.iter().skip(1).filter(is_told) {
             let role = match line.starts_with('!') {
                 true => Role::Warning,
                 false => Role::Plain,

@@ -156,7 +156,14 @@ impl PlanDialog {
         let chosen = number
             .and_then(|number| self.ways_out().get(number.checked_sub(1)?).copied())
             .map(|way| way.request.clone());
-        chosen.map_or(Next::Stay, |request| Next::Ask(Box::new(request)))
+        let Some(request) = chosen.map(Box::new) else {
+            return Next::Stay;
+        };
+        match &self.there {
+            None => Next::Ask(request),
+            // Also where it names no file that says whose it is.
+            Some(there) => Next::AskThere(there.at, request),
+        }
     }
 
     /// Plans the variant of that key in its place.

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use crossbeam_channel::Sender;
 
-use crate::ops::{Confirm, Plan, Progress, Request, WayOut};
+use crate::facts::PlanFacts;
+use crate::ops::{Confirm, Effect, Plan, Progress, Request, WayOut};
 use crate::tui::query::QueryId;
 
 /// What fires on Enter in a plan's dialog.
@@ -50,7 +51,7 @@ pub struct PlanDialog {
 #[derive(Debug)]
 pub struct There {
     /// The host's place.
-    at: usize,
+    pub at: usize,
     /// What it is called.
     pub host: String,
     progress: Progress,
@@ -58,6 +59,8 @@ pub struct There {
     answers: Option<Sender<String>>,
     /// What it says, once it does.
     pub told: Option<Told>,
+    /// What it would do there.
+    facts: PlanFacts,
 }
 
 /// What a host says of a plan.
@@ -115,6 +118,7 @@ impl PlanDialog {
                 progress,
                 answers: Some(answers),
                 told: None,
+                facts: PlanFacts::default(),
             }),
             ..Self::new(query_id, request)
         }
@@ -125,6 +129,19 @@ impl PlanDialog {
         if let Some(there) = &mut self.there {
             there.told = Some(Told { lines, asks, count });
         }
+    }
+
+    /// Takes in what it would do there.
+    pub fn planned_there(&mut self, facts: PlanFacts) {
+        if let Some(there) = &mut self.there {
+            there.facts = facts;
+        }
+    }
+
+    /// What it would do to files of its host, where a host makes the plan.
+    #[must_use]
+    pub fn effects_there(&self) -> Option<&[Effect]> {
+        Some(&self.there.as_ref()?.facts.effects)
     }
 
     /// Gives the host the answer; its place, and the handle on what it does. None where it waits for none.
@@ -153,10 +170,9 @@ impl PlanDialog {
     #[must_use]
     pub fn ways_out(&self) -> Vec<&WayOut> {
         let refusals = self.plan.iter().flat_map(|plan| &plan.refusals);
-        refusals
-            .flat_map(|refusal| &refusal.ways_out)
-            .take(9)
-            .collect()
+        let here = refusals.flat_map(|refusal| &refusal.ways_out);
+        let there = self.there.iter().flat_map(|there| &there.facts.ways_out);
+        here.chain(there).take(9).collect()
     }
 
     /// The number that has to be typed, if one has to be.

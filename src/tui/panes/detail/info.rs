@@ -9,6 +9,7 @@ use crate::image::{Encryption, ImageInfo};
 use crate::inside::VolumeContents;
 use crate::ops::{Remedy, fixes};
 use crate::tui::app::App;
+use crate::tui::hosts::HostSeen;
 use crate::tui::layout::Layout;
 use crate::tui::msg::LiveInfo;
 use crate::tui::remedies;
@@ -47,7 +48,7 @@ type FactRow = (&'static str, bool, fn(&About<'_>) -> Told);
 
 #[rustfmt::skip] // One row a line reads as the table it is.
 const FACTS: &[FactRow] = &[
-    ("host", false, |it| plain(it.app.forest.host_of(it.node).map(str::to_owned))),
+    ("host", false, host),
     ("storage", true, storage),
     ("seen as", true, seen_as),
     ("virtual", false, |it| plain(it.node.virtual_size().map(units::size))),
@@ -107,6 +108,13 @@ fn plain(text: Option<String>) -> Told {
 
 fn told(text: impl Into<String>, role: Role) -> Told {
     vec![(text.into(), role)]
+}
+
+/// The host that it is of, and whether nothing is changed there.
+fn host(it: &About<'_>) -> Told {
+    let at = it.app.hosts.of_path(&it.node.path);
+    let host = at.and_then(|at| it.app.hosts.list.get(at));
+    plain(host.map(HostSeen::marked_name))
 }
 
 /// The name that the storage has for it which several machines see.

@@ -31,6 +31,7 @@ impl Title {
         let dot = if ascii { "-" } else { "·" };
         let image = app.selected().map(|node| app.label(node));
         let name = image.or_else(|| machine::name_under_cursor(app));
+        let name = name.or_else(|| Some(app.host_under_cursor()?.name.clone()));
         let name = name.unwrap_or_default();
         let room = width.saturating_sub(2);
         // What has a pane of its own is no tab of this one.

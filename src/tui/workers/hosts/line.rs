@@ -1,5 +1,6 @@
 //! A host, asked one thing after the other over a connection that stays.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
@@ -10,14 +11,26 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::fleet::{
-    Connection, Destination, Dials, Ends, Error, FarFolders, FarHost, Moved, Question as Asked,
-    Run, Stream, Watcher,
+    Connection, Destination, Dials, Ends, Error, FarFolders, FarHost, Hello, Moved,
+    Question as Asked, Run, Stream, Watcher,
 };
+use crate::tui::far_answers::Topic;
 
 /// Takes what is told, and what became of it.
 pub(crate) trait Asker: Ends + Send {
+    /// The program there has said what it lets be done.
+    fn greeted(&mut self, hello: &Hello);
     /// It is over: the exit code, or why there is none.
     fn ended(self: Box<Self>, ended: Result<u8, Error>);
+}
+
+/// What a question is about: of each kind the newest is worth an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    /// Its images.
+    Scan,
+    /// What is known beside them.
+    Beside(Topic),
 }
 
 /// A command line for the host.
@@ -36,24 +49,36 @@ pub(crate) struct HostLine {
     dials: Dials,
     /// The words that have its folders scanned.
     pub scan: Vec<OsString>,
+    /// The words that have told there what is known beside its images.
+    pub tell: Vec<OsString>,
     /// The words that have its files read.
     read: Vec<OsString>,
     /// Its folders, as they are called there.
     pub folders: Vec<PathBuf>,
     /// The number of the newest scan.
     pub newest: Arc<AtomicU64>,
-    /// How often somebody asked for that scan to stop.
-    stops: Arc<Mutex<Arc<AtomicUsize>>>,
+    /// How often somebody asked for the newest question of each kind to stop.
+    stops: Arc<Mutex<HashMap<Kind, Arc<AtomicUsize>>>>,
     questions: Sender<Question>,
 }
 
 impl HostLine {
-    /// Has the scan that is under way stop, be it while it waits for a host that hangs; the count for the next one.
-    pub(crate) fn stop_scan(&self) -> Arc<AtomicUsize> {
+    /// Has what is asked of this kind stop, be it while it waits for a host that hangs; the count for the next one.
+    pub(crate) fn stop(&self, kind: Kind) -> Arc<AtomicUsize> {
         let mut stops = self.stops.lock().unwrap_or_else(PoisonError::into_inner);
-        stops.fetch_add(1, Ordering::Relaxed);
-        *stops = Arc::default();
-        Arc::clone(&stops)
+        let next = Arc::default();
+        if let Some(last) = stops.insert(kind, Arc::clone(&next)) {
+            last.fetch_add(1, Ordering::Relaxed);
+        }
+        next
+    }
+
+    /// Has all that is asked stop.
+    pub(crate) fn stop_all(&self) {
+        let mut stops = self.stops.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, last) in stops.drain() {
+            last.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn new(host: &FarFolders, dials: Dials) -> Self {
@@ -69,6 +94,7 @@ impl HostLine {
             to,
             dials,
             scan: host.scan.clone(),
+            tell: host.tell.clone(),
             read: host.read.clone(),
             folders: host.folders.clone(),
             newest: Arc::default(),
@@ -125,6 +151,9 @@ fn serve(to: &Destination, questions: &Receiver<Question>, dials: &Dials) {
         let ended = ended.unwrap_or_else(|| {
             held = None;
             let mut connection = dials.open(to, &mut heard, &stops)?;
+            if let Some(hello) = connection.hello() {
+                heard.asker.greeted(hello);
+            }
             let ended = connection.run(run, &mut heard, &stops);
             held = Some(connection);
             ended

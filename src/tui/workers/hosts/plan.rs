@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
+use crate::facts::PlanFacts;
 use crate::fleet::{
     Ends, Error as Far, Moved, PeerAnswer, PeerQuery, Peers, Question, Run, Stream, Watcher,
 };
@@ -48,6 +49,7 @@ pub(crate) fn change(host: &HostLine, change: Change, answers: &Sender<Msg>) {
     } = change;
     let (stops, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
     let mut ends = ChangeEnds {
+        host: host.name.clone(),
         query_id,
         answers,
         typed: &typed,
@@ -99,6 +101,7 @@ pub(crate) fn change(host: &HostLine, change: Change, answers: &Sender<Msg>) {
 }
 
 struct ChangeEnds<'a> {
+    host: String,
     query_id: QueryId,
     answers: &'a Sender<Msg>,
     typed: &'a Receiver<String>,
@@ -167,6 +170,13 @@ impl Ends for ChangeEnds<'_> {
 
     fn peers_asked(&mut self, query: &PeerQuery) -> Vec<PeerAnswer> {
         self.peers.ask(query, self.stops)
+    }
+
+    fn planned(&mut self, plan: &str) {
+        if let Some(facts) = PlanFacts::taken(&self.host, plan) {
+            let msg = Msg::TherePlanned(self.query_id, Box::new(facts));
+            let _ = self.answers.send(msg);
+        }
     }
 
     fn moved(&mut self, moved: &Moved) {

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_channel::Sender;
 
-use crate::fleet::{Ends, Error, LastWords, Moved, Question, Stream, Watcher};
+use crate::fleet::{Ends, Error, Hello, LastWords, Moved, Question, Stream, Watcher};
 use crate::forest::ScanEvent;
 use crate::forest::far::Intake;
 use crate::host::printable;
+use crate::tui::hosts::HostRules;
 use crate::tui::msg::{Msg, ScanEnd};
 use crate::tui::query::QueryId;
 
@@ -123,6 +124,12 @@ impl Ends for ScanAsker {
 }
 
 impl Asker for ScanAsker {
+    fn greeted(&mut self, hello: &Hello) {
+        let _ = self
+            .answers
+            .send(Msg::FarGreeted(self.at, HostRules::from(hello)));
+    }
+
     fn ended(self: Box<Self>, ended: Result<u8, Error>) {
         let told = match (ended, self.nonsense, &self.end) {
             (_, Some(what), _) => Err(Error::Garbled {

@@ -4,6 +4,9 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+#[cfg(feature = "serde")]
+use serde::{Deserialize, Serialize};
+
 use crate::host::Host;
 use crate::image::change::preserve::units::{WINDOW, groups, over, unit_of};
 use crate::image::error::{OfFile, Result};
@@ -55,6 +58,7 @@ pub fn dedupe(
 
 /// What an image holds and what it is built on shows as well.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct EqualBelow {
     /// Bytes of the guest's disk that [`dedupe`] gives up.
     pub bytes: u64,

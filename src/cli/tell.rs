@@ -1,0 +1,127 @@
+//! `qanopy tell`: what is known of this machine beside its images, line by line, for another qanopy that shows it
+//! beside what it knows itself. Nobody types it.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::doctor;
+use crate::facts::{END, Fact, Halted, TrashEntry, line};
+use crate::host::RealHost;
+use crate::inside::Until;
+use crate::ops::journal::Standing;
+use crate::ops::{self, SpaceCache, SpaceQuery};
+
+use super::exit::Stop;
+use super::options::{Globals, OpenArgs, Words, one_of};
+use super::{context, interrupted, log};
+
+#[derive(Debug, Args)]
+pub(super) struct TellArgs {
+    /// What is told
+    #[arg(long, value_name = "WHAT", value_parser = one_of(ABOUT))]
+    about: About,
+    /// Of space: read the images' data as well
+    #[arg(long)]
+    read: bool,
+    /// Of space: leaves that nobody uses may go that were not changed for so many days
+    #[arg(long, value_name = "DAYS", default_value_t = 30)]
+    older_than: u64,
+    #[command(flatten)]
+    open: OpenArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum About {
+    Findings,
+    Space,
+    Trash,
+    Interrupted,
+}
+
+const ABOUT: &Words<About> = &[
+    (
+        "findings",
+        "What is wrong that a scan does not see",
+        About::Findings,
+    ),
+    (
+        "space",
+        "What images hold, and what would free space",
+        About::Space,
+    ),
+    ("trash", "What is in the trash", About::Trash),
+    (
+        "interrupted",
+        "What was interrupted, or is half made",
+        About::Interrupted,
+    ),
+];
+
+/// Tells it, to the end.
+pub(super) fn run(globals: Globals, args: &TellArgs) -> anyhow::Result<()> {
+    if globals.json {
+        let text = "tell prints lines for another qanopy: doctor, space and trash have --json";
+        return Err(Stop::Usage(text.to_owned()).into());
+    }
+    let mut out = io::stdout().lock();
+    for fact in facts(args)? {
+        out.write_all(&line(fact)?)?;
+    }
+    out.write_all(END)?;
+    Ok(out.flush()?)
+}
+
+fn facts(args: &TellArgs) -> anyhow::Result<Vec<Fact>> {
+    Ok(match args.about {
+        About::Findings => {
+            let context = context::below_and_remembered(&args.open)?;
+            let found = doctor::examine_further(&context).into_iter();
+            found.map(Fact::Finding).collect()
+        }
+        About::Space => space(args)?,
+        About::Trash => {
+            let dirs = context::roots(&args.open)?;
+            let context = context::nowhere();
+            let found = ops::trash::list(&RealHost, context.state_dir.as_deref(), &dirs);
+            let found = found.into_iter().map(TrashEntry::from);
+            found.map(Fact::Trashed).collect()
+        }
+        About::Interrupted => interrupted(args)?,
+    })
+}
+
+fn space(args: &TellArgs) -> anyhow::Result<Vec<Fact>> {
+    let context = context::below_and_remembered(&args.open)?;
+    let query = SpaceQuery {
+        older_than: Duration::from_secs(args.older_than.saturating_mul(86_400)),
+        reads: args.read,
+        estimates_compressing: args.read,
+        known: &SpaceCache::default(),
+        // A wish to stop ends the process: nothing is written here.
+        until: Until::as_long_as(|| true),
+        advances: &|_| {},
+        hears: &|_, _| {},
+    };
+    let report = ops::space(&context, &query).unwrap_or_default();
+    let trash = Fact::TrashBytes(report.trash);
+    let images = report.images.into_iter().map(Fact::Image);
+    let savings = report.savings.into_iter().map(Fact::Saving);
+    Ok([trash].into_iter().chain(images).chain(savings).collect())
+}
+
+fn interrupted(args: &TellArgs) -> anyhow::Result<Vec<Fact>> {
+    let all = log::entries(&interrupted::journal()?)?;
+    let mut dirs = context::roots(&args.open)?;
+    let touched = all.iter().flat_map(|entry| &entry.touched);
+    dirs.extend(touched.filter_map(|path| Some(path.parent()?.to_path_buf())));
+    dirs.sort();
+    dirs.dedup();
+    let left = ops::leftovers(&RealHost, &dirs).into_iter();
+    let left = left.filter(|one| !one.runs).map(Fact::Leftover);
+    let halted = all.iter();
+    let halted = halted.filter(|entry| entry.standing == Standing::Interrupted);
+    let halted = halted.map(|entry| Fact::Halted(Halted::from(entry)));
+    Ok(halted.chain(left).collect())
+}

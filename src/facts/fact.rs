@@ -1,0 +1,87 @@
+//! One thing that is told.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::doctor::Finding;
+use crate::ops::journal;
+use crate::ops::{ImageSpace, Leftover, Saving, trash};
+
+/// One thing that is told.
+#[derive(Debug, Clone)]
+pub enum Fact {
+    /// Something is wrong that a scan does not see.
+    Finding(Finding),
+    /// What an image holds.
+    Image(ImageSpace),
+    /// Something that would free space.
+    Saving(Saving),
+    /// Bytes on disk of all that is in the trash.
+    TrashBytes(u64),
+    /// An entry of the trash.
+    Trashed(TrashEntry),
+    /// An operation that was interrupted.
+    Halted(Halted),
+    /// A file that was being made by a process that has ended.
+    Leftover(Leftover),
+}
+
+/// What was discarded together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrashEntry {
+    /// The name that brings it back.
+    pub name: String,
+    /// When it was discarded, if that is known.
+    pub discarded: Option<SystemTime>,
+    /// What was done; empty where nothing tells.
+    pub reason: String,
+    /// Where each of its files was, and the bytes that it takes on disk.
+    pub files: Vec<(PathBuf, u64)>,
+    /// What is odd about it, in sentences.
+    pub problems: Vec<String>,
+}
+
+impl TrashEntry {
+    /// Bytes on disk of all its files.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let bytes = self.files.iter().map(|(_, bytes)| *bytes);
+        bytes.fold(0, u64::saturating_add)
+    }
+}
+
+impl From<trash::Entry> for TrashEntry {
+    fn from(entry: trash::Entry) -> Self {
+        let files = entry.files.into_iter();
+        Self {
+            name: entry.name,
+            discarded: entry.discarded,
+            reason: entry.reason,
+            files: files.map(|file| (file.original, file.bytes)).collect(),
+            problems: entry.problems,
+        }
+    }
+}
+
+/// An operation that was interrupted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Halted {
+    /// Its number in the log of its machine.
+    pub entry: u64,
+    /// What it is called.
+    pub title: String,
+    /// Whether what was done of it may be taken back.
+    pub can_roll_back: bool,
+}
+
+impl From<&journal::Entry> for Halted {
+    fn from(entry: &journal::Entry) -> Self {
+        Self {
+            entry: entry.id,
+            title: entry.title.clone(),
+            can_roll_back: entry.may_be_rolled_back(),
+        }
+    }
+}

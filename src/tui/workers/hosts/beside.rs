@@ -1,0 +1,138 @@
+//! What a host tells beside its images.
+
+use std::io;
+use std::sync::Arc;
+
+use crossbeam_channel::Sender;
+
+use crate::facts::{Fact, Intake};
+use crate::fleet::{Ends, Error, Hello, LastWords, Moved, Question, Stream, Watcher};
+use crate::ops::SpaceReport;
+use crate::tui::far_answers::{FarAnswer, Interruptions, Topic};
+use crate::tui::hosts::HostRules;
+use crate::tui::msg::Msg;
+use crate::tui::query::QueryId;
+use crate::tui::space::SpaceFound;
+
+use super::line::Asker;
+
+/// Takes it in.
+pub(crate) struct BesideAsker {
+    host: String,
+    topic: Topic,
+    query_id: QueryId,
+    /// The host's place.
+    at: usize,
+    answers: Sender<Msg>,
+    intake: Intake,
+    facts: Vec<Fact>,
+    nonsense: Option<&'static str>,
+    said: LastWords,
+}
+
+impl BesideAsker {
+    pub(crate) fn new(
+        host: &str,
+        topic: Topic,
+        (at, query_id): (usize, QueryId),
+        answers: Sender<Msg>,
+    ) -> Self {
+        Self {
+            host: host.to_owned(),
+            topic,
+            query_id,
+            at,
+            answers,
+            intake: Intake::new(host),
+            facts: Vec::new(),
+            nonsense: None,
+            said: LastWords::default(),
+        }
+    }
+
+    fn garbled(&self, what: &'static str) -> String {
+        let host = self.host.clone();
+        Error::Garbled { host, what }.to_string()
+    }
+}
+
+impl Watcher for BesideAsker {
+    fn silent(&mut self, _: &str, seconds: u64) {
+        let msg = Msg::FarSilent(self.query_id, self.at, seconds);
+        let _ = self.answers.send(msg);
+    }
+}
+
+impl Ends for BesideAsker {
+    fn printed(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        match stream {
+            Stream::Out => {
+                let facts = self.intake.feed(bytes).map_err(|nonsense| {
+                    self.nonsense = Some(nonsense.0);
+                    io::Error::from(io::ErrorKind::InvalidData)
+                })?;
+                self.facts.extend(facts);
+            }
+            Stream::Err => self.said.hear(bytes),
+        }
+        Ok(())
+    }
+
+    fn asked(&mut self, _: &Question) -> io::Result<String> {
+        // It only tells.
+        Err(io::ErrorKind::InvalidData.into())
+    }
+
+    fn moved(&mut self, _: &Moved) {}
+}
+
+impl Asker for BesideAsker {
+    fn greeted(&mut self, hello: &Hello) {
+        let _ = self
+            .answers
+            .send(Msg::FarGreeted(self.at, HostRules::from(hello)));
+    }
+
+    fn ended(self: Box<Self>, ended: Result<u8, Error>) {
+        let (query_id, at, topic) = (self.query_id, self.at, self.topic);
+        let told = match (ended, self.nonsense) {
+            (_, Some(what)) => Err(self.garbled(what)),
+            (Ok(0), _) if !self.intake.is_done() => Err(self.garbled("it does not tell all")),
+            (Ok(0), _) => Ok(answer(topic, self.facts)),
+            (Ok(code), _) => {
+                let why = self.said.line();
+                let why = why.unwrap_or_else(|| format!("it ended with {code}"));
+                Err(format!("{}: {why}", self.host))
+            }
+            (Err(error), _) => Err(error.to_string()),
+        };
+        let msg = Msg::FarAnswered(query_id, at, topic, Box::new(told));
+        // An interface that is gone needs no answer.
+        let _ = self.answers.send(msg);
+    }
+}
+
+/// What was asked for of what was told.
+fn answer(topic: Topic, facts: Vec<Fact>) -> FarAnswer {
+    let mut findings = Vec::new();
+    let mut report = SpaceReport::default();
+    let mut trash = Vec::new();
+    let mut interrupted = Interruptions::default();
+    for fact in facts {
+        match fact {
+            Fact::Finding(finding) => findings.push(finding),
+            Fact::Image(image) => report.images.push(image),
+            Fact::Saving(saving) => report.savings.push(saving),
+            Fact::TrashBytes(bytes) => report.trash = bytes,
+            Fact::Trashed(entry) => trash.push(entry),
+            Fact::Halted(halted) => interrupted.halted.push(halted),
+            Fact::Leftover(left) => interrupted.leftovers.push(left),
+        }
+    }
+    match topic {
+        Topic::Findings => FarAnswer::Findings(findings),
+        Topic::Space => FarAnswer::Space(Arc::new(SpaceFound::whole(&report))),
+        Topic::Trash => FarAnswer::Trash(trash),
+        Topic::Interrupted => FarAnswer::Interrupted(interrupted),
+    }
+}
