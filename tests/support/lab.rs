@@ -14,6 +14,10 @@ case "$2" in
   shut) echo "me@shut: Permission denied (publickey,password)." >&2; exit 255 ;;
   hang) exec sleep 1000 ;;
 esac
+if [ -e "@HOSTS@/$2.away" ]; then
+  echo "ssh: connect to host $2 port 22: No route to host" >&2
+  exit 255
+fi
 echo $$ >> "@HOSTS@/pids"
 export HOME="@HOSTS@/$2"
 unset XDG_STATE_HOME XDG_CONFIG_HOME
@@ -106,6 +110,27 @@ impl Hosts {
         let last = pids.lines().next_back().unwrap();
         let status = Command::new("kill").args(["-9", last]).status().unwrap();
         assert!(status.success());
+    }
+
+    /// Cuts every connection that was opened.
+    pub fn cut_all(&self) {
+        let pids = fs::read_to_string(self.dir.path().join("pids")).unwrap();
+        for pid in pids.lines() {
+            // Some have ended.
+            let _ = Command::new("kill")
+                .args(["-9", pid])
+                .stderr(Stdio::null())
+                .status();
+        }
+    }
+
+    /// Has a host be away, or there again.
+    pub fn away(&self, name: &str, is_away: bool) {
+        let flag = self.dir.path().join(format!("{name}.away"));
+        match is_away {
+            true => fs::write(flag, "").unwrap(),
+            false => fs::remove_file(flag).unwrap(),
+        }
     }
 
     /// Runs a command line on a host, as somebody there would.

@@ -14,6 +14,7 @@
 //! | `libvirt` | a real libvirt in a session of its own |
 //! | `live_machine` | a machine that runs, and can be told what to do |
 //! | `lab` | other machines, which are folders |
+//! | `sshd` | a real server of OpenSSH |
 //! | `monitor_proxy` | stands before its monitor, and kills our program at a given command |
 //! | `qmp_schema` | what QEMU says of its own commands |
 //! | `script` | steps of the real tools that build images, printable as shell lines |
@@ -61,6 +62,7 @@ pub mod qemu;
 pub mod qmp_schema;
 pub mod recorder;
 pub mod script;
+pub mod sshd;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

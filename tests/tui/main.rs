@@ -15,6 +15,8 @@ mod files;
 mod hosts;
 mod hosts_beside;
 mod hosts_inside;
+mod hosts_jobs;
+mod hosts_plans;
 mod inside_pane;
 mod insides;
 mod journeys;

@@ -86,8 +86,7 @@ pub(crate) fn change(host: &HostLine, change: Change, answers: &Sender<Msg>) {
         Ok(code) => Err(Error::failed(ends.why(&format!("it ended with {code}")))),
         Err(Far::Left { .. }) => Err(Error::cancelled("stopped".to_owned())),
         Err(error @ Far::Cut { .. }) => {
-            let host = &host.name;
-            let text = format!("{error}. What was begun there: `qanopy recover {host}:` tells");
+            let text = format!("{error}. What it left there is told once it is back");
             Err(Error::failed(text))
         }
         Err(error) => Err(Error::failed(error.to_string())),
