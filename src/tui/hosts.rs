@@ -95,7 +95,11 @@ pub(super) fn gathered(here: Arc<Forest>, told: &[Arc<Images>]) -> Arc<Forest> {
 /// The same where images of hosts are known already: what these have told since takes their place.
 #[must_use]
 pub(super) fn gathered_anew(known: Arc<Forest>, told: &[Arc<Images>]) -> Arc<Forest> {
-    let here = match known.has_far() {
+    // Also an image of this machine keeps what others told of it.
+    let is_mixed = known
+        .nodes()
+        .any(|node| node.sharing.is_some() || known.is_far(node));
+    let here = match is_mixed {
         true => Arc::new(known.here()),
         false => known,
     };
