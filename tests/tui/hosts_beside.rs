@@ -150,3 +150,23 @@ fn what_is_wrong_on_hosts_stands_in_the_health_pane_and_is_mended_there() {
             .contains("\"compat\": \"1.1\"")
     );
 }
+
+#[test]
+fn a_host_that_hangs_is_a_sentence_among_what_the_others_tell() {
+    let hosts = Hosts::new(QANOPY);
+    hosts.there("one", "discard b.qcow2 --yes");
+    let mut terminal = open(&hosts, &["--no-query", "hang:/x", "one:"], (100, 30));
+    terminal.see(" one:/");
+    terminal.press("T");
+    terminal.see("one: discard");
+    terminal.see("hang has said nothing for");
+    terminal.press("<esc>");
+    terminal.lose("one: discard");
+    terminal.press("8");
+    terminal.see("empty-trash  one:/");
+    terminal.see("hang has said nothing for");
+    terminal.press("q");
+    terminal.lose("Where the space went");
+    terminal.press("q");
+    assert_eq!(terminal.end(), 0);
+}
