@@ -91,7 +91,7 @@ struct Hands {
 impl Hands {
     const OVER_NETWORK: Self = Self {
         lookers: 32,
-        readers: 8,
+        readers: 32,
     };
 
     fn for_roots(roots: &[PathBuf]) -> Self {

@@ -366,6 +366,13 @@ impl Looker {
         Some(notes)
     }
 
+    /// Nobody has noted anything in a folder, as its list of files says: to ask for the file of notes is a way through the
+    /// network.
+    pub(super) fn has_no_notes(&self, folder: &Path) {
+        let mut known = lock(&self.notes);
+        known.entry(folder.to_path_buf()).or_default();
+    }
+
     fn why_unreadable(&self, visit: &Visit, error: &io::Error) -> String {
         let name = printable(&visit.path);
         if visit.symlink && error.kind() == io::ErrorKind::NotFound {

@@ -4,7 +4,7 @@ use std::os::unix::fs::symlink;
 use proptest::prelude::*;
 
 use super::*;
-use crate::forest::{BackingState, Content, Location, ProblemKind};
+use crate::forest::{BackingState, Content, Location, NOTES_FILE, ProblemKind};
 use crate::host::RealHost;
 use crate::image::{Format, TRASH_FOLDER};
 use crate::qcow2::{Geometry, Header, HostOffset, Version};
@@ -421,4 +421,31 @@ fn folders_read_at_the_same_time_give_what_one_after_the_other_gives() {
     let looker = Looker::new(Arc::new(RealHost), &ScanOptions::default());
     let (visits_in, _) = bounded(0);
     let _ = walk(&looker, &roots, &visits_in, &AtomicBool::new(false), 8);
+}
+
+#[test]
+fn where_a_folder_lists_no_notes_nobody_asks_for_them_and_others_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    image(&at("with/d"), None);
+    image(&at("without/d"), None);
+    let notes = r#"{"version":1,"images":[{"name":"d","note":"kept"}]}"#;
+    fs::write(at("with").join(NOTES_FILE), notes).unwrap();
+    let roots = [dir.path().to_path_buf()];
+    let looker = Looker::new(Arc::new(RealHost), &options(dir.path()));
+    let (visits_in, visits) = crossbeam_channel::unbounded();
+    walk(&looker, &roots, &visits_in, &AtomicBool::new(false), 8);
+    drop(visits_in);
+    // What comes meanwhile is not asked for.
+    fs::write(at("without").join(NOTES_FILE), notes).unwrap();
+    let noted = |path: &Path| {
+        let found = visits.try_iter().filter_map(|visit| looker.look(&visit));
+        let found: Vec<ScannedFile> = found.collect();
+        assert!(found.is_empty() || found.len() == 2);
+        looker
+            .folder_notes(path)
+            .is_some_and(|notes| notes.of("d".as_ref()).is_some())
+    };
+    assert!(noted(&at("with/d")));
+    assert!(!noted(&at("without/d")));
 }

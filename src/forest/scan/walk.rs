@@ -10,6 +10,7 @@ use std::thread;
 use crossbeam_channel::Sender;
 use walkdir::{DirEntry, WalkDir};
 
+use crate::forest::NOTES_FILE;
 use crate::forest::trash_folder::left_alone;
 use crate::host::{FileKind, Host, io_text};
 use crate::image::{TRASH_FOLDER, foreign_trash, is_trashed, maker_of};
@@ -103,7 +104,16 @@ impl Walk<'_> {
     /// Reads one folder; those in it are put with `below`.
     fn folder(&self, folder: &Folder, below: &mut Vec<Folder>) -> Result<(), Stopped> {
         let host = self.looker.host();
-        for entry in entries(host, &folder.path, folder.trash.as_deref(), 1) {
+        let entries: Vec<_> = entries(host, &folder.path, folder.trash.as_deref(), 1).collect();
+        let has_notes = |entry: &walkdir::Result<DirEntry>| match entry {
+            Ok(entry) => entry.file_name() == NOTES_FILE,
+            // What cannot be listed may be there.
+            Err(_) => true,
+        };
+        if !entries.iter().any(has_notes) {
+            self.looker.has_no_notes(&folder.path);
+        }
+        for entry in entries {
             if let Ok(entry) = &entry
                 && entry.depth() > 0
                 && entry.file_type().is_dir()
