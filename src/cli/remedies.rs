@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::fleet::person;
+use crate::fleet::host_typed;
 use crate::forest::far::path_on;
 use crate::forest::{Forest, Node};
 use crate::host::shell_quoted;
@@ -17,16 +17,16 @@ pub(super) const HELPS: &str = "helps";
 
 /// A path as the person types it: at another machine, with this one's name before it.
 pub(super) fn typed_path(path: impl AsRef<Path>) -> String {
-    match person() {
-        Some(person) => shell_quoted(path_on(&person.host, path.as_ref())),
+    match host_typed() {
+        Some(host) => shell_quoted(path_on(host, path.as_ref())),
         None => shell_quoted(path.as_ref()),
     }
 }
 
 /// A command line without a path, as the person types it: at another machine, with this one's name behind the command.
 pub(super) fn typed_line(command: &str, rest: &str) -> String {
-    match person() {
-        Some(person) => format!("qanopy {command} {}: {rest}", person.host),
+    match host_typed() {
+        Some(host) => format!("qanopy {command} {host}: {rest}"),
         None => format!("qanopy {command} {rest}"),
     }
 }

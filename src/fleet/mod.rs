@@ -76,5 +76,5 @@ pub use message::{
     PeerQuery, PeerReader, Question, Run, Said, Stream, ToAgent, WINDOW,
 };
 pub use peers::{HERE, Peers};
-pub use person::{Input, Person, begin, is_far, person, typed};
+pub use person::{Input, Person, begin, host_typed, is_far, person, typed};
 pub use reading::{FarHost, Opener, serve_files};

@@ -104,6 +104,13 @@ fn read(value: &OsStr) -> Option<Told> {
     serde_json::from_str(value.to_str()?).ok()
 }
 
+/// What this machine is called in command lines that the person types; none where they are at it.
+#[must_use]
+pub fn host_typed() -> Option<&'static str> {
+    let person = person().filter(|person| !person.reach.is_empty())?;
+    Some(&person.host)
+}
+
 /// A command line as the person types it who sees this: at another machine, with what has it run on this one.
 #[must_use]
 pub fn typed(command: &str) -> String {

@@ -278,6 +278,18 @@ fn a_way_out_and_a_fix_of_a_host_are_run_as_they_are_printed() {
     lab.q(&format!("{} --yes", typed(&line))).with(0);
     let told = lab.q("info one:a.qcow2 --json").with(0).json();
     assert_eq!(told["hosts"][0]["result"]["virtual-size"], 4 << 20);
+    // Those of this machine, asked beside others, name no host.
+    lab.q("create here.qcow2 1M").with(0);
+    lab.q("branch here.qcow2 top.qcow2").with(0);
+    let told = lab.q("space one: . --older-than 0").with(0).out;
+    let here = format!(
+        "qanopy discard {}",
+        lab.place.path().join("top.qcow2").display()
+    );
+    assert!(
+        told.contains("qanopy discard one:/") && told.contains(&here),
+        "{told}"
+    );
     // What helps against what is wrong.
     fs::create_dir(home.join("sub")).unwrap();
     fs::rename(home.join("a.qcow2"), home.join("sub/a.qcow2")).unwrap();

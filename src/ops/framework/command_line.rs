@@ -6,7 +6,7 @@ use std::fmt;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use crate::fleet::person;
+use crate::fleet::host_typed;
 use crate::host::shell_quoted;
 
 use super::backing_style::BackingStyle;
@@ -64,8 +64,8 @@ impl CommandLine {
     /// The same as the person types it: at another machine, where they are at one.
     #[must_use]
     pub fn typed(&self) -> Self {
-        match person() {
-            Some(person) => self.on(&person.host),
+        match host_typed() {
+            Some(host) => self.on(host),
             None => self.clone(),
         }
     }
