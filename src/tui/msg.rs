@@ -181,6 +181,8 @@ impl Msg {
                 | Self::FarHeld(..)
                 | Self::FarSilent(..)
                 | Self::FarScanned(..)
+                | Self::FarGreeted(..)
+                | Self::FarAnswered(..)
         )
     }
 }

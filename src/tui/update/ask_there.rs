@@ -60,3 +60,92 @@ fn plan(
     });
     ui.dialogs.open(dialog);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::facts::PlanFacts;
+    use crate::fleet::{Destination, FarFolders};
+    use crate::ops::{EmptyTrash, WayOut};
+    use crate::tui::dialogs::Next;
+    use crate::tui::hosts::{HostRules, Hosts};
+    use crate::tui::jobs::Task;
+    use crate::tui::key::Key;
+    use crate::tui::msg::Msg;
+    use crate::tui::settings::Settings;
+    use crate::tui::update::{dialogs, update};
+
+    /// An interface with one host.
+    fn ui() -> Ui {
+        let mut ui = Ui::new(Settings::default(), (80, 24));
+        ui.app.hosts = Hosts::of(&[FarFolders {
+            to: Destination::of("web", &[], None),
+            folders: vec![PathBuf::from("/srv")],
+            scan: Vec::new(),
+            tell: Vec::new(),
+            read: Vec::new(),
+        }]);
+        ui
+    }
+
+    /// What names no file, and would be done here if nobody said whose it is.
+    fn empty_trash() -> Request {
+        let entries = vec!["2026-1".to_owned()];
+        Request::EmptyTrash(EmptyTrash { entries })
+    }
+
+    fn is_asked_there(effects: &[Effect]) -> bool {
+        let there = |effect: &Effect| matches!(effect, Effect::ChangeThere { at: 0, words, .. } if words.iter().any(|word| word == "empty"));
+        let is_here = |effect: &Effect| matches!(effect, Effect::Plan { .. });
+        effects.iter().any(there) && !effects.iter().any(is_here)
+    }
+
+    #[test]
+    fn a_way_out_that_names_no_file_is_planned_by_the_host_that_named_it() {
+        let mut ui = ui();
+        let mut effects = Vec::new();
+        let discard = Request::discard(vec!["web:/srv/a".into()]);
+        assert!(ask(&mut ui, &discard, &mut effects));
+        let facts = PlanFacts {
+            effects: Vec::new(),
+            ways_out: vec![WayOut {
+                label: "make room".to_owned(),
+                request: empty_trash(),
+            }],
+        };
+        let query_id = ui.dialogs.plan().unwrap().query_id;
+        update(&mut ui, Msg::TherePlanned(query_id, Box::new(facts)));
+        let effects = update(&mut ui, Msg::Key(Key::char('1')));
+        assert!(is_asked_there(&effects), "{effects:?}");
+    }
+
+    #[test]
+    fn what_failed_on_a_host_is_tried_again_there() {
+        let mut ui = ui();
+        let mut effects = Vec::new();
+        let task = Task::There {
+            at: 0,
+            request: empty_trash(),
+            query_id: 7,
+        };
+        let title = String::new();
+        dialogs::follow(&mut ui, Next::Retry { title, task }, &mut effects);
+        assert!(is_asked_there(&effects), "{effects:?}");
+    }
+
+    #[test]
+    fn a_host_that_only_lets_its_images_be_read_is_asked_for_no_plan() {
+        let mut ui = ui();
+        let rules = HostRules {
+            is_read_only: true,
+            is_restricted: false,
+        };
+        update(&mut ui, Msg::FarGreeted(0, rules));
+        let mut effects = Vec::new();
+        ask_of(&mut ui, 0, &empty_trash(), &mut effects);
+        assert!(effects.is_empty() && ui.dialogs.is_empty(), "{effects:?}");
+        assert!(ui.app.session.toast.unwrap().text.contains("web lets"));
+    }
+}

@@ -239,8 +239,10 @@ impl Workers {
             return;
         };
         host.newest.store(query_id, Ordering::SeqCst);
-        // What is known beside its images is asked for anew once these are told.
-        host.stop_all();
+        // They take long, and are asked for anew once its images are told.
+        for topic in [Topic::Findings, Topic::Space] {
+            let _ = host.stop(hosts::Kind::Beside(topic));
+        }
         let (newest, answers) = (Arc::clone(&host.newest), self.answers.clone());
         if let Some(asker) = ScanAsker::new(&host.name, (at, query_id), newest, answers) {
             host.ask(hosts::Question {
