@@ -63,16 +63,32 @@ impl Images {
         self.files.extend(files);
     }
 
-    /// Whether both tell the same, in whatever order the files were met.
+    /// The same where it told of images before: what is as it was takes no memory of its own.
+    pub fn extend_beside(&mut self, known: &Self, files: Vec<ScannedFile>) {
+        let same = |file: ScannedFile| match known.find(&file.path) {
+            Some(known) if *known == file => known.clone(),
+            _ => file,
+        };
+        self.extend(files.into_iter().map(same).collect());
+    }
+
+    /// Has files be found by their names.
+    pub fn sort(&mut self) {
+        self.files
+            .sort_unstable_by(|a, b| a.path.as_os_str().cmp(b.path.as_os_str()));
+    }
+
+    /// The file of that name, once they are sorted.
+    fn find(&self, path: &Path) -> Option<&ScannedFile> {
+        let by_name = |file: &ScannedFile| file.path.as_os_str().cmp(path.as_os_str());
+        let found = self.files.binary_search_by(by_name).ok()?;
+        self.files.get(found)
+    }
+
+    /// Whether both tell the same, once they are sorted.
     #[must_use]
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        if self.files.len() != other.files.len() || self.held != other.held {
-            return false;
-        }
-        let files = self.files.iter().map(|file| (&file.path, file));
-        let known: HashMap<&PathBuf, &ScannedFile> = files.collect();
-        let mut others = other.files.iter();
-        others.all(|file| known.get(&file.path).is_some_and(|known| *known == file))
+        self.files == other.files && self.held == other.held
     }
 }
 

@@ -43,7 +43,7 @@ pub(super) fn found(app: &mut App, query_id: QueryId, at: usize, files: Vec<Scan
         return;
     };
     match &mut host.fresh {
-        Some(fresh) => fresh.extend(files),
+        Some(fresh) => fresh.extend_beside(&host.images, files),
         None => {
             Arc::make_mut(&mut host.images).extend(files.clone());
             app.refresh.told_meanwhile();
@@ -117,7 +117,11 @@ pub(super) fn scanned(
     let Some(host) = app.hosts.asked(at, query_id) else {
         return;
     };
-    let fresh = host.fresh.take();
+    let mut fresh = host.fresh.take();
+    match &mut fresh {
+        Some(fresh) => fresh.sort(),
+        None => Arc::make_mut(&mut host.images).sort(),
+    }
     match ended {
         Err(why) => {
             host.state = HostState::Failed(why.clone());
@@ -270,9 +274,11 @@ mod tests {
 
     #[test]
     fn the_order_in_which_files_are_met_is_no_difference_and_what_they_hold_is() {
-        let told = |paths: &[&str]| Images {
-            files: paths.iter().map(|path| file(path)).collect(),
-            ..Images::default()
+        let told = |paths: &[&str]| {
+            let mut told = Images::default();
+            told.extend(paths.iter().map(|path| file(path)).collect());
+            told.sort();
+            told
         };
         assert!(told(&["a", "b"]).is_same(&told(&["b", "a"])));
         for others in [&["a"][..], &["a", "c"], &["a", "b", "c"]] {

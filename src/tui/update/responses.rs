@@ -294,9 +294,11 @@ fn interrupted(ui: &mut Ui, query_id: QueryId, found: &Result<Interrupted, Strin
         app.apply_checks();
         app.changed();
     }
-    if let Some(Dialog::List(menu)) = ui.dialogs.top()
+    if let Some(Dialog::List(menu)) = ui.dialogs.top_mut()
         && menu.query_id == Some(query_id)
     {
+        // It waits for nothing of this machine any more.
+        menu.query_id = None;
         ui.app.session.interrupted = Some(found.clone());
         menus::refresh(ui);
         return;
