@@ -70,6 +70,15 @@ impl Tally {
     }
 }
 
+/// Bytes that a cluster of data takes at least.
+fn data_unit(geometry: Geometry, has_data_file: bool) -> u64 {
+    match has_data_file {
+        // Each has its place in a raw file, with holes between them.
+        true => geometry.cluster_size().max(BLOCK),
+        false => geometry.cluster_size(),
+    }
+}
+
 /// Bytes of all clusters that an image counts, its own tables included: what it uses of a device.
 ///
 /// # Errors
@@ -152,6 +161,7 @@ impl AllocationEstimate {
                 // A file whose length cannot be told cannot be written either.
                 let clusters = geometry.clusters_for(image.file().len().unwrap_or(0));
                 Self {
+                    data: Tally::of(data_unit(geometry, header.has_data_file())),
                     blocks: clusters.div_ceil(geometry.refcounts_per_block()),
                     ..Self::qcow2(geometry, header.version != Version::V2, table)
                 }
@@ -170,7 +180,7 @@ impl AllocationEstimate {
         let clusters = image.header().geometry.clusters_for(l1) + room.table_clusters + room.blocks;
         Growth {
             data: 0,
-            tables: clusters.saturating_mul(room.data.unit),
+            tables: clusters.saturating_mul(image.header().geometry.cluster_size()),
         }
     }
 
@@ -263,14 +273,11 @@ impl AllocationEstimate {
     /// What all of it takes.
     #[must_use]
     pub fn growth(&self) -> Growth {
-        let size = self.data.unit;
-        let bytes = |clusters: u64| clusters.saturating_mul(size);
+        let data = self.data.count.saturating_mul(self.data.unit);
         let Some(geometry) = self.geometry else {
-            return Growth {
-                data: bytes(self.data.count),
-                tables: 0,
-            };
+            return Growth { data, tables: 0 };
         };
+        let bytes = |clusters: u64| clusters.saturating_mul(geometry.cluster_size());
         let clusters = self.data.count.saturating_add(self.tables.count);
         if clusters == 0 {
             return Growth {
@@ -289,7 +296,7 @@ impl AllocationEstimate {
             self.table_clusters,
         ];
         Growth {
-            data: bytes(self.data.count).saturating_add(self.filled),
+            data: data.saturating_add(self.filled),
             tables: bytes(tables.into_iter().fold(0, u64::saturating_add)),
         }
     }
@@ -329,6 +336,15 @@ mod tests {
         assert_eq!(room.growth().data, 4 << 20);
         // One L2 table, a block and one to begin with, a table and the one there is.
         assert_eq!(room.growth().tables, 5 << 21);
+    }
+
+    #[test]
+    fn a_small_cluster_in_a_data_file_takes_a_block() {
+        for (bits, has_data_file, unit) in [(9, true, BLOCK), (9, false, 512), (16, true, 1 << 16)]
+        {
+            let geometry = Geometry::new(bits, 4, false).unwrap();
+            assert_eq!(data_unit(geometry, has_data_file), unit);
+        }
     }
 
     #[test]
