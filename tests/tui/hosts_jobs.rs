@@ -40,16 +40,26 @@ fn begin(terminal: &mut Terminal, hosts: &Hosts) -> i32 {
     let begun = Instant::now();
     let process = loop {
         if let Some(process) = commit_of(hosts) {
+            signal("-STOP", process);
             break process;
         }
         assert!(begun.elapsed() < Duration::from_secs(60));
         thread::sleep(Duration::from_millis(5));
     };
-    terminal.until("the job's share", |screen| {
-        screen.contains("copy ") && screen.contains('%') && !screen.contains("  0%")
-    });
-    signal("-STOP", process);
+    // It goes on a little at a time, so that it is never done before anybody looks.
+    while !is_half_way(&terminal.screen()) {
+        assert!(begun.elapsed() < Duration::from_secs(60));
+        signal("-CONT", process);
+        thread::sleep(Duration::from_millis(20));
+        signal("-STOP", process);
+        thread::sleep(Duration::from_millis(50));
+    }
     process
+}
+
+/// Whether the share of a job is shown that has copied something.
+fn is_half_way(screen: &str) -> bool {
+    screen.contains("copy ") && screen.contains('%') && !screen.contains("  0%")
 }
 
 /// The process on a host that commits.

@@ -102,7 +102,8 @@ fn boot_digits() -> String {
 
 /// Whether a process was started by this one, or has ended.
 pub(super) fn is_child(pid: u32) -> bool {
-    stat_field(pid, 4).is_none_or(|parent| parent == u64::from(std::process::id()))
+    let parent = stat(pid).and_then(|stat| number(&stat, 4));
+    parent.is_none_or(|parent| parent == u64::from(std::process::id()))
 }
 
 /// Who runs this process: what it may do goes by that.
@@ -111,21 +112,32 @@ pub fn effective_user() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
 
-/// When a process started, in the kernel's ticks since boot (`proc(5)`, field 22 of `stat`).
+/// When a process started, in the kernel's ticks since boot (`proc(5)`, field 22 of `stat`); none where it has ended,
+/// also as long as its parent does not ask how.
 fn started(pid: u32) -> Option<u64> {
-    stat_field(pid, 22)
+    let stat = stat(pid)?;
+    // Where the first thread ended alone, the others may still write.
+    let is_zombie = matches!(field(&stat, 3)?, "Z" | "X") && number(&stat, 20)? <= 1;
+    if is_zombie {
+        return None;
+    }
+    number(&stat, 22)
 }
 
-/// A number of `/proc/PID/stat` by the place that `proc(5)` gives it, from the fourth on; none where the process
-/// has ended.
-fn stat_field(pid: u32, place: usize) -> Option<u64> {
+/// What `/proc/PID/stat` tells behind the command's name, which comes second, in parentheses, and may hold anything.
+fn stat(pid: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The command's name comes second, in parentheses, and may hold anything.
     let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_whitespace()
-        .nth(place.checked_sub(3)?)?
-        .parse()
-        .ok()
+    Some(rest.to_owned())
+}
+
+/// A word of it by the place that `proc(5)` gives it, from the third on.
+fn field(stat: &str, place: usize) -> Option<&str> {
+    stat.split_whitespace().nth(place.checked_sub(3)?)
+}
+
+fn number(stat: &str, place: usize) -> Option<u64> {
+    field(stat, place)?.parse().ok()
 }
 
 fn boot() -> String {
@@ -149,6 +161,28 @@ mod tests {
         child.wait().unwrap();
         assert!(is_child(child.id()));
         assert!(!is_child(std::process::id()));
+    }
+
+    #[test]
+    fn a_process_that_nobody_waits_for_has_ended() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("9")
+            .spawn()
+            .unwrap();
+        let maker = Maker {
+            process: child.id(),
+            since: started(child.id()).map(|start| (start, boot_digits())),
+        };
+        assert!(maker.runs());
+        child.kill().unwrap();
+        let begun = std::time::Instant::now();
+        while maker.runs() {
+            assert!(begun.elapsed().as_secs() < 20, "it is taken for running");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        // It is still there.
+        assert!(stat(child.id()).is_some());
+        child.wait().unwrap();
     }
 
     #[test]
