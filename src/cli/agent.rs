@@ -146,16 +146,8 @@ mod tests {
     use super::*;
 
     fn denied(line: &str, read_only: bool, within: Option<&Path>) -> Option<String> {
-        let run = Run {
-            id: 1,
-            words: line.split(' ').map(OsString::from).collect(),
-            columns: 0,
-            asks: false,
-            asks_always: false,
-            marks: false,
-            reach: String::new(),
-            host: "web".to_owned(),
-        };
+        let words = line.split(' ').map(OsString::from).collect();
+        let run = Run::new(words, "web");
         starts(&run, read_only, within).err()
     }
 

@@ -118,17 +118,18 @@ fn remove(
 
 /// What is half made in the folders that the journal speaks of, in the current one, and in those named.
 fn leftovers_of(entries: &[Entry], also: &[PathBuf]) -> anyhow::Result<Vec<Leftover>> {
-    let mut dirs: Vec<PathBuf> = entries
-        .iter()
-        .flat_map(|entry| &entry.touched)
-        .filter_map(|path| path.parent().map(PathBuf::from))
-        .collect();
-    for dir in also.iter().map(PathBuf::as_path).chain([Path::new(".")]) {
-        dirs.push(std::path::absolute(dir)?);
-    }
+    let also = also.iter().map(PathBuf::as_path).chain([Path::new(".")]);
+    let also: std::io::Result<Vec<PathBuf>> = also.map(std::path::absolute).collect();
+    Ok(leftovers_in(entries, also?))
+}
+
+/// What is half made in these folders, and in those that the entries speak of.
+pub(super) fn leftovers_in(entries: &[Entry], mut dirs: Vec<PathBuf>) -> Vec<Leftover> {
+    let touched = entries.iter().flat_map(|entry| &entry.touched);
+    dirs.extend(touched.filter_map(|path| path.parent().map(PathBuf::from)));
     dirs.sort();
     dirs.dedup();
-    Ok(leftovers(&RealHost, &dirs))
+    leftovers(&RealHost, &dirs)
 }
 
 fn list_interrupted(

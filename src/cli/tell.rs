@@ -15,6 +15,7 @@ use crate::ops::{self, SpaceCache, SpaceQuery};
 
 use super::exit::Stop;
 use super::options::{Globals, OpenArgs, Words, one_of};
+use super::recover::leftovers_in;
 use super::{context, interrupted, log};
 
 #[derive(Debug, Args)]
@@ -113,12 +114,7 @@ fn space(args: &TellArgs) -> anyhow::Result<Vec<Fact>> {
 
 fn interrupted(args: &TellArgs) -> anyhow::Result<Vec<Fact>> {
     let all = log::entries(&interrupted::journal()?)?;
-    let mut dirs = context::roots(&args.open)?;
-    let touched = all.iter().flat_map(|entry| &entry.touched);
-    dirs.extend(touched.filter_map(|path| Some(path.parent()?.to_path_buf())));
-    dirs.sort();
-    dirs.dedup();
-    let left = ops::leftovers(&RealHost, &dirs).into_iter();
+    let left = leftovers_in(&all, context::roots(&args.open)?).into_iter();
     let left = left.filter(|one| !one.runs).map(Fact::Leftover);
     let halted = all.iter();
     let halted = halted.filter(|entry| entry.standing == Standing::Interrupted);

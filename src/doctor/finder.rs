@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use crate::fleet::typed;
 use crate::forest::{Location, Node, NodeId};
+use crate::host::shell_quoted;
 use crate::machines::{Disk, Machine};
 use crate::ops::{Context, Remedy};
 
@@ -141,4 +143,9 @@ impl Found {
             fixes,
         }
     }
+}
+
+/// The command line by which a person changes the definition of a machine of libvirt's.
+pub(super) fn editing(machine: &Machine) -> String {
+    typed(&format!("virsh edit {}", shell_quoted(&machine.name)))
 }

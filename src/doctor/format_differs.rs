@@ -1,13 +1,10 @@
 //! A machine whose definition says another format of a disk than its bytes look like.
 
-use std::path::Path;
-
-use crate::fleet::typed;
 use crate::forest::FormatMismatch;
-use crate::host::{printable, shell_quoted};
+use crate::host::printable;
 use crate::machines::{Disk, Machine};
 
-use super::finder::{Finder, Found, Subject};
+use super::finder::{Finder, Found, Subject, editing};
 
 pub(super) const FINDER: Finder = Finder {
     name: "format-differs",
@@ -36,10 +33,7 @@ fn differs(subject: &Subject<'_>, machine: &Machine, disk: &Disk) -> Option<Foun
         machine.product,
         printable(&node.path),
         printable(&disk.target),
-        typed(&format!(
-            "virsh edit {}",
-            shell_quoted(Path::new(&machine.name))
-        )),
+        editing(machine),
     );
     Some(Found::of(node, text))
 }

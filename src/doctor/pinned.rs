@@ -1,14 +1,11 @@
 //! A machine whose definition says what a disk is built on, and says the same as the headers. Where it says something
 //! else, that is `pinned_otherwise`.
 
-use std::path::Path;
-
-use crate::fleet::typed;
-use crate::host::{printable, shell_quoted};
+use crate::host::printable;
 use crate::machines::{Disk, Machine, MachineState};
 use crate::ops::{Redefine, Remedy};
 
-use super::finder::{Finder, Found, Subject};
+use super::finder::{Finder, Found, Subject, editing};
 use super::finding::Sure;
 
 pub(super) const FINDER: Finder = Finder {
@@ -39,13 +36,7 @@ fn agrees(subject: &Subject<'_>, machine: &Machine, disk: &Disk) -> Option<Found
     let unpin = Redefine::unpin(machine, disk).filter(|_| machine.state == MachineState::Off);
     let how = match &unpin {
         Some(_) => String::new(),
-        None => format!(
-            ": with `{}`, while it is off",
-            typed(&format!(
-                "virsh edit {}",
-                shell_quoted(Path::new(&machine.name))
-            ))
-        ),
+        None => format!(": with `{}`, while it is off", editing(machine)),
     };
     let text = format!(
         "The machine {} ({}, {}) has the layers below its disk {} in its definition, where they are the same as in the \

@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use crate::fleet::typed;
-use crate::host::{printable, shell_quoted};
+use crate::host::printable;
 use crate::machines::{Disk, Machine};
 use crate::ops::{Redefine, Remedy};
 
-use super::finder::{Finder, Found, Subject};
+use super::finder::{Finder, Found, Subject, editing};
 
 pub(super) const FINDER: Finder = Finder {
     name: "pinned-otherwise",
@@ -34,13 +33,7 @@ fn differs(subject: &Subject<'_>, machine: &Machine, disk: &Disk) -> Option<Foun
     // Where the service was not asked, the person is the one who asks it.
     let how = match &unpin {
         Some(_) => String::new(),
-        None => format!(
-            " (`{}`)",
-            typed(&format!(
-                "virsh edit {}",
-                shell_quoted(Path::new(&machine.name))
-            ))
-        ),
+        None => format!(" (`{}`)", editing(machine)),
     };
     let text = format!(
         "The machine {} ({}) has {} built on {} for its disk {}; its header names {}. Take the backingStore elements \

@@ -8,7 +8,7 @@ use super::fact::{Fact, Halted, TrashEntry};
 use super::sent::{Line, SentFinding, SentImage, SentTrash};
 use crate::doctor::{self, Finding};
 use crate::forest::NodeId;
-use crate::forest::far::{MOST_LINE, Name, Nonsense, believed_path, believed_sentence, path_on};
+use crate::forest::far::{Lines, Name, Nonsense, believed_path, believed_sentence, path_on};
 use crate::ops::{ImageSpace, LayerSpace, Leftover, Remedy, Request, Saving};
 
 /// Facts of one answer at most.
@@ -24,7 +24,7 @@ const MOST_BYTES: u64 = i64::MAX as u64;
 #[derive(Debug)]
 pub struct Intake {
     host: String,
-    rest: Vec<u8>,
+    lines: Lines,
     facts: u64,
     is_done: bool,
 }
@@ -35,7 +35,7 @@ impl Intake {
     pub fn new(host: &str) -> Self {
         Self {
             host: host.to_owned(),
-            rest: Vec::new(),
+            lines: Lines::default(),
             facts: 0,
             is_done: false,
         }
@@ -52,23 +52,11 @@ impl Intake {
     /// # Errors
     /// What is no line of an answer; nothing that comes after it makes sense.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<Vec<Fact>, Nonsense> {
-        self.rest.extend(bytes);
-        let whole = match self.rest.iter().rposition(|byte| *byte == b'\n') {
-            Some(end) => end + 1,
-            None if self.rest.len() > MOST_LINE => return Err(Nonsense("a line has no end")),
-            None => return Ok(Vec::new()),
-        };
-        let text: Vec<u8> = self.rest.drain(..whole).collect();
         let mut facts = Vec::new();
-        for line in text.split(|byte| *byte == b'\n') {
-            if line.is_empty() {
-                continue;
-            }
+        let whole = self.lines.whole(bytes)?;
+        for line in Lines::of(&whole) {
             if self.is_done {
                 return Err(Nonsense("it goes on after the end"));
-            }
-            if line.len() > MOST_LINE {
-                return Err(Nonsense("a line is too long"));
             }
             self.facts += 1;
             if self.facts > MOST_FACTS {

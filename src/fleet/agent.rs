@@ -327,13 +327,7 @@ mod tests {
         fn run(&self, id: u32, line: &str) {
             self.say(&ToAgent::Run(Run {
                 id,
-                words: vec![line.into()],
-                columns: 0,
-                asks: false,
-                asks_always: false,
-                marks: false,
-                reach: String::new(),
-                host: "web".to_owned(),
+                ..Run::new(vec![line.into()], "web")
             }));
         }
 

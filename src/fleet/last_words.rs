@@ -27,6 +27,13 @@ impl LastWords {
         let last = printable_bytes(last);
         Some(last.strip_prefix("qanopy: ").unwrap_or(&last).to_owned())
     }
+
+    /// The same, or that it ended with this code where it said nothing.
+    #[must_use]
+    pub fn why(&self, code: u8) -> String {
+        let said = self.line();
+        said.unwrap_or_else(|| format!("it ended with {code}"))
+    }
 }
 
 #[cfg(test)]
@@ -36,7 +43,10 @@ mod tests {
     #[test]
     fn the_last_line_that_says_something_is_the_reason_and_no_more_is_kept_than_that() {
         let mut words = LastWords::default();
-        assert_eq!(words.line(), None);
+        assert_eq!(
+            (words.line(), words.why(3)),
+            (None, "it ended with 3".to_owned())
+        );
         words.hear(b"Welcome\nqanopy: /a\x1b[2J: it is ");
         words.hear(b"in use\r\n \n");
         assert_eq!(words.line().unwrap(), "/a\\u{1b}[2J: it is in use");

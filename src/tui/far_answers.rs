@@ -155,10 +155,8 @@ impl<T> Pending<T> {
     pub fn said(&self, host: &str) -> Option<String> {
         match &self.state {
             PendingState::NotAsked | PendingState::Told(_) => None,
-            PendingState::Asked => Some(format!("{host} is being asked")),
-            PendingState::Silent(seconds) => {
-                Some(format!("{host} has said nothing for {seconds} s"))
-            }
+            PendingState::Asked => Some(asked(host)),
+            PendingState::Silent(seconds) => Some(silent(host, *seconds)),
             PendingState::Failed(why) => Some(why.clone()),
         }
     }
@@ -181,6 +179,16 @@ impl<T> Pending<T> {
     }
 }
 
+/// That a host of that name was asked and has not answered.
+pub(super) fn asked(host: &str) -> String {
+    format!("{host} is being asked")
+}
+
+/// That it has said nothing for so many seconds.
+pub(super) fn silent(host: &str, seconds: u64) -> String {
+    format!("{host} has said nothing for {seconds} s")
+}
+
 /// What a host was asked beside its images.
 #[derive(Debug, Clone, Default)]
 pub struct Beside {
@@ -194,6 +202,8 @@ pub struct Beside {
     pub interrupted: Pending<Interruptions>,
     /// The scan after which findings were asked for.
     pub(super) findings_of: QueryId,
+    /// The scan after which it was asked what was interrupted.
+    pub(super) interrupted_of: QueryId,
     /// The scan after which space was asked for, and whether data was read.
     pub(super) space_of: (QueryId, bool),
 }

@@ -9,7 +9,7 @@ use crate::forest::far::{Told, path_on};
 use crate::forest::{Forest, ScannedFile};
 use crate::host::{FileId, Holder};
 
-use super::far_answers::{Beside, Pending};
+use super::far_answers::{Beside, Pending, asked, silent};
 use super::query::QueryId;
 
 /// What is said of what would be done here to a file that is on another machine.
@@ -63,26 +63,10 @@ impl Images {
         self.files.extend(files);
     }
 
-    /// The same where it told of images before: what is as it was takes no memory of its own.
-    pub fn extend_beside(&mut self, known: &Self, files: Vec<ScannedFile>) {
-        let same = |file: ScannedFile| match known.find(&file.path) {
-            Some(known) if *known == file => known.clone(),
-            _ => file,
-        };
-        self.extend(files.into_iter().map(same).collect());
-    }
-
-    /// Has files be found by their names.
+    /// Orders files by their names: they are met in any order.
     pub fn sort(&mut self) {
         self.files
             .sort_unstable_by(|a, b| a.path.as_os_str().cmp(b.path.as_os_str()));
-    }
-
-    /// The file of that name, once they are sorted.
-    fn find(&self, path: &Path) -> Option<&ScannedFile> {
-        let by_name = |file: &ScannedFile| file.path.as_os_str().cmp(path.as_os_str());
-        let found = self.files.binary_search_by(by_name).ok()?;
-        self.files.get(found)
     }
 
     /// Whether both tell the same, once they are sorted.
@@ -227,10 +211,9 @@ impl Hosts {
     pub(super) fn said<T>(&self, of: fn(&Beside) -> &Pending<T>) -> Vec<String> {
         let said = |host: &HostSeen| match (&host.state, of(&host.beside)) {
             (HostState::Failed(why), answer) if answer.told().is_none() => Some(why.clone()),
-            (HostState::Silent(_) | HostState::Asked, answer) if answer.told().is_none() => Some(
-                host.row()
-                    .unwrap_or_else(|| format!("{} is being asked", host.name)),
-            ),
+            (HostState::Silent(_) | HostState::Asked, answer) if answer.told().is_none() => {
+                Some(host.row().unwrap_or_else(|| asked(&host.name)))
+            }
             (_, answer) => answer.said(&host.name),
         };
         self.list.iter().filter_map(said).collect()
@@ -275,8 +258,8 @@ impl HostSeen {
         let has_images = !self.images.files.is_empty();
         match &self.state {
             HostState::Failed(why) => Some(why.clone()),
-            HostState::Silent(seconds) => Some(format!("{name} has said nothing for {seconds} s")),
-            HostState::Asked if !has_images => Some(format!("{name} is being asked")),
+            HostState::Silent(seconds) => Some(silent(name, *seconds)),
+            HostState::Asked if !has_images => Some(asked(name)),
             HostState::Told if !has_images => {
                 let folders = self.folders.iter().map(crate::host::printable);
                 let folders = folders.collect::<Vec<_>>().join(", ");

@@ -137,14 +137,9 @@ fn main() {
         fs::write(&file, &bytes).unwrap();
         let (session, stops) = (Instant::now(), AtomicUsize::new(0));
         let run = Run {
-            id: 0,
-            words: vec!["info".into()],
             columns: 80,
             asks: true,
-            asks_always: false,
-            marks: false,
-            reach: String::new(),
-            host: "liar".to_owned(),
+            ..Run::new(vec!["info".into()], "liar")
         };
         let came = Connection::open(&to, Patience::default(), &mut Agreeing, &stops)
             .and_then(|mut agent| agent.run(run, &mut Agreeing, &stops));

@@ -13,14 +13,12 @@ mod many;
 mod process;
 #[path = "../tui/pty.rs"]
 mod pty;
+#[path = "../support/sshd.rs"]
+mod sshd;
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 const QANOPY: &str = env!("CARGO_BIN_EXE_qanopy");
 
@@ -45,77 +43,6 @@ fn program(path: &Path, text: &str) {
     let hosts = path.parent().unwrap().to_str().unwrap();
     fs::write(path, text.replace("@HOSTS@", hosts)).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-}
-
-/// An sshd of this machine, which takes one key; ended when it is let go.
-struct Sshd(Child);
-
-impl Sshd {
-    /// The words that stand for ssh, and the daemon; none where there is none, or nobody may start it.
-    fn start(dir: &Path) -> Option<(Self, Vec<String>)> {
-        let daemon = Path::new("/usr/sbin/sshd");
-        if !daemon.exists() || !nix::unistd::geteuid().is_root() {
-            return None;
-        }
-        for name in ["host-key", "key"] {
-            let made = Command::new("ssh-keygen")
-                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
-                .arg(dir.join(name))
-                .status();
-            assert!(made.ok()?.success());
-        }
-        fs::create_dir_all("/run/sshd").unwrap();
-        program(&dir.join("forced"), FORCED);
-        let port = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = port.local_addr().unwrap().port();
-        let at = |name: &str| dir.join(name).display().to_string();
-        let child = Command::new(daemon)
-            .args(["-D", "-f", "/dev/null", "-p", &port.to_string()])
-            .args(["-h", &at("host-key")])
-            .args(["-o", &format!("AuthorizedKeysFile={}", at("key.pub"))])
-            .args(["-o", "StrictModes=no", "-o", "PidFile=none"])
-            .args(["-o", &format!("SetEnv=HOME={}", dir.display())])
-            .args(["-o", &format!("ForceCommand={}", at("forced"))])
-            .args(["-o", "MaxStartups=300:30:600", "-o", "PermitRootLogin=yes"])
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < deadline, "sshd does not listen");
-            thread::sleep(Duration::from_millis(20));
-        }
-        let words = [
-            "ssh",
-            "-F",
-            "none",
-            "-p",
-            &port.to_string(),
-            "-i",
-            &at("key"),
-        ];
-        let options = [
-            "IdentitiesOnly=yes",
-            "StrictHostKeyChecking=no",
-            "UserKnownHostsFile=/dev/null",
-            "LogLevel=ERROR",
-        ];
-        let mut words: Vec<String> = words.map(str::to_owned).into();
-        words.extend(
-            options
-                .iter()
-                .flat_map(|option| ["-o", option])
-                .map(str::to_owned),
-        );
-        Some((Self(child), words))
-    }
-}
-
-impl Drop for Sshd {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// Writes the configuration of all hosts; `ssh` stands for ssh where the stand-in does not.
@@ -176,8 +103,16 @@ fn main() {
     println!("{hosts} hosts with {each} images each, a shell in place of ssh");
     configure(dir.path(), hosts, None);
     measure(&env, hosts * each);
-    match Sshd::start(dir.path()) {
-        Some((_daemon, words)) => {
+    let forced = dir.path().join("forced");
+    program(&forced, FORCED);
+    let options = [
+        format!("SetEnv=HOME={}", dir.path().display()),
+        format!("ForceCommand={}", forced.display()),
+        "MaxStartups=300:30:600".to_owned(),
+    ];
+    match sshd::server_at(dir.path(), "0.0.0.0", &options) {
+        Some(daemon) => {
+            let words: Vec<String> = daemon.ssh.split(' ').map(str::to_owned).collect();
             println!(
                 "the same by ssh and an sshd of this machine, a key exchange for each host and command line"
             );

@@ -6,6 +6,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// What it is called where its key is noted.
+const ALIAS: &str = "tested";
+
 /// A server of OpenSSH on this machine, for one key. Dropping it ends it.
 pub struct Server {
     child: std::process::Child,
@@ -22,6 +25,11 @@ impl Drop for Server {
 
 /// One whose keys and lists lie in this folder: `user` is let in by the file `authorized`. None where there is no sshd.
 pub fn server(dir: &Path) -> Option<Server> {
+    server_at(dir, "127.0.0.1", &[])
+}
+
+/// The same, which listens at this address and has these options besides.
+pub fn server_at(dir: &Path, address: &str, options: &[String]) -> Option<Server> {
     let sshd = Path::new("/usr/sbin/sshd");
     if !sshd.exists() || !nix::unistd::geteuid().is_root() {
         let required = std::env::var_os("QANOPY_REQUIRE_QEMU").is_some();
@@ -56,23 +64,17 @@ pub fn server(dir: &Path) -> Option<Server> {
             "-p",
             &port.to_string(),
         ])
-        .args([
-            "-o",
-            "ListenAddress=127.0.0.1",
-            "-o",
-            "StrictModes=no",
-            "-o",
-            "PidFile=none",
-        ])
+        .args(["-o", &format!("ListenAddress={address}")])
+        .args(["-o", "StrictModes=no", "-o", "PidFile=none"])
+        .args(options.iter().flat_map(|option| ["-o", option]))
         .args(["-o", "UsePAM=no", "-o", "PermitRootLogin=yes"])
         .args(["-o", &format!("AuthorizedKeysFile={}", at("authorized"))])
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let known = format!(
-        "[127.0.0.1]:{port} {}",
-        fs::read_to_string(dir.join("host.pub")).unwrap()
-    );
+    let key = fs::read_to_string(dir.join("host.pub")).unwrap();
+    // By whatever address it is reached.
+    let known = format!("{ALIAS} {key}");
     fs::write(dir.join("known"), known).unwrap();
     let begun = Instant::now();
     while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
@@ -83,7 +85,7 @@ pub fn server(dir: &Path) -> Option<Server> {
         std::thread::sleep(Duration::from_millis(50));
     }
     let ssh = format!(
-        "ssh -F none -p {port} -i {} -o UserKnownHostsFile={} -o IdentitiesOnly=yes",
+        "ssh -F none -p {port} -i {} -o UserKnownHostsFile={} -o HostKeyAlias={ALIAS} -o IdentitiesOnly=yes",
         at("user"),
         at("known")
     );

@@ -13,6 +13,7 @@
 //! | `real`, `real_file` | the two traits on Linux |
 //! | `renamed` | a file under another name, where renaming cannot leave alone what is there |
 //! | `ofd` | open-file-description locks, byte by byte |
+//! | `write_out` | what is written begins its way to the device |
 //! | `reflink` | FICLONERANGE, which needs `unsafe` |
 //! | `fiemap` | FS_IOC_FIEMAP, which needs `unsafe` |
 //! | `holders` | which process has a file open |
@@ -49,6 +50,7 @@ mod reflink;
 mod renamed;
 mod stat;
 mod user;
+mod write_out;
 
 pub use access_list::{AccessList, NotAnAccessList, right_letters};
 pub use attributes::{
@@ -71,3 +73,4 @@ pub use process::{Maker, effective_user, is_running, keep_out_of_dumps, this_pro
 pub use real::RealHost;
 pub use stat::{FileId, FileKind, Stat};
 pub use user::{Permission, User};
+pub use write_out::WriteOut;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::image::ImageFile;
+use super::file::HostFile;
 
 /// Bytes in a row that are sent together.
 const SENT: u64 = 4 << 20;
@@ -12,13 +12,13 @@ const WORTH_SENDING: u64 = 64 << 10;
 
 /// What was written last to one file without a gap, and was not sent yet.
 #[derive(Debug, Default)]
-pub(crate) struct WriteOut {
+pub struct WriteOut {
     unsent: Range<u64>,
 }
 
 impl WriteOut {
     /// `len` bytes at `offset` were written.
-    pub(crate) fn wrote(&mut self, file: &ImageFile, offset: u64, len: u64) {
+    pub fn wrote(&mut self, file: &dyn HostFile, offset: u64, len: u64) {
         if self.unsent.end == offset {
             self.unsent.end += len;
         } else {
@@ -28,7 +28,7 @@ impl WriteOut {
         self.send(file, SENT);
     }
 
-    fn send(&mut self, file: &ImageFile, least: u64) {
+    fn send(&mut self, file: &dyn HostFile, least: u64) {
         let Range { start, end } = self.unsent;
         if end - start >= least {
             file.write_out(start, end - start);

@@ -125,10 +125,6 @@ impl ImageFile {
             .at(&self.path, format_args!("copy to {to:#x}"))
     }
 
-    pub(crate) fn write_out(&self, offset: u64, len: u64) {
-        self.file.write_out(offset, len);
-    }
-
     pub(crate) fn set_len(&self, len: u64, action: impl Display) -> Result<()> {
         self.file.set_len(len).at(&self.path, action)
     }

@@ -6,11 +6,13 @@
 //! | file | what lives there |
 //! |---|---|
 //! | `name` | paths of other machines |
+//! | `lines` | what is said as the lines that it holds |
 //! | `sent` | what travels |
 //! | `gather` | one forest of what several machines tell |
 //! | `taken` | what is believed of it |
 
 mod gather;
+mod lines;
 mod name;
 mod sent;
 mod taken;
@@ -18,9 +20,10 @@ mod taken;
 use super::{Forest, Location, Node};
 
 pub use gather::Told;
+pub use lines::{Lines, Nonsense};
 pub use name::{host_and_path, path_on};
 pub use sent::{MOST_LINE, Name, lines};
-pub use taken::{Intake, Nonsense, believed_path, believed_sentence};
+pub use taken::{Intake, believed_path, believed_sentence};
 
 impl Forest {
     /// Whether an image is of another machine.

@@ -8,10 +8,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use super::lines::{Lines, Nonsense};
 use super::name::path_on;
 use super::sent::{
-    Line, MOST_LINE, Name, SentBacking, SentContent, SentEdge, SentFile, SentSharing, SentStat,
-    SentState, time,
+    Line, Name, SentBacking, SentContent, SentEdge, SentFile, SentSharing, SentStat, SentState,
+    time,
 };
 use crate::forest::{
     Annotation, Backing, BackingState, Content, Edge, MOST_TAGS, Recorded, ScanEvent, ScanSummary,
@@ -35,16 +36,12 @@ const MOST_LISTED: usize = 1024;
 /// No file and no disk has more bytes.
 const MOST_BYTES: u64 = i64::MAX as u64;
 
-/// What a machine did that no scan does: the rest of a sentence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Nonsense(pub &'static str);
-
 /// Takes in what a scan on another machine tells.
 #[derive(Debug)]
 pub struct Intake {
     host: String,
     number: NonZeroU16,
-    rest: Vec<u8>,
+    lines: Lines,
     files: u64,
     /// Files that cannot be as they are told.
     odd: u64,
@@ -59,7 +56,7 @@ impl Intake {
         Self {
             host: host.to_owned(),
             number,
-            rest: Vec::new(),
+            lines: Lines::default(),
             files: 0,
             odd: 0,
             unreadable: Vec::new(),
@@ -81,22 +78,10 @@ impl Intake {
         let mut found = Vec::new();
         let mut held = HashMap::new();
         let mut events = Vec::new();
-        self.rest.extend(bytes);
-        let whole = match self.rest.iter().rposition(|byte| *byte == b'\n') {
-            Some(end) => end + 1,
-            None if self.rest.len() > MOST_LINE => return Err(Nonsense("a line has no end")),
-            None => return Ok(events),
-        };
-        let text: Vec<u8> = self.rest.drain(..whole).collect();
-        for line in text.split(|byte| *byte == b'\n') {
-            if line.is_empty() {
-                continue;
-            }
+        let whole = self.lines.whole(bytes)?;
+        for line in Lines::of(&whole) {
             if self.is_done {
                 return Err(Nonsense("it goes on after the end"));
-            }
-            if line.len() > MOST_LINE {
-                return Err(Nonsense("a line is too long"));
             }
             let line: Line = serde_json::from_slice(line)
                 .map_err(|_| Nonsense("what it tells of its images is of another version"))?;

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::host::{Access, FileKind, Host, HostFile, Stat};
+use crate::host::{Access, FileKind, Host, HostFile, Stat, WriteOut};
 use crate::image::{is_temporary_of, maker_of, temporary_name};
 use crate::ops::Error;
 use crate::ops::framework::copy_file::folder;
@@ -40,12 +40,8 @@ pub(super) struct Partial<'h> {
     file: Arc<dyn HostFile>,
     /// Whether there is anything in it that the next try can go on with.
     is_kept: bool,
-    /// What was written last and is not on its way to the device: the offset, the bytes.
-    waiting: (u64, u64),
+    write_out: WriteOut,
 }
-
-/// Bytes that are sent on their way to the device together.
-const TOGETHER: u64 = 4 << 20;
 
 impl<'h> Partial<'h> {
     /// Goes on with what is left, or begins.
@@ -72,7 +68,7 @@ impl<'h> Partial<'h> {
             to: to.to_path_buf(),
             file,
             is_kept: left.is_some(),
-            waiting: (0, 0),
+            write_out: WriteOut::default(),
             temporary: temporary.clone(),
         };
         partial.file.set_len(bytes).map_err(making)?;
@@ -101,19 +97,8 @@ impl<'h> Partial<'h> {
         self.is_kept = true;
         let written = self.file.write_at(bytes, offset);
         written.map_err(|error| Error::io("write", &self.to, &error))?;
-        let (at, waiting) = self.waiting;
-        let written = bytes.len() as u64;
-        self.waiting = match at + waiting == offset {
-            true => (at, waiting + written),
-            false => {
-                self.file.write_out(at, waiting);
-                (offset, written)
-            }
-        };
-        if self.waiting.1 >= TOGETHER {
-            self.file.write_out(self.waiting.0, self.waiting.1);
-            self.waiting = (offset + written, 0);
-        }
+        self.write_out
+            .wrote(&*self.file, offset, bytes.len() as u64);
         Ok(())
     }
 

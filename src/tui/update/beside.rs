@@ -11,25 +11,24 @@ use crate::tui::log::Kind;
 use crate::tui::msg::Effect;
 use crate::tui::query::QueryId;
 use crate::tui::ui::Ui;
-use crate::units;
 
 use super::menus;
 
 /// Asks all of them.
 pub(super) fn ask_all(app: &mut App, topic: Topic, effects: &mut Vec<Effect>) {
     for at in 0..app.hosts.list.len() {
-        ask(app, at, topic, effects);
+        ask(app, at, Asking::about(topic), effects);
     }
 }
 
 /// Asks one of them.
-pub(super) fn ask(app: &mut App, at: usize, topic: Topic, effects: &mut Vec<Effect>) {
+pub(super) fn ask(app: &mut App, at: usize, asking: Asking, effects: &mut Vec<Effect>) {
     let query_id = app.query_id();
     if let Some(host) = app.hosts.list.get_mut(at) {
-        host.beside.ask(topic, query_id);
+        host.beside.ask(asking.topic, query_id);
         match host.untold() {
-            None => effects.push(Effect::AskHost(query_id, at, Asking::about(topic))),
-            Some(why) => host.beside.end(topic, query_id, Err(why)),
+            None => effects.push(Effect::AskHost(query_id, at, asking)),
+            Some(why) => host.beside.end(asking.topic, query_id, Err(why)),
         }
     }
 }
@@ -45,7 +44,25 @@ pub(super) fn ask_for_findings(app: &mut App, effects: &mut Vec<Effect>) {
         };
         if host.state == HostState::Told && host.beside.findings_of != host.query_id {
             host.beside.findings_of = host.query_id;
-            ask(app, at, Topic::Findings, effects);
+            ask(app, at, Asking::about(Topic::Findings), effects);
+        }
+    }
+}
+
+/// What was interrupted on hosts where it can be mended is asked once each has told its images: these come first.
+pub(super) fn ask_for_interrupted(app: &mut App, effects: &mut Vec<Effect>) {
+    let mut hosts = app.hosts.list.iter();
+    if app.settings.read_only || hosts.any(|host| host.state == HostState::Asked) {
+        return;
+    }
+    for at in 0..app.hosts.list.len() {
+        let Some(host) = app.hosts.list.get_mut(at) else {
+            return;
+        };
+        let can_be_mended = host.state == HostState::Told && !host.rules.is_read_only;
+        if can_be_mended && host.beside.interrupted_of != host.query_id {
+            host.beside.interrupted_of = host.query_id;
+            ask(app, at, Asking::about(Topic::Interrupted), effects);
         }
     }
 }
@@ -92,19 +109,20 @@ fn interrupted(ui: &mut Ui, query_id: QueryId, at: usize) {
     let Some(found) = pending.told().filter(|_| pending.query_id == query_id) else {
         return;
     };
-    let what = match &found.halted[..] {
+    let titles: Vec<String> = found.halted.iter().map(|one| one.title.clone()).collect();
+    let lead = format!("{}: ", host.name);
+    warn_of_interrupted(app, &lead, &titles);
+}
+
+/// Warns of operations of these titles that were interrupted, if there are any; `lead` says on which host.
+pub(super) fn warn_of_interrupted(app: &mut App, lead: &str, titles: &[String]) {
+    let what = match titles {
         [] => return,
-        [only] => format!("“{}” was interrupted", only.title),
-        several => {
-            let number = units::count(several.len(), "operation");
-            format!("{number} were interrupted")
-        }
+        [only] => format!("“{only}” was interrupted"),
+        several => format!("{} operations were interrupted", several.len()),
     };
     let key = app.key(Action::Recover);
-    let text = format!(
-        "{}: {what}: {key} finishes that, or takes it back.",
-        host.name
-    );
+    let text = format!("{lead}{what}: {key} finishes that, or takes it back.");
     app.note(None, Kind::Bad, &text);
     app.warn(text);
 }

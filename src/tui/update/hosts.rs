@@ -6,14 +6,12 @@ use std::sync::Arc;
 use crate::forest::{Forest, ScannedFile};
 use crate::host::{FileId, Holder};
 use crate::tui::app::App;
-use crate::tui::far_answers::Topic;
-use crate::tui::hosts::{HostSeen, HostState, Images};
+use crate::tui::hosts::{HostState, Images};
 use crate::tui::log::Kind;
 use crate::tui::msg::{Effect, ScanEnd};
 use crate::tui::query::QueryId;
 use crate::tui::ui::Ui;
 
-use super::beside;
 use super::settle::replace_forest;
 
 /// Asks all of them.
@@ -43,7 +41,7 @@ pub(super) fn found(app: &mut App, query_id: QueryId, at: usize, files: Vec<Scan
         return;
     };
     match &mut host.fresh {
-        Some(fresh) => fresh.extend_beside(&host.images, files),
+        Some(fresh) => fresh.extend(files),
         None => {
             Arc::make_mut(&mut host.images).extend(files.clone());
             app.refresh.told_meanwhile();
@@ -107,13 +105,7 @@ pub(super) fn silent(app: &mut App, query_id: QueryId, at: usize, seconds: u64) 
 }
 
 /// It has told all, or why it cannot.
-pub(super) fn scanned(
-    app: &mut App,
-    query_id: QueryId,
-    at: usize,
-    ended: Result<ScanEnd, String>,
-    effects: &mut Vec<Effect>,
-) {
+pub(super) fn scanned(app: &mut App, query_id: QueryId, at: usize, ended: Result<ScanEnd, String>) {
     let Some(host) = app.hosts.asked(at, query_id) else {
         return;
     };
@@ -143,10 +135,6 @@ pub(super) fn scanned(
     }
     app.changed();
     app.detail.asked = None;
-    let can_be_mended = |host: &HostSeen| host.state == HostState::Told && !host.rules.is_read_only;
-    if app.hosts.list.get(at).is_some_and(can_be_mended) && !app.settings.read_only {
-        beside::ask(app, at, Topic::Interrupted, effects);
-    }
     let unreadable = app.hosts.list.get(at).map(|host| host.unreadable.clone());
     for why in unreadable.into_iter().flatten() {
         app.note(None, Kind::Note, &format!("Cannot read {why}"));

@@ -81,7 +81,7 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
                 host.rules = rules;
             }
         }
-        Msg::FarScanned(query_id, at, told) => hosts::scanned(app, query_id, at, told, effects),
+        Msg::FarScanned(query_id, at, told) => hosts::scanned(app, query_id, at, told),
         Msg::FarAnswered(query_id, at, topic, answer) => {
             beside::answered(ui, (query_id, at), topic, *answer);
         }
@@ -303,20 +303,12 @@ fn interrupted(ui: &mut Ui, query_id: QueryId, found: &Result<Interrupted, Strin
         menus::refresh(ui);
         return;
     }
-    let entries = found.as_ref().map_or(&[][..], |found| &found.entries);
-    let what = match entries {
-        // The answer for a list that was closed meanwhile is no news.
-        _ if query_id != AT_START => return,
-        [] => return,
-        [only] => format!("“{}” was interrupted", only.title),
-        several => format!("{} operations were interrupted", several.len()),
-    };
-    let text = format!(
-        "{what}: {} finishes that, or takes it back.",
-        app.key(Action::Recover)
-    );
-    app.note(None, Kind::Bad, &text);
-    app.warn(text);
+    // The answer for a list that was closed meanwhile is no news.
+    if query_id == AT_START {
+        let entries = found.iter().flat_map(|found| &found.entries);
+        let titles: Vec<String> = entries.map(|entry| entry.title.clone()).collect();
+        beside::warn_of_interrupted(app, "", &titles);
+    }
 }
 
 /// Bases were changed under what is built on them: those that were not known as such are told of.

@@ -12,6 +12,8 @@ use crate::tui::query::QueryId;
 use crate::tui::space::SpaceFound;
 use crate::tui::ui::Ui;
 
+use super::beside;
+
 /// Whether the rows are made from what was measured.
 fn rows_need_it(app: &App) -> bool {
     app.tree.sort.figure().is_some() || Filter::parse(app.tree.filter.value()).asks_for_space()
@@ -89,7 +91,6 @@ pub(super) fn take_joined(app: &mut App, query_id: QueryId, found: SpaceFound) {
 /// Has each host measure its own, once it has told its images and again where these are others.
 fn ask_hosts(app: &mut App, reads: bool, effects: &mut Vec<Effect>) {
     for at in 0..app.hosts.list.len() {
-        let query_id = app.query_id();
         let Some(host) = app.hosts.list.get_mut(at) else {
             return;
         };
@@ -100,17 +101,12 @@ fn ask_hosts(app: &mut App, reads: bool, effects: &mut Vec<Effect>) {
             continue;
         }
         host.beside.space_of = (host.query_id, reads);
-        host.beside.ask(Topic::Space, query_id);
-        if let Some(why) = host.untold() {
-            host.beside.end(Topic::Space, query_id, Err(why));
-            continue;
-        }
         let asking = Asking {
             topic: Topic::Space,
             reads,
             prune_days: app.settings.prune_days,
         };
-        effects.push(Effect::AskHost(query_id, at, asking));
+        beside::ask(app, at, asking, effects);
     }
 }
 

@@ -19,5 +19,4 @@ pub(crate) mod temp_file;
 pub(crate) mod transaction;
 pub(crate) mod transfer;
 pub(crate) mod truncate;
-pub(crate) mod write_out;
 pub(crate) mod writer;

@@ -4,9 +4,9 @@
 use crate::image::ImageFile;
 
 use crate::host::Cloned;
+use crate::host::WriteOut;
 use crate::image::error::{OfFile, Result};
 use crate::image::internal::{index, part_mut};
-use crate::image::write::write_out::WriteOut;
 
 /// Bytes moved by one read and one write; also the size of the buffer kept.
 pub(crate) const BUFFER: usize = 1 << 20;
@@ -71,7 +71,8 @@ impl Transfer {
         if self.offload(from, to, len_inside)? {
             // Shared blocks are on the device already.
             if !self.clones {
-                self.write_out.wrote(to.file, to.offset, len_inside);
+                self.write_out
+                    .wrote(&**to.file.host_file(), to.offset, len_inside);
             }
             return Ok(());
         }
@@ -85,14 +86,16 @@ impl Transfer {
             to.file.write(buffer, write_at)?;
             done += want as u64;
         }
-        self.write_out.wrote(to.file, to.offset, len_inside);
+        self.write_out
+            .wrote(&**to.file.host_file(), to.offset, len_inside);
         Ok(())
     }
 
     /// Writes bytes that are in memory.
     pub(crate) fn write(&mut self, bytes: &[u8], to: FilePosition<'_>) -> Result<()> {
         to.file.write(bytes, to.offset)?;
-        self.write_out.wrote(to.file, to.offset, bytes.len() as u64);
+        self.write_out
+            .wrote(&**to.file.host_file(), to.offset, bytes.len() as u64);
         Ok(())
     }
 

@@ -99,11 +99,7 @@ impl Asker for BesideAsker {
             (_, Some(what)) => Err(self.garbled(what)),
             (Ok(0), _) if !self.intake.is_done() => Err(self.garbled("it does not tell all")),
             (Ok(0), _) => Ok(answer(topic, self.facts)),
-            (Ok(code), _) => {
-                let why = self.said.line();
-                let why = why.unwrap_or_else(|| format!("it ended with {code}"));
-                Err(format!("{}: {why}", self.host))
-            }
+            (Ok(code), _) => Err(format!("{}: {}", self.host, self.said.why(code))),
             (Err(error), _) => Err(error.to_string()),
         };
         let msg = Msg::FarAnswered(query_id, at, topic, Box::new(told));

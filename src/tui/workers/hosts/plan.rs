@@ -11,10 +11,12 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::facts::PlanFacts;
 use crate::fleet::{
-    Ends, Error as Far, Moved, PeerAnswer, PeerQuery, Peers, Question, Run, Stream, Watcher,
+    Ends, Error as Far, LastWords, Moved, PeerAnswer, PeerQuery, Peers, Question, Run, Stream,
+    Watcher,
 };
 use crate::host::printable_bytes;
 use crate::ops::{Error, Phase, Progress};
+use crate::tui::far_answers::silent;
 use crate::tui::msg::{Msg, ThereEnd};
 use crate::tui::query::QueryId;
 
@@ -58,7 +60,7 @@ pub(crate) fn change(host: &HostLine, change: Change, answers: &Sender<Msg>) {
         stops: &stops,
         done: 0,
         printed: Vec::new(),
-        said: Vec::new(),
+        said: LastWords::default(),
     };
     let run = Run {
         asks: true,
@@ -82,8 +84,11 @@ pub(crate) fn change(host: &HostLine, change: Change, answers: &Sender<Msg>) {
     });
     let ended = match ended {
         Ok(0) => Ok(()),
-        Ok(CANCELLED) => Err(Error::cancelled(ends.why("stopped"))),
-        Ok(code) => Err(Error::failed(ends.why(&format!("it ended with {code}")))),
+        Ok(CANCELLED) => {
+            let said = ends.said.line();
+            Err(Error::cancelled(said.unwrap_or("stopped".to_owned())))
+        }
+        Ok(code) => Err(Error::failed(ends.said.why(code))),
         Err(Far::Left { .. }) => Err(Error::cancelled("stopped".to_owned())),
         Err(error @ Far::Cut { .. }) => {
             let text = format!("{error}. What it left there is told once it is back");
@@ -111,16 +116,7 @@ struct ChangeEnds<'a> {
     /// Bytes that it has told of in this phase.
     done: u64,
     printed: Vec<u8>,
-    said: Vec<u8>,
-}
-
-impl ChangeEnds<'_> {
-    /// The last that was said of it, or something else.
-    fn why(&self, otherwise: &str) -> String {
-        let last = lines(&self.said).pop();
-        let last = last.unwrap_or_else(|| otherwise.to_owned());
-        last.strip_prefix("qanopy: ").unwrap_or(&last).to_owned()
-    }
+    said: LastWords,
 }
 
 /// Lines that act on no terminal, without those that hold nothing.
@@ -138,7 +134,7 @@ fn keep(kept: &mut Vec<u8>, bytes: &[u8]) {
 
 impl Watcher for ChangeEnds<'_> {
     fn silent(&mut self, host: &str, seconds: u64) {
-        let text = format!("{host} has said nothing for {seconds} s.");
+        let text = format!("{}.", silent(host, seconds));
         let _ = self.answers.send(Msg::Tell(text));
     }
 }
@@ -147,7 +143,7 @@ impl Ends for ChangeEnds<'_> {
     fn printed(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
         match stream {
             Stream::Out => keep(&mut self.printed, bytes),
-            Stream::Err => keep(&mut self.said, bytes),
+            Stream::Err => self.said.hear(bytes),
         }
         Ok(())
     }
@@ -155,7 +151,7 @@ impl Ends for ChangeEnds<'_> {
     fn asked(&mut self, question: &Question) -> io::Result<String> {
         // What follows is what came of it.
         self.printed.clear();
-        self.said.clear();
+        self.said = LastWords::default();
         let question = Box::new(question.clone());
         let _ = self.answers.send(Msg::ThereAsked(self.query_id, question));
         loop {

@@ -88,8 +88,7 @@ impl ScanAsker {
 
     /// What is said of a scan that did not tell all.
     fn why(&self, code: u8) -> String {
-        let why = self.said.line();
-        let why = why.unwrap_or_else(|| format!("it ended with {code}"));
+        let why = self.said.why(code);
         format!("{}: its images cannot be told: {why}", self.host)
     }
 }

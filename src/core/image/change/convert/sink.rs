@@ -2,10 +2,10 @@
 //! packed in order by one.
 
 use crate::host::Cloned;
+use crate::host::WriteOut;
 use crate::image::error::{OfFile, Result};
 use crate::image::write::sequential::SequentialWriter;
 use crate::image::write::transfer::BLOCK;
-use crate::image::write::write_out::WriteOut;
 use crate::image::{ImageFile, Preallocation, internal};
 
 use super::options::{CompressionLevel, ConvertFrom};
@@ -106,7 +106,7 @@ impl<'a> InOrder<'a> {
     ) -> Result<()> {
         match self {
             Self::Raw { raw, write_out } => {
-                write_out.wrote(&raw.file, start, buffer.len() as u64);
+                write_out.wrote(&**raw.file.host_file(), start, buffer.len() as u64);
                 Ok(())
             }
             Self::Qcow2 { sequential, shares } => {

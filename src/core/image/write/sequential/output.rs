@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
+use crate::host::WriteOut;
 use crate::image::ImageFile;
 use crate::image::error::Result;
 use crate::image::internal;
 use crate::image::write::transfer::BUFFER;
-use crate::image::write::write_out::WriteOut;
 
 /// A gap up to this length is written as zeros, so that what stands around it is one write.
 const SMALL_GAP: u64 = 4096;
@@ -106,7 +106,8 @@ impl Output {
 
     fn write(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
         self.file.write(bytes, offset)?;
-        self.write_out.wrote(&self.file, offset, bytes.len() as u64);
+        self.write_out
+            .wrote(&**self.file.host_file(), offset, bytes.len() as u64);
         Ok(())
     }
 
@@ -135,7 +136,8 @@ impl DataFile {
 
     pub(super) fn write(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
         self.file.write(bytes, offset)?;
-        self.write_out.wrote(&self.file, offset, bytes.len() as u64);
+        self.write_out
+            .wrote(&**self.file.host_file(), offset, bytes.len() as u64);
         Ok(())
     }
 }
