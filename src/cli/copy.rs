@@ -1,6 +1,7 @@
 //! `qanopy copy`: copies an image and all it is built on into a folder, from any host to any other.
 
 use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueHint};
@@ -8,8 +9,9 @@ use clap::{Args, ValueHint};
 use super::config;
 use super::exit::Stop;
 use super::hosts::copy::{Side, Sides, copy};
-use super::options::Globals;
+use super::options::{Globals, ScanArgs};
 use super::output::Out;
+use super::send::SendArgs;
 
 #[derive(Debug, Args)]
 pub(super) struct CopyArgs {
@@ -39,24 +41,25 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &CopyArgs) -> anyhow::R
     let entries = config::of_this_run().0.hosts;
     let from = Side::of(&args.image, &entries)?;
     let to = Side::of(&args.dir, &entries)?;
-    let name = std::path::Path::new(&from.path).file_name();
+    let name = Path::new(&from.path).file_name();
     let Some(name) = name.and_then(OsStr::to_str) else {
         let text = "the image has no name that its copy can have: name it with its folder";
         return Err(Stop::Usage(text.to_owned()).into());
     };
     let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
-    let mut also = Vec::new();
+    let mut scan = Vec::new();
     for dir in &args.scan {
         let dir = Side::of(dir, &entries)?;
         if !dir.is_beside(&from) {
             let text = format!("{} is not on the machine that has the image", dir.shown());
             return Err(Stop::Usage(text).into());
         }
-        also.extend(["--scan".into(), dir.path]);
+        scan.push(PathBuf::from(dir.path));
     }
-    let mut send = words(&["send"]);
-    send.extend_from_slice(&also);
-    send.extend(["--".into(), from.path.clone()]);
+    let send = SendArgs {
+        image: PathBuf::from(&from.path),
+        scan: ScanArgs { scan },
+    };
     let mut receive = words(&["receive"]);
     receive.extend(words(&["--dry-run"]).into_iter().filter(|_| args.dry_run));
     receive.extend(words(&["--yes"]).into_iter().filter(|_| args.yes));
@@ -65,9 +68,8 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &CopyArgs) -> anyhow::R
     let discard = args.moves.then(|| {
         let mut discard = words(&["discard", "--with-bases"]);
         discard.extend(words(&["--dry-run"]).into_iter().filter(|_| args.dry_run));
-        discard.extend(also);
-        discard.push("--".into());
-        discard.push(from.path.clone());
+        // The same folders, and the image.
+        discard.extend(send.words().into_iter().skip(1));
         discard
     });
     let sides = Sides {

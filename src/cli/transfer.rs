@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::fleet::{MOST_BYTES, read_frame, write_frame};
+use crate::fleet::{MOST_BYTES, read_frame, write_frame, write_parts};
 use crate::host::{io_text, printable};
 use crate::ops::{ChainSource, Described, Digest, Error, PieceSink, Progress, Span, Told};
 
@@ -132,12 +132,9 @@ fn give_pieces(
         count: *count,
     });
     let spans: Vec<Span> = spans.collect();
-    let mut body = Vec::new();
     chain.fetch(file, &spans, &Progress::new(), &mut |number, bytes| {
-        body.clear();
-        body.extend(number.to_le_bytes());
-        body.extend(bytes);
-        write_frame(&mut &mut *to, PIECE, &body).map_err(|error| gone(&error))
+        let number = number.to_le_bytes();
+        write_parts(&mut &mut *to, PIECE, &[&number, bytes]).map_err(|error| gone(&error))
     })
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::bootstrap::MARK;
-use super::frame::write_frame;
+use super::frame::{widen, write_frame};
 use super::message::{
     FromAgent, Hello, INPUT, PEERS, PROTOCOL, Run, Said, Stream, ToAgent, read_message,
     write_message,
@@ -25,8 +25,10 @@ use super::message::{
 
 /// What may run at the same time; more are denied.
 const MOST_RUNS: usize = 16;
-/// What is read of a process at a time.
-const PIECE: usize = 64 << 10;
+/// What is read of a process at a time: what its pipe holds when it prints much.
+const PIECE: usize = 256 << 10;
+/// What a pipe usually holds.
+const USUAL: usize = 64 << 10;
 
 /// What an agent was told when it was started.
 #[derive(Debug, Clone, Default)]
@@ -217,8 +219,8 @@ impl Agent {
 fn follow(
     run: u32,
     running: &Running,
-    out: Option<impl Read + Send>,
-    err: Option<impl Read + Send>,
+    out: Option<impl Read + AsFd + Send>,
+    err: Option<impl Read + AsFd + Send>,
     output: &Writer,
 ) {
     thread::scope(|scope| {
@@ -244,15 +246,19 @@ fn follow(
 }
 
 /// Reads to the end even where nobody listens any more: what prints is not to be stopped by that.
-fn pump(run: u32, stream: Stream, from: Option<impl Read>, output: &Writer) {
+fn pump(run: u32, stream: Stream, from: Option<impl Read + AsFd>, output: &Writer) {
     let Some(mut from) = from else {
         return;
     };
     let mut piece = vec![0; PIECE];
+    let mut is_wide = false;
     loop {
         match from.read(&mut piece) {
             Ok(0) => return,
             Ok(read) => {
+                if read >= USUAL && !std::mem::replace(&mut is_wide, true) {
+                    widen(&from);
+                }
                 let bytes = piece.get(..read).unwrap_or_default().to_vec();
                 send(output, FromAgent::Output { run, stream, bytes });
             }

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::AsFd;
 use std::process::{Child, ChildStdin, ExitStatus};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +18,7 @@ use super::bootstrap::Line;
 use super::destination::Destination;
 use super::error::Error;
 use super::feed::Feed;
+use super::frame::widen;
 use super::message::{
     Answer, FromAgent, Hello, Moved, Outgoing, PROTOCOL, PeerAnswer, PeerQuery, Question, Run,
     Said, Stream, ToAgent,
@@ -33,6 +35,8 @@ const MOST_SAID: usize = 2048;
 const WAITING: usize = 16;
 /// What is written at a time of a program that is put there.
 const PIECE: usize = 256 << 10;
+/// Printed bytes at once from which on there is much of them.
+const BULK: usize = 64 << 10;
 /// How long the program that joined us may take to end.
 const LEAVING: Duration = Duration::from_secs(2);
 /// How long it may take once it is killed.
@@ -542,7 +546,7 @@ fn touch(moved: &Mutex<Instant>) {
 }
 
 /// Reads lines until the agent speaks, and messages from there on.
-fn read_all(from: impl Read, to: &Sender<Incoming>) {
+fn read_all(from: impl Read + AsFd, to: &Sender<Incoming>) {
     let mut from = BufReader::new(from);
     let end = match read_lines(&mut from, to) {
         Ok(true) => read_messages(&mut from, to),
@@ -575,10 +579,16 @@ fn read_lines(from: &mut impl BufRead, to: &Sender<Incoming>) -> Result<bool, &'
     }
 }
 
-fn read_messages(from: &mut impl Read, to: &Sender<Incoming>) -> Incoming {
+fn read_messages(from: &mut BufReader<impl Read + AsFd>, to: &Sender<Incoming>) -> Incoming {
+    let mut is_wide = false;
     loop {
         match FromAgent::read(from) {
             Ok(Some(message)) => {
+                let is_bulk =
+                    matches!(&message, FromAgent::Output { bytes, .. } if bytes.len() >= BULK);
+                if is_bulk && !std::mem::replace(&mut is_wide, true) {
+                    widen(from.get_ref());
+                }
                 if to.send(Incoming::Message(message)).is_err() {
                     return Incoming::End;
                 }
@@ -592,9 +602,16 @@ fn read_messages(from: &mut impl Read, to: &Sender<Incoming>) -> Incoming {
 }
 
 fn write_all(mut to: ChildStdin, from: &Receiver<Outgoing>, moved: &Mutex<Instant>) {
+    let mut is_wide = false;
     for outgoing in from {
         let written = match outgoing {
-            Outgoing::Message(message) => message.write(&mut to),
+            Outgoing::Message(message) => {
+                let is_bulk = matches!(message, ToAgent::Input { .. });
+                if is_bulk && !std::mem::replace(&mut is_wide, true) {
+                    widen(&to);
+                }
+                message.write(&mut to)
+            }
             Outgoing::Bytes(bytes) => bytes.chunks(PIECE).try_for_each(|piece| {
                 to.write_all(piece)?;
                 touch(moved);

@@ -1,6 +1,6 @@
 //! Bytes that are brought to a command line on a host, no faster than it takes them.
 
-use std::io;
+use std::io::{self, IoSlice, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::Sender;
@@ -47,18 +47,23 @@ impl Feed {
     /// # Errors
     /// `ConnectionAborted` once it is over.
     pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
-        for piece in bytes.chunks(PIECE) {
-            let mut state = self.state();
-            while state.window < piece.len() && state.to.is_some() {
-                let waited = self.state.1.wait(state);
-                state = waited.unwrap_or_else(PoisonError::into_inner);
-            }
-            if state.to.is_none() || state.is_ended {
-                return Err(io::ErrorKind::ConnectionAborted.into());
-            }
-            state.window -= piece.len();
-            self.bring(&state, piece.to_vec());
+        bytes
+            .chunks(PIECE)
+            .try_for_each(|piece| self.send_piece(piece.to_vec()))
+    }
+
+    /// The same of no more than goes at once.
+    fn send_piece(&self, piece: Vec<u8>) -> io::Result<()> {
+        let mut state = self.state();
+        while state.window < piece.len() && state.to.is_some() {
+            let waited = self.state.1.wait(state);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
         }
+        if state.to.is_none() || state.is_ended {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        state.window -= piece.len();
+        self.bring(&state, piece);
         Ok(())
     }
 
@@ -105,6 +110,31 @@ impl Feed {
             // A side that went away is noticed where its messages are read.
             let _ = to.send(Outgoing::Message(ToAgent::Input { run, bytes }));
         }
+    }
+}
+
+impl Write for Feed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.send(bytes)?;
+        Ok(bytes.len())
+    }
+
+    /// What belongs together goes together.
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        let bytes = parts.iter().map(|part| part.len()).sum();
+        let mut whole = Vec::with_capacity(bytes);
+        parts.iter().for_each(|part| whole.extend_from_slice(part));
+        match bytes {
+            // Nothing would be the end.
+            0 => {}
+            1..=PIECE => self.send_piece(whole)?,
+            _ => self.send(&whole)?,
+        }
+        Ok(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

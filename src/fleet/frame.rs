@@ -1,7 +1,7 @@
 //! What is sent either way: a kind, a length, so many bytes. Whoever reads believes no length.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::AsFd;
 
 /// A frame's bytes at most, length and kind left out.
@@ -10,22 +10,49 @@ pub const MOST_BYTES: usize = 16 << 20;
 /// Bytes of memory that are taken before any of them came.
 const STEP: usize = 256 << 10;
 
+/// Bytes that a pipe holds which much goes through: four times what it usually does, so that both ends wait less often.
+const ROOM: usize = 256 << 10;
+
 /// Writes one frame and hands it on.
 ///
 /// # Errors
 /// The writer's own; `InvalidInput` for more bytes than a frame may have.
 pub fn write_frame(to: &mut impl Write, kind: u8, body: &[u8]) -> io::Result<()> {
+    write_parts(to, kind, &[body])
+}
+
+/// The same where its bytes lie in several places.
+///
+/// # Errors
+/// As [`write_frame`].
+pub fn write_parts(to: &mut impl Write, kind: u8, parts: &[&[u8]]) -> io::Result<()> {
+    let bytes = parts.iter().map(|part| part.len()).sum::<usize>();
     let too_long = |_| io::Error::from(io::ErrorKind::InvalidInput);
-    let len = u32::try_from(body.len()).map_err(too_long)?;
-    if body.len() > MOST_BYTES {
+    let len = u32::try_from(bytes).map_err(too_long)?;
+    if bytes > MOST_BYTES {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    let mut whole = Vec::with_capacity(body.len() + 5);
-    whole.extend(len.to_le_bytes());
-    whole.push(kind);
-    whole.extend(body);
-    to.write_all(&whole)?;
+    let [a, b, c, d] = len.to_le_bytes();
+    let head = [a, b, c, d, kind];
+    let parts = std::iter::once(head.as_slice()).chain(parts.iter().copied());
+    let mut slices: Vec<IoSlice<'_>> = parts.map(IoSlice::new).collect();
+    let mut rest = slices.as_mut_slice();
+    // Parts that are empty go with it.
+    IoSlice::advance_slices(&mut rest, 0);
+    while !rest.is_empty() {
+        match to.write_vectored(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut rest, written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
     to.flush()
+}
+
+/// Has a pipe hold more than it usually does. Nothing fails where it cannot, or is none.
+pub(super) fn widen(pipe: impl AsFd) {
+    let _ = rustix::pipe::fcntl_setpipe_size(pipe, ROOM);
 }
 
 /// The standard output for frames: what they hold is not looked through for ends of lines.
@@ -89,6 +116,10 @@ mod tests {
             Some((8, Vec::new()))
         );
         assert_eq!(read_frame(&mut from, MOST_BYTES).unwrap(), None);
+        let mut parted = Vec::new();
+        write_parts(&mut parted, 7, &[b"", b"he", b"", b"llo"]).unwrap();
+        write_parts(&mut parted, 8, &[]).unwrap();
+        assert_eq!(parted, bytes);
         for cut in 1..10 {
             let mut from = &bytes[..cut];
             let error = read_frame(&mut from, MOST_BYTES).unwrap_err();

@@ -7,24 +7,24 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::frame::{MOST_BYTES, read_frame, write_frame};
+use super::frame::{MOST_BYTES, read_frame, write_frame, write_parts};
 use crate::host::Holder;
 
 /// Grows with every change of what stands here.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 
 /// A frame that holds a message as JSON.
 const MESSAGE: u8 = 1;
 /// A frame that holds what a command line printed.
 const OUTPUT: u8 = 2;
-/// What stands before printed bytes: the run's number and the stream's.
-const OUTPUT_HEAD: usize = 5;
+/// What stands behind printed bytes: the run's number and the stream's. Bytes that come first need not be moved.
+const OUTPUT_TAIL: usize = 5;
 /// A frame that holds what a command line is to read.
 pub(super) const INPUT: u8 = 3;
 /// A frame that holds what other machines say, as JSON.
 pub(super) const PEERS: u8 = 4;
-/// What stands before bytes that are to be read: the run's number.
-const INPUT_HEAD: usize = 4;
+/// What stands behind bytes that are to be read: the run's number.
+const INPUT_TAIL: usize = 4;
 /// Bytes that may be on their way to a run and not taken by it.
 pub const WINDOW: u32 = 4 << 20;
 
@@ -349,10 +349,7 @@ impl ToAgent {
         let Self::Input { run, bytes } = self else {
             return write_message(to, self);
         };
-        let mut body = Vec::with_capacity(INPUT_HEAD + bytes.len());
-        body.extend(run.to_le_bytes());
-        body.extend(bytes);
-        write_frame(to, INPUT, &body)
+        write_parts(to, INPUT, &[bytes, &run.to_le_bytes()])
     }
 
     /// Reads the next; none where the other side ended.
@@ -366,13 +363,9 @@ impl ToAgent {
         if kind != INPUT {
             return decoded(kind, &body).map(Some);
         }
-        let Some((run, bytes)) = body.split_first_chunk::<INPUT_HEAD>() else {
-            return Err(io::ErrorKind::InvalidData.into());
-        };
-        Ok(Some(Self::Input {
-            run: u32::from_le_bytes(*run),
-            bytes: bytes.to_vec(),
-        }))
+        let (bytes, run) = without_tail::<INPUT_TAIL>(body)?;
+        let run = u32::from_le_bytes(run);
+        Ok(Some(Self::Input { run, bytes }))
     }
 }
 
@@ -384,14 +377,11 @@ impl FromAgent {
     pub fn write(self, to: &mut impl Write) -> io::Result<()> {
         let told = match self {
             Self::Output { run, stream, bytes } => {
-                let mut body = Vec::with_capacity(OUTPUT_HEAD + bytes.len());
-                body.extend(run.to_le_bytes());
-                body.push(match stream {
+                let stream = match stream {
                     Stream::Out => 1,
                     Stream::Err => 2,
-                });
-                body.extend(bytes);
-                return write_frame(to, OUTPUT, &body);
+                };
+                return write_parts(to, OUTPUT, &[&bytes, &run.to_le_bytes(), &[stream]]);
             }
             Self::Hello(hello) => Told::Hello(hello),
             Self::Said { run, said } => Told::Said { run, said },
@@ -411,7 +401,7 @@ impl FromAgent {
             return Ok(None);
         };
         if kind == OUTPUT {
-            return output(&body).map(Some);
+            return output(body).map(Some);
         }
         Ok(Some(match decoded(kind, &body)? {
             Told::Hello(hello) => Self::Hello(hello),
@@ -423,20 +413,23 @@ impl FromAgent {
     }
 }
 
-fn output(body: &[u8]) -> io::Result<FromAgent> {
-    let Some(([a, b, c, d, stream], bytes)) = body.split_first_chunk::<OUTPUT_HEAD>() else {
-        return Err(io::ErrorKind::InvalidData.into());
-    };
+fn output(body: Vec<u8>) -> io::Result<FromAgent> {
+    let (bytes, [a, b, c, d, stream]) = without_tail::<OUTPUT_TAIL>(body)?;
     let stream = match stream {
         1 => Stream::Out,
         2 => Stream::Err,
         _ => return Err(io::ErrorKind::InvalidData.into()),
     };
-    Ok(FromAgent::Output {
-        run: u32::from_le_bytes([*a, *b, *c, *d]),
-        stream,
-        bytes: bytes.to_vec(),
-    })
+    let run = u32::from_le_bytes([a, b, c, d]);
+    Ok(FromAgent::Output { run, stream, bytes })
+}
+
+/// What stands before the last `N` bytes, and these.
+fn without_tail<const N: usize>(mut body: Vec<u8>) -> io::Result<(Vec<u8>, [u8; N])> {
+    let tail = body.split_last_chunk().map(|(_, tail)| *tail);
+    let tail = tail.ok_or(io::ErrorKind::InvalidData)?;
+    body.truncate(body.len().saturating_sub(N));
+    Ok((body, tail))
 }
 
 /// Writes a message as a frame.
@@ -617,7 +610,7 @@ mod tests {
             (1, b"{\"ended\":{\"run\":-1,\"code\":1}}"),
             (1, b"{\"ended\":{\"run\":1,\"code\":256}}"),
             (2, b"\0\0\0\0"),
-            (2, b"\0\0\0\0\x03abc"),
+            (2, b"abc\0\0\0\0\x03"),
             (3, b"{}"),
         ] {
             let mut bytes = Vec::new();

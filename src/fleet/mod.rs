@@ -68,7 +68,7 @@ pub use dials::Dials;
 pub use error::Error;
 pub use feed::Feed;
 pub use folders::FarFolders;
-pub use frame::{MOST_BYTES, frames_out, read_frame, write_frame};
+pub use frame::{MOST_BYTES, frames_out, read_frame, write_frame, write_parts};
 pub use here::Here;
 pub use last_words::LastWords;
 pub use message::{

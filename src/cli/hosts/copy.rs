@@ -2,12 +2,13 @@
 //! they say to each other goes through here.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use anyhow::anyhow;
+use crossbeam_channel::{Receiver, unbounded};
 use serde_json::Value;
 
 use crate::fleet::{
@@ -21,6 +22,7 @@ use super::super::execute::question_until;
 use super::super::exit::{NOT_AGREED, Stop};
 use super::super::options::Globals;
 use super::super::output::{self, Out};
+use super::super::send::{self, SendArgs};
 use super::destination::destination;
 use super::filter::Filter;
 use super::original::Original;
@@ -117,7 +119,8 @@ impl Ends for Giving {
 /// What becomes of what the other side says.
 struct Taking<'a, 'o> {
     shown: &'a mut Shown<'o>,
-    to: Feed,
+    /// Tells the side that has the images what is asked for.
+    asks: &'a dyn Fn(&[u8]) -> io::Result<()>,
 }
 
 impl Watcher for Taking<'_, '_> {
@@ -140,14 +143,14 @@ impl Ends for Taking<'_, '_> {
     }
 
     fn asked_for(&mut self, bytes: Vec<u8>) -> io::Result<()> {
-        self.to.send(&bytes)
+        (self.asks)(&bytes)
     }
 }
 
 /// Both sides of it, each with what it is asked to do.
 #[derive(Debug)]
 pub(in crate::cli) struct Sides {
-    pub(in crate::cli) from: (Side, Vec<OsString>),
+    pub(in crate::cli) from: (Side, SendArgs),
     pub(in crate::cli) to: (Side, Vec<OsString>),
     /// What discards the original, where that is wanted.
     pub(in crate::cli) discard: Option<Vec<OsString>>,
@@ -165,7 +168,10 @@ pub(in crate::cli) fn copy(out: &mut Out, globals: Globals, sides: Sides) -> any
     };
     let (from, send) = sides.from;
     let (to, receive) = sides.to;
-    let giving = task(&from, send).unwatched();
+    let giving = match from.is_here {
+        true => Giver::Here(send),
+        false => Giver::There(&from.to, task(&from, send.words()).unwatched()),
+    };
     let taking = task(&to, receive);
     let is_document = globals.json && !globals.bare_json;
     let moving = sides.discard.map(|words| task(&from, words));
@@ -192,7 +198,7 @@ pub(in crate::cli) fn copy(out: &mut Out, globals: Globals, sides: Sides) -> any
     shown.held = is_document.then(Vec::new);
     let mut run = taking.watched();
     run.asks_always = moving.is_some() && !sides.yes;
-    let ended = both((&from.to, giving), (&taking.to, run), &mut shown, &stops);
+    let ended = both(giving, (&taking.to, run), &mut shown, &stops);
     let held = shown.held.take();
     let mut code = judged(shown.end(), ended, &taking)?;
     let mut original = None;
@@ -367,7 +373,26 @@ fn result_of(text: &str) -> Option<Value> {
     document.get("result").cloned()
 }
 
+/// The side that has the images.
+enum Giver<'a> {
+    /// This process.
+    Here(SendArgs),
+    There(&'a Destination, Run),
+}
+
 fn both(
+    giver: Giver<'_>,
+    (to, taking): (&Destination, Run),
+    shown: &mut Shown<'_>,
+    stops: &AtomicUsize,
+) -> Result<u8, Error> {
+    match giver {
+        Giver::Here(send) => from_here(send, (to, taking), shown, stops),
+        Giver::There(from, giving) => from_there((from, giving), (to, taking), shown, stops),
+    }
+}
+
+fn from_there(
     (from, giving): (&Destination, Run),
     (to, taking): (&Destination, Run),
     shown: &mut Shown<'_>,
@@ -389,7 +414,7 @@ fn both(
         });
         let mut ends = Taking {
             shown,
-            to: to_giver.clone(),
+            asks: &|bytes| to_giver.send(bytes),
         };
         let ended = taker.run(taking, &mut ends, stops);
         to_giver.end();
@@ -400,4 +425,62 @@ fn both(
             (ended, _) => ended,
         }
     })
+}
+
+fn from_here(
+    send: SendArgs,
+    (to, taking): (&Destination, Run),
+    shown: &mut Shown<'_>,
+    stops: &AtomicUsize,
+) -> Result<u8, Error> {
+    let mut taker = Connection::open(to, Patience::default(), shown, stops)?;
+    let mut to_taker = taker.feed();
+    let (asks, asked) = unbounded();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            // Who is gone says so itself.
+            let _ = send::send(&send, &mut Asked::of(asked), &mut to_taker);
+            to_taker.end();
+        });
+        let mut ends = Taking {
+            shown,
+            asks: &|bytes| {
+                let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
+                asks.send(bytes.to_vec()).map_err(gone)
+            },
+        };
+        let ended = taker.run(taking, &mut ends, stops);
+        // Nobody asks for anything any more.
+        drop(asks);
+        ended
+    })
+}
+
+/// What is asked for, to be read; it ends with whoever asks.
+struct Asked {
+    pieces: Receiver<Vec<u8>>,
+    piece: io::Cursor<Vec<u8>>,
+}
+
+impl Asked {
+    fn of(pieces: Receiver<Vec<u8>>) -> Self {
+        Self {
+            pieces,
+            piece: io::Cursor::default(),
+        }
+    }
+}
+
+impl Read for Asked {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let read = self.piece.read(buf)?;
+        if read > 0 || buf.is_empty() {
+            return Ok(read);
+        }
+        let Ok(piece) = self.pieces.recv() else {
+            return Ok(0);
+        };
+        self.piece = io::Cursor::new(piece);
+        self.piece.read(buf)
+    }
 }

@@ -3,8 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 
 use serde::{Deserialize, Serialize};
 
@@ -459,9 +461,16 @@ impl ReceiveJob {
             .work
             .run(&*self.source, new.number, partial, bytes, progress)?;
         let to = shown(partial.target());
-        let flushed = partial.file().flush();
+        let file = partial.file();
+        // What is read again does not wait for the device.
+        let (flushed, is) = thread::scope(|scope| {
+            let flush = scope.spawn(|| file.flush());
+            let is = root_of(&**file, bytes, partial.target(), progress);
+            (flush.join(), is)
+        });
+        let flushed = flushed.unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
         flushed.map_err(|error| Error::io("flush", partial.target(), &error))?;
-        let is: Digest = root_of(&**partial.file(), bytes, partial.target(), progress)?;
+        let is: Digest = is?;
         if is != said {
             return Err(Error::failed(format!(
                 "{to} did not arrive as it was sent: its digest differs. It got no name; copy it again, and what is right \
