@@ -39,6 +39,7 @@ enum About {
     Space,
     Trash,
     Interrupted,
+    Machines,
 }
 
 const ABOUT: &Words<About> = &[
@@ -57,6 +58,11 @@ const ABOUT: &Words<About> = &[
         "interrupted",
         "What was interrupted, or is half made",
         About::Interrupted,
+    ),
+    (
+        "machines",
+        "Which machines are defined or run",
+        About::Machines,
     ),
 ];
 
@@ -90,6 +96,7 @@ fn facts(args: &TellArgs) -> anyhow::Result<Vec<Fact>> {
             found.map(Fact::Trashed).collect()
         }
         About::Interrupted => interrupted(args)?,
+        About::Machines => machines(args)?,
     })
 }
 
@@ -110,6 +117,15 @@ fn space(args: &TellArgs) -> anyhow::Result<Vec<Fact>> {
     let images = report.images.into_iter().map(Fact::Image);
     let savings = report.savings.into_iter().map(Fact::Saving);
     Ok([trash].into_iter().chain(images).chain(savings).collect())
+}
+
+fn machines(args: &TellArgs) -> anyhow::Result<Vec<Fact>> {
+    let context = context::below(&args.open)?.context;
+    let machines = context.forest.machines();
+    let unasked = machines.unasked().iter().cloned().map(Fact::Unasked);
+    let list = machines.list().iter().cloned();
+    let list = list.map(|machine| Fact::Machine(Box::new(machine)));
+    Ok(unasked.chain(list).collect())
 }
 
 fn interrupted(args: &TellArgs) -> anyhow::Result<Vec<Fact>> {

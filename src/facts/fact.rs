@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::doctor::Finding;
+use crate::machines::{Machine, Unasked};
 use crate::ops::journal;
 use crate::ops::{ImageSpace, Leftover, Saving, trash};
 
@@ -26,6 +27,10 @@ pub enum Fact {
     Halted(Halted),
     /// A file that was being made by a process that has ended.
     Leftover(Leftover),
+    /// A machine that is defined, or runs.
+    Machine(Box<Machine>),
+    /// What has machines and could not be asked.
+    Unasked(Unasked),
 }
 
 /// What was discarded together.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::taken::request_on;
 use crate::forest::far::{Name, believed_path, believed_sentence};
 use crate::ops::{Effect, EffectKind, Plan, Request, WayOut};
 
@@ -82,7 +83,7 @@ impl PlanFacts {
             .map(|(text, request)| {
                 Some(WayOut {
                     label: believed_sentence(&text),
-                    request: request.with_paths(&mut |path| here(path))?,
+                    request: request_on(host, request)?,
                 })
             });
         Some(Self {

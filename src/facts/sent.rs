@@ -7,6 +7,7 @@ use std::time::UNIX_EPOCH;
 use serde::{Deserialize, Serialize};
 
 use super::fact::{Fact, Halted, TrashEntry};
+use super::machine::{SentMachine, SentUnasked};
 use crate::doctor::{Finding, Sure};
 use crate::forest::far::{MOST_LINE, Name};
 use crate::ops::{ImageSpace, LayerSpace, Leftover, Remedy, Saving};
@@ -25,6 +26,8 @@ pub(super) enum Line {
     Trashed(Box<SentTrash>),
     Halted(Halted),
     Leftover { path: Name, bytes: u64 },
+    Machine(Box<SentMachine>),
+    Unasked(SentUnasked),
     End,
 }
 
@@ -76,6 +79,15 @@ pub fn line(fact: Fact) -> io::Result<Vec<u8>> {
             let path = Name::of(path);
             Line::Leftover { path, bytes }
         }
+        Fact::Machine(machine) => {
+            let mut sent = SentMachine::of(*machine);
+            // The files of its snapshots are all that can be so long.
+            if serde_json::to_vec(&sent)?.len() > MOST_LINE / 2 {
+                sent.snapshots.clear();
+            }
+            Line::Machine(Box::new(sent))
+        }
+        Fact::Unasked(unasked) => Line::Unasked(SentUnasked::of(unasked)),
     };
     let mut text = serde_json::to_vec(&line)?;
     text.push(b'\n');

@@ -1,14 +1,17 @@
 //! What is believed of what a host tells: a wrong, huge or hostile line costs at most itself. Whoever speaks there can
 //! lie about its own host and about nothing else: every file that it names, in a request as well, is one of its own.
 
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::fact::{Fact, Halted, TrashEntry};
+use super::machine::Host;
 use super::sent::{Line, SentFinding, SentImage, SentTrash};
 use crate::doctor::{self, Finding};
 use crate::forest::NodeId;
 use crate::forest::far::{Lines, Name, Nonsense, believed_path, believed_sentence, path_on};
+use crate::machines::{host_and_connection, place_on};
 use crate::ops::{ImageSpace, LayerSpace, Leftover, Remedy, Request, Saving};
 
 /// Facts of one answer at most.
@@ -24,17 +27,19 @@ const MOST_BYTES: u64 = i64::MAX as u64;
 #[derive(Debug)]
 pub struct Intake {
     host: String,
+    machines: Host,
     lines: Lines,
     facts: u64,
     is_done: bool,
 }
 
 impl Intake {
-    /// For the host of that name.
+    /// For the host of that name and number.
     #[must_use]
-    pub fn new(host: &str) -> Self {
+    pub fn new(host: &str, number: NonZeroU16) -> Self {
         Self {
             host: host.to_owned(),
+            machines: Host::new(host, number),
             lines: Lines::default(),
             facts: 0,
             is_done: false,
@@ -73,7 +78,7 @@ impl Intake {
     }
 
     /// What a line tells; nothing for one that cannot be.
-    fn fact(&self, line: Line) -> Option<Fact> {
+    fn fact(&mut self, line: Line) -> Option<Fact> {
         Some(match line {
             Line::Finding(finding) => Fact::Finding(self.finding(*finding)?),
             Line::Image(image) => Fact::Image(self.image(*image)?),
@@ -90,6 +95,8 @@ impl Intake {
                 process: 0,
                 runs: false,
             }),
+            Line::Machine(machine) => Fact::Machine(Box::new(self.machines.machine(*machine)?)),
+            Line::Unasked(unasked) => Fact::Unasked(self.machines.unasked(&unasked)?),
             Line::End => return None,
         })
     }
@@ -101,8 +108,8 @@ impl Intake {
     /// The request by the names that its files have here.
     fn request(&self, request: Request) -> Option<Request> {
         let paths = request.paths().len();
-        let request = request.with_paths(&mut |path| believed_path(&self.host, path))?;
-        (paths <= MOST_LISTED).then_some(request)
+        (paths <= MOST_LISTED).then_some(())?;
+        request_on(&self.host, request)
     }
 
     fn finding(&self, finding: SentFinding) -> Option<Finding> {
@@ -168,6 +175,16 @@ impl Intake {
     }
 }
 
+/// A request of a host by the names that its files and its connections have here; none that names what no host has.
+pub(super) fn request_on(host: &str, request: Request) -> Option<Request> {
+    let request = request.with_paths(&mut |path| believed_path(host, path))?;
+    request.with_connections(&mut |connection| {
+        let here = place_on(host, connection);
+        let is_its_own = host_and_connection(&here) == Some((host, connection));
+        is_its_own.then_some(here)
+    })
+}
+
 /// What an image holds, if a file can hold that.
 fn space(space: LayerSpace) -> Option<LayerSpace> {
     let bytes = [
@@ -194,7 +211,7 @@ mod tests {
     use super::*;
     use crate::doctor::Sure;
     use crate::facts::{END, line};
-    use crate::ops::{RecoverEntry, Recovery, SavingKind};
+    use crate::ops::{Power, PowerAction, RecoverEntry, Recovery, SavingKind};
 
     fn told(host: &str, facts: Vec<Fact>) -> Vec<Fact> {
         let mut bytes: Vec<u8> = facts
@@ -202,7 +219,7 @@ mod tests {
             .flat_map(|fact| line(fact).unwrap())
             .collect();
         bytes.extend(END);
-        let mut intake = Intake::new(host);
+        let mut intake = Intake::new(host, NonZeroU16::MIN);
         // Wherever it is cut.
         let told = bytes
             .chunks(7)
@@ -263,6 +280,23 @@ mod tests {
     }
 
     #[test]
+    fn what_a_host_would_have_done_to_a_machine_is_done_to_its_own() {
+        let power = |connection: &str| {
+            Request::Power(Power {
+                machine: "db".to_owned(),
+                connection: Some(connection.to_owned()),
+                action: PowerAction::Start,
+            })
+        };
+        let here = Some(power("web:qemu:///system"));
+        assert_eq!(request_on("web", power("qemu:///system")), here);
+        for other in ["db:qemu:///system", "///system", "x"] {
+            assert_eq!(request_on("web", power(other)), None, "{other}");
+        }
+        assert_eq!(request_on("qemu", power("///system")), None);
+    }
+
+    #[test]
     fn what_is_about_no_image_is_about_its_host() {
         let saving = Saving {
             kind: SavingKind::EmptyTrash,
@@ -287,7 +321,7 @@ mod tests {
             b"{\"finding\":7}\n",
             &[b'x'; 1 << 21],
         ] {
-            assert!(Intake::new("web").feed(bytes).is_err());
+            assert!(Intake::new("web", NonZeroU16::MIN).feed(bytes).is_err());
         }
     }
 }

@@ -52,6 +52,8 @@ pub struct Forest {
     pub(super) inherited: Inherited,
     /// The machines that are noted.
     pub(super) machines: Arc<Machines>,
+    /// Those of other hosts.
+    pub(super) far_machines: Arc<Machines>,
     pub(super) generation: u64,
     /// What only growing needs.
     pub(super) growth: Growth,

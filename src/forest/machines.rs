@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::host::Host;
-use crate::machines::{Machines, Part, Use};
+use crate::machines::{Machine, Machines, Part, Use};
 
 use super::{Forest, Node, NodeId, ScannedFile, follow};
 
@@ -25,10 +25,36 @@ impl Forest {
         &self.machines
     }
 
-    /// The machines that use an image.
+    /// Notes which machines other hosts have; those noted before are so no longer.
+    pub(super) fn note_far_machines(&mut self, machines: Arc<Machines>) {
+        if self.far_machines != machines {
+            self.generation += 1;
+        }
+        self.far_machines = machines;
+    }
+
+    /// The machines of this machine and of other hosts; each stands at its place until others are noted.
+    pub fn all_machines(&self) -> impl Iterator<Item = &Machine> {
+        self.machines.list().iter().chain(self.far_machines.list())
+    }
+
+    /// The machine at that place among all of them.
+    #[must_use]
+    pub fn machine_at(&self, place: usize) -> Option<&Machine> {
+        let here = self.machines.list();
+        let far = place.checked_sub(here.len());
+        far.map_or_else(|| here.get(place), |far| self.far_machines.list().get(far))
+    }
+
+    /// The machines that use an image, on whatever host.
     #[must_use]
     pub fn uses(&self, node: &Node) -> Vec<Use<'_>> {
-        self.machines.uses_of(node)
+        let mut uses = match self.is_far(node) {
+            true => Vec::new(),
+            false => self.machines.uses_of(node),
+        };
+        uses.extend(self.far_machines.uses_of(node));
+        uses
     }
 
     /// The folders in which images lie: some products keep what they define beside these.
@@ -90,17 +116,23 @@ impl Machines {
         if self.use_nothing() || node.is_in_trash() {
             return Vec::new();
         }
+        let seen = node.sharing.iter().flat_map(|sharing| &sharing.seen_as);
         let names = std::iter::once(&node.path).chain(&node.other_names);
+        let names = names.chain(seen);
         self.uses(names.map(PathBuf::as_path), node.file_id())
     }
 }
 
-/// Whose disk an image is, each machine once, in a few words: `web: running`. Not printable yet.
+/// Whose disk an image is, each machine once, in a few words: `web: running`, and `web on db: running` where that is
+/// another host than the image is of. Not printable yet.
 #[must_use]
 pub fn machine_words(forest: &Forest, node: &Node) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     for Use { machine, part } in forest.uses(node) {
-        let word = format!("{}: {}", machine.name, machine.state.name());
+        let on = machine.host.as_deref();
+        let on = on.filter(|on| forest.host_of(node) != Some(*on));
+        let on = on.map_or_else(String::new, |on| format!(" on {on}"));
+        let word = format!("{}{on}: {}", machine.name, machine.state.name());
         let is_disk = matches!(part, Part::Disk(disk) if !disk.read_only);
         if is_disk && !words.contains(&word) {
             words.push(word);

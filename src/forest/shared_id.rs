@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use serde_json::{Value, json};
@@ -111,8 +112,9 @@ impl Forest {
         }
     }
 
-    /// Forgets what other machines see of the images that are left, and have open there.
+    /// Forgets what other machines see of the images that are left, have open there, and run.
     pub(super) fn forget_others(&mut self) {
+        self.note_far_machines(Arc::default());
         let mut held = HashMap::new();
         for node in &mut self.nodes {
             let Some(sharing) = node.sharing.as_deref_mut() else {

@@ -2,15 +2,21 @@
 //! they are shown.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::host::FileId;
+
+use super::elsewhere::host_and_connection;
 
 /// A machine that is defined, or runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
     /// The product, by its name in the table of products.
     pub product: &'static str,
-    /// Where the product has it from: a connection (`qemu:///system`), a file, a process.
+    /// The other host that it is on; none where that is this machine.
+    pub host: Option<Arc<str>>,
+    /// Where the product has it from: a connection (`qemu:///system`), a file, a process. On another host with its name
+    /// before it.
     pub place: String,
     /// Its name.
     pub name: String,
@@ -35,6 +41,17 @@ impl Machine {
         // What libvirt has where a definition says nothing.
         let unsaid = matches!(self.product, "libvirt" | "GNOME Boxes").then_some("raw");
         disk.format.as_deref().or(unsaid)
+    }
+
+    /// The connection that it is asked of, as that is called on the host that it is on. What another host names
+    /// and is no connection of its own is none.
+    #[must_use]
+    pub fn connection_there(&self) -> Option<&str> {
+        let Some(host) = &self.host else {
+            return Some(&self.place);
+        };
+        let (named, connection) = host_and_connection(&self.place)?;
+        (**host == *named).then_some(connection)
     }
 }
 
@@ -143,6 +160,7 @@ impl Machine {
     ) -> Self {
         Self {
             product,
+            host: None,
             place: place.into(),
             name: name.into(),
             id: None,
@@ -155,7 +173,7 @@ impl Machine {
     }
 
     /// Every file that it names.
-    pub(super) fn files_mut(&mut self) -> impl Iterator<Item = &mut NamedFile> {
+    pub fn files_mut(&mut self) -> impl Iterator<Item = &mut NamedFile> {
         let disks = self
             .disks
             .iter_mut()

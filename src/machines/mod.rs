@@ -7,6 +7,7 @@
 //! | `places` | where is looked |
 //! | `products`, `found` | the table of products, and asking all of them |
 //! | `uses` | which machine uses a file, and how |
+//! | `elsewhere` | how connections of other hosts are called here |
 //! | `text_file` | files read within bounds |
 //! | `libvirt`, `virsh`, `domain_xml` | libvirt: its service where it answers, its files where not |
 //! | `definition`, `defining` | changing a disk in the definition of a domain: its text, and by the service |
@@ -20,6 +21,7 @@ mod defining;
 mod definition;
 mod domain;
 mod domain_xml;
+mod elsewhere;
 mod found;
 mod incus;
 mod libvirt;
@@ -47,9 +49,10 @@ pub use cloned_definition::{NewMachine, Shared, Sharing, cloned, shared};
 pub use defining::{DefineError, Defined, Defines};
 pub use definition::{DiskEdit, EditedDisk, disk_element, edit_disk, say_the_same, with_disk};
 pub use domain::{DiskJob, Domain};
+pub use elsewhere::{host_and_connection, place_on};
 pub use found::Unasked;
 pub use machine::{Disk, Machine, MachineSnapshot, MachineState, NamedFile};
 pub use monitor_socket::{MonitorSocket, agent_socket, monitor_sockets, nbd_socket};
 pub use places::{Home, Places};
-pub use products::Machines;
+pub use products::{Machines, product_named};
 pub use uses::{Part, Use};

@@ -100,6 +100,13 @@ static PRODUCTS: &[Product] = &[
     },
 ];
 
+/// The product of that name, if it is one that is known.
+#[must_use]
+pub fn product_named(name: &str) -> Option<&'static str> {
+    let mut products = PRODUCTS.iter();
+    products.find_map(|product| (product.name == name).then_some(product.name))
+}
+
 /// All machines that were found, when they were asked for.
 #[derive(Debug, Clone, Default)]
 pub struct Machines {

@@ -43,16 +43,23 @@ impl Part<'_> {
     }
 }
 
-/// What the file is to the machine: `web (libvirt, running): the disk vda`. Not printable yet.
+/// What the file is to the machine: `web (libvirt, running): the disk vda`, of another host `web (libvirt on db, running):
+/// the disk vda`. Not printable yet.
 impl fmt::Display for Use<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Machine {
-            name,
-            product,
-            state,
-            ..
-        } = self.machine;
-        write!(f, "{name} ({product}, {}): {}", state.name(), self.part)
+        write!(f, "{}: {}", self.machine, self.part)
+    }
+}
+
+/// `web (libvirt, running)`, of another host `web (libvirt on db, running)`. Not printable yet.
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, product, .. } = self;
+        write!(f, "{name} ({product}")?;
+        if let Some(host) = &self.host {
+            write!(f, " on {host}")?;
+        }
+        write!(f, ", {})", self.state.name())
     }
 }
 

@@ -72,7 +72,10 @@ impl Operation for Power {
         Nature::Changes
     }
 
-    fn each_name(&mut self, _visit: &mut dyn FnMut(Name<'_>)) {}
+    fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        let connection = self.connection.iter_mut();
+        connection.for_each(|connection| visit(Name::Connection(connection)));
+    }
 
     fn copies(&self) -> Vec<&Path> {
         Vec::new()

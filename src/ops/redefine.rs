@@ -98,6 +98,8 @@ impl Operation for Redefine {
     }
 
     fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        let connection = self.connection.iter_mut();
+        connection.for_each(|connection| visit(Name::Connection(connection)));
         if let RedefineAction::Source(file) = &mut self.action {
             visit(Name::Path(file));
         }

@@ -110,8 +110,11 @@ fn name(
         // The picture is of files: it has no rows of what is inside.
         RowKind::Snapshot { .. } | RowKind::MoreSnapshots { .. } => String::new(),
         RowKind::NewSnapshot(_) => "new snapshot".to_owned(),
-        RowKind::Machine(place) => nth(forest.machines().list(), place)
-            .map_or_else(String::new, |machine| printable(&machine.name)),
+        RowKind::Machine(place) => {
+            let machine = usize::try_from(place).ok();
+            let machine = machine.and_then(|place| forest.machine_at(place));
+            machine.map_or_else(String::new, |machine| printable(&machine.name))
+        }
         RowKind::Disk { .. } => "not an image here".to_owned(),
         // What is said of a host has no room in a box.
         RowKind::Host(_) => String::new(),

@@ -11,6 +11,7 @@ use crate::ops::is_defined_by_service;
 use super::actions::{Action, Motion};
 use super::app::App;
 use super::hosts::{HostSeen, NOT_COMPARED};
+use super::panes::machine_under_cursor;
 
 /// Why the action cannot be done now; none if it can.
 #[must_use]
@@ -165,7 +166,9 @@ fn is_of_all(action: Action) -> bool {
 fn far(app: &App, action: Action) -> Option<String> {
     let concerned = app.targets().into_iter().chain(app.tree.at);
     let mut concerned = concerned.filter_map(|id| app.forest.get(id));
-    let host = concerned.find_map(|node| app.forest.host_of(node))?;
+    let host = concerned.find_map(|node| app.forest.host_of(node));
+    let machine = machine_under_cursor(app).filter(|_| action == Action::Machine);
+    let host = host.or_else(|| machine?.host.as_deref())?;
     let entry = app.settings.keymap.entry(action);
     let changes = entry.is_some_and(|entry| entry.group.changes());
     let seen = app.hosts.list.iter().find(|seen| seen.name == host);
@@ -181,9 +184,6 @@ fn far(app: &App, action: Action) -> Option<String> {
         )),
         Action::Own => Some(format!(
             "own commands run on this machine alone, and it is on {host}"
-        )),
-        Action::Machine => Some(format!(
-            "machines of other hosts are not shown: do it on {host}"
         )),
         Action::KeySlots => Some(format!("no passphrase is sent to a host: do it on {host}")),
         Action::Prune => {
@@ -341,8 +341,8 @@ fn trim(app: &App) -> Option<String> {
 
 /// Any image can be tried; the other entries are about machines.
 fn machine(app: &App) -> Option<String> {
-    let machines = app.forest.machines().list();
-    let is_any = app.target().is_some() || machines.iter().any(is_defined_by_service);
+    let mut machines = app.forest.all_machines();
+    let is_any = app.target().is_some() || machines.any(is_defined_by_service);
     (!is_any).then(|| "no image is selected, and no machine of libvirt's is known here".to_owned())
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::doctor::Finding;
 use crate::facts::{Halted, TrashEntry};
+use crate::machines::Machines;
 use crate::ops::Leftover;
 
 use super::query::QueryId;
@@ -21,6 +22,8 @@ pub enum Topic {
     Trash,
     /// What was interrupted.
     Interrupted,
+    /// Which machines there are.
+    Machines,
 }
 
 /// A question.
@@ -53,6 +56,7 @@ impl Asking {
             Topic::Space => "space",
             Topic::Trash => "trash",
             Topic::Interrupted => "interrupted",
+            Topic::Machines => "machines",
         };
         let mut words = tell.to_vec();
         let mut more = vec![OsString::from(format!("--about={about}"))];
@@ -77,6 +81,8 @@ pub enum FarAnswer {
     Trash(Vec<TrashEntry>),
     /// What was interrupted.
     Interrupted(Interruptions),
+    /// Which machines there are.
+    Machines(Arc<Machines>),
 }
 
 /// What crashes, kills and cut connections have left on a host.
@@ -200,10 +206,16 @@ pub struct Beside {
     pub trash: Pending<Vec<TrashEntry>>,
     /// What was interrupted.
     pub interrupted: Pending<Interruptions>,
+    /// Which machines there are.
+    pub machines: Pending<Arc<Machines>>,
     /// The scan after which findings were asked for.
     pub(super) findings_of: QueryId,
     /// The scan after which it was asked what was interrupted.
     pub(super) interrupted_of: QueryId,
+    /// Why machines could not be asked for, where they could not.
+    pub(super) untold_machines: Option<String>,
+    /// The scan after which machines were asked for.
+    pub(super) machines_of: QueryId,
     /// The scan after which space was asked for, and whether data was read.
     pub(super) space_of: (QueryId, bool),
 }
@@ -216,6 +228,7 @@ impl Beside {
             Topic::Space => self.space.ask(query_id),
             Topic::Trash => self.trash.ask(query_id),
             Topic::Interrupted => self.interrupted.ask(query_id),
+            Topic::Machines => self.machines.ask(query_id),
         }
     }
 
@@ -226,10 +239,12 @@ impl Beside {
             (_, Ok(FarAnswer::Space(found))) => self.space.end(id, Ok(found)),
             (_, Ok(FarAnswer::Trash(entries))) => self.trash.end(id, Ok(entries)),
             (_, Ok(FarAnswer::Interrupted(found))) => self.interrupted.end(id, Ok(found)),
+            (_, Ok(FarAnswer::Machines(found))) => self.machines.end(id, Ok(found)),
             (Topic::Findings, Err(why)) => self.findings.end(id, Err(why)),
             (Topic::Space, Err(why)) => self.space.end(id, Err(why)),
             (Topic::Trash, Err(why)) => self.trash.end(id, Err(why)),
             (Topic::Interrupted, Err(why)) => self.interrupted.end(id, Err(why)),
+            (Topic::Machines, Err(why)) => self.machines.end(id, Err(why)),
         }
     }
 
@@ -239,6 +254,7 @@ impl Beside {
         self.space.silent(id, seconds);
         self.trash.silent(id, seconds);
         self.interrupted.silent(id, seconds);
+        self.machines.silent(id, seconds);
     }
 }
 

@@ -8,6 +8,7 @@ use crate::fleet::{FarFolders, Hello};
 use crate::forest::far::{Told, path_on};
 use crate::forest::{Forest, ScannedFile};
 use crate::host::{FileId, Holder};
+use crate::machines::{Machines, host_and_connection};
 
 use super::far_answers::{Beside, Pending, asked, silent};
 use super::query::QueryId;
@@ -76,16 +77,26 @@ impl Images {
     }
 }
 
+/// All that a host has told of which the forest is made.
+#[derive(Debug, Clone)]
+pub struct HostTold {
+    /// Its images.
+    pub images: Arc<Images>,
+    /// Its machines.
+    pub machines: Arc<Machines>,
+}
+
 /// The images of this machine and what hosts have told, in one forest.
 #[must_use]
-pub(super) fn gathered(here: Arc<Forest>, told: &[Arc<Images>]) -> Arc<Forest> {
+pub(super) fn gathered(here: Arc<Forest>, told: &[HostTold]) -> Arc<Forest> {
     let mut all = here;
     let told: Vec<Told<'_>> = told
         .iter()
-        .map(|images| Told {
+        .map(|HostTold { images, machines }| Told {
             host: &images.host,
             files: &images.files,
             held: &images.held,
+            machines,
         })
         .collect();
     Arc::make_mut(&mut all).gather(&told);
@@ -94,7 +105,7 @@ pub(super) fn gathered(here: Arc<Forest>, told: &[Arc<Images>]) -> Arc<Forest> {
 
 /// The same where images of hosts are known already: what these have told since takes their place.
 #[must_use]
-pub(super) fn gathered_anew(known: Arc<Forest>, told: &[Arc<Images>]) -> Arc<Forest> {
+pub(super) fn gathered_anew(known: Arc<Forest>, told: &[HostTold]) -> Arc<Forest> {
     // Also an image of this machine keeps what others told of it.
     let is_mixed = known
         .nodes()
@@ -141,6 +152,8 @@ pub struct HostSeen {
     pub images: Arc<Images>,
     /// What it has told so far where that will replace what is shown.
     pub fresh: Option<Images>,
+    /// Its machines, as it told them last.
+    pub machines: Arc<Machines>,
     /// Places there that could not be looked at, each as a sentence.
     pub unreadable: Vec<String>,
     /// What it was asked beside its images.
@@ -170,6 +183,7 @@ impl Hosts {
             query_id: 0,
             images: Arc::new(Images::of(&one.to.name)),
             fresh: None,
+            machines: Arc::default(),
             unreadable: Vec::new(),
             beside: Beside::default(),
         };
@@ -180,11 +194,12 @@ impl Hosts {
 
     /// What each of them has told.
     #[must_use]
-    pub fn told(&self) -> Vec<Arc<Images>> {
-        self.list
-            .iter()
-            .map(|host| Arc::clone(&host.images))
-            .collect()
+    pub fn told(&self) -> Vec<HostTold> {
+        let told = |host: &HostSeen| HostTold {
+            images: Arc::clone(&host.images),
+            machines: Arc::clone(&host.machines),
+        };
+        self.list.iter().map(told).collect()
     }
 
     /// The host whose question that is.
@@ -240,6 +255,13 @@ impl Hosts {
         let (bad, others): (Vec<_>, Vec<_>) = rows.partition(|(_, host)| host.is_bad());
         let places = |rows: Vec<(usize, &HostSeen)>| rows.into_iter().map(|(at, _)| at).collect();
         (places(bad), places(others))
+    }
+
+    /// The place of the host that a connection of libvirt's is of; none for one of this machine.
+    #[must_use]
+    pub fn of_connection(&self, connection: &str) -> Option<usize> {
+        let (name, _) = host_and_connection(connection)?;
+        self.list.iter().position(|host| host.name == name)
     }
 
     /// The place of the host that a path is of; none for one of this machine.

@@ -28,7 +28,7 @@ use super::config::NoticeBy;
 use super::far_answers::{Asking, FarAnswer, Topic};
 use super::file_changes::{FilesAnswer, FilesQuery};
 use super::filter::Hits;
-use super::hosts::{HostRules, Images};
+use super::hosts::{HostRules, HostTold};
 use super::insides::InsidesFound;
 use super::jobs::Work;
 use super::key::Key;
@@ -289,7 +289,7 @@ pub enum Effect {
     /// Look again at files that changed, and at what they belong to.
     Refresh(QueryId, Arc<Forest>, Vec<PathBuf>),
     /// Make one forest of the images of this machine, of these that are known, and of what each host has told.
-    Gather(QueryId, Arc<Forest>, Vec<Arc<Images>>),
+    Gather(QueryId, Arc<Forest>, Vec<HostTold>),
     /// Find out what a filter line asks for.
     Filter {
         /// The question's number.

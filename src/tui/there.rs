@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::forest::far::host_and_path;
+use crate::machines::host_and_connection;
 use crate::ops::Request;
 
 use super::hosts::Hosts;
@@ -25,7 +26,10 @@ pub(super) enum Place {
 #[must_use]
 pub(super) fn place(hosts: &Hosts, request: &Request) -> Place {
     let paths = request.paths();
-    let mut of: Vec<Option<usize>> = paths.iter().map(|path| hosts.of_path(path)).collect();
+    let paths = paths.iter().map(|path| hosts.of_path(path));
+    let connections = request.connections();
+    let connections = connections.iter().map(|it| hosts.of_connection(it));
+    let mut of: Vec<Option<usize>> = paths.chain(connections).collect();
     of.sort_unstable();
     of.dedup();
     let name = |at: &Option<usize>| match at.and_then(|at| hosts.list.get(at)) {
@@ -41,7 +45,7 @@ pub(super) fn place(hosts: &Hosts, request: &Request) -> Place {
         several => {
             let names: Vec<String> = several.iter().map(name).collect();
             Place::Nowhere(format!(
-                "It names files of {}: nothing is done on several machines at once.",
+                "It names what is on {}: nothing is done on several machines at once.",
                 names.join(" and ")
             ))
         }
@@ -79,7 +83,15 @@ fn words(request: &Request, host: &str) -> Result<Vec<OsString>, String> {
         (of == host).then(|| path.to_path_buf())
     };
     let word = request.name();
+    let connection_there = |connection: &str| match host_and_connection(connection) {
+        Some((of, there)) => (of == host).then(|| there.to_owned()),
+        // Of whoever is asked.
+        None => Some(connection.to_owned()),
+    };
     let request = request.clone().with_paths(&mut { there });
+    let request = request.and_then(|request| request.with_connections(&mut { connection_there }));
+    let connections = request.iter().flat_map(Request::connections);
+    let connections: Vec<OsString> = connections.map(OsString::from).collect();
     if let Some(Request::RemoveLeftovers(remove)) = &request {
         return Ok(remove_leftovers(&remove.files));
     }
@@ -93,7 +105,7 @@ fn words(request: &Request, host: &str) -> Result<Vec<OsString>, String> {
     let begin = format!("{host}:/");
     let is_left = |word: &OsString| {
         let mut parts = word.as_bytes().windows(begin.len());
-        parts.any(|part| part == begin.as_bytes())
+        parts.any(|part| part == begin.as_bytes()) && !connections.contains(word)
     };
     match words.iter().any(is_left) {
         false => Ok(words),
@@ -122,7 +134,10 @@ mod tests {
     use super::*;
 
     use crate::fleet::{Destination, FarFolders};
-    use crate::ops::{RecoverEntry, Recovery, RemoveLeftovers, Restore};
+    use crate::ops::{
+        Power, PowerAction, RecoverEntry, Recovery, Redefine, RedefineAction, RemoveLeftovers,
+        Restore,
+    };
 
     fn hosts() -> Hosts {
         let folders = |name: &str| FarFolders {
@@ -166,6 +181,53 @@ mod tests {
         let files = files.to_vec();
         let remove = Request::RemoveLeftovers(RemoveLeftovers { files });
         assert_eq!(words(remove), "recover --leftovers --scan /a --scan /b");
+    }
+
+    #[test]
+    fn what_is_done_to_a_machine_is_asked_of_its_host_by_the_connection_there() {
+        let power = |connection: &str| {
+            Request::Power(Power {
+                machine: "-x".to_owned(),
+                connection: Some(connection.to_owned()),
+                action: PowerAction::Kill,
+            })
+        };
+        let there = |hosts: &Hosts, connection: &str| match place(hosts, &power(connection)) {
+            Place::There(at, words) => {
+                Some((at, words.join(OsStr::new(" ")).into_string().unwrap()))
+            }
+            Place::Here => None,
+            Place::Nowhere(why) => panic!("{why}"),
+        };
+        let line = "machine stop --kill --connect qemu:///system -- -x".to_owned();
+        let asked = there(&hosts(), "db:qemu:///system");
+        assert_eq!(asked, Some((1, line.clone())));
+        assert_eq!(there(&hosts(), "qemu:///system"), None);
+        // A host may be called as the scheme is.
+        let mut named = hosts();
+        named.list[0].name = "qemu".to_owned();
+        assert_eq!(there(&named, "qemu:qemu:///system"), Some((0, line)));
+        assert_eq!(there(&named, "qemu:///system"), None);
+    }
+
+    #[test]
+    fn a_machine_of_one_host_has_no_image_of_another() {
+        for (connection, image) in [
+            ("web:qemu:///system", "db:/a"),
+            ("web:qemu:///system", "/a"),
+            ("qemu:///system", "web:/a"),
+        ] {
+            let request = Request::Redefine(Redefine {
+                machine: "x".to_owned(),
+                connection: Some(connection.to_owned()),
+                disk: None,
+                action: RedefineAction::Source(image.into()),
+            });
+            let Place::Nowhere(why) = place(&hosts(), &request) else {
+                panic!("{request:?}");
+            };
+            assert!(why.contains("several machines"), "{why}");
+        }
     }
 
     #[test]

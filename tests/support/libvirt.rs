@@ -164,6 +164,35 @@ impl Session {
         }
     }
 
+    /// The session as another host of this name: what stands in for ssh to it, and where the configuration is that names
+    /// it. Its folder is that of the images.
+    pub fn as_host(&self, name: &str) -> (PathBuf, PathBuf) {
+        let at = |what: &str| self.dir.path().join(what).display().to_string();
+        let user = match self.lends {
+            true => format!("setpriv --reuid={USER} --regid={USER} --clear-groups "),
+            false => String::new(),
+        };
+        let text = format!(
+            "#!/bin/sh\nwhile [ \"$1\" != -- ]; do shift; done\n\
+             export HOME='{}' XDG_RUNTIME_DIR='{}' LC_ALL=C\n\
+             unset XDG_CONFIG_HOME XDG_CACHE_HOME XDG_DATA_HOME XDG_STATE_HOME\n\
+             cd '{}' && exec {user}sh -c \"$3\"\n",
+            at("home"),
+            at("run"),
+            at("vm")
+        );
+        let ssh = self.dir.path().join("ssh");
+        super::lab::program(&ssh, &text);
+        let config = self.dir.path().join("config");
+        fs::create_dir_all(config.join("qanopy")).unwrap();
+        let text = format!(
+            "[[host]]\nname = \"{name}\"\ndirs = [\".\"]\nagent = \"{}\"\n",
+            at("qanopy")
+        );
+        fs::write(config.join("qanopy/config.toml"), text).unwrap();
+        (ssh, config)
+    }
+
     /// What a file among the images holds.
     pub fn read(&self, name: &str) -> Vec<u8> {
         fs::read(self.at(name)).unwrap()

@@ -55,6 +55,7 @@ pub fn words(plan: &Plan) -> String {
 pub fn machine_of(disk: impl Into<PathBuf>) -> Machine {
     Machine {
         product: "libvirt",
+        host: None,
         place: "qemu:///system".to_owned(),
         name: "web".to_owned(),
         id: None,

@@ -16,6 +16,7 @@ mod hosts;
 mod hosts_beside;
 mod hosts_inside;
 mod hosts_jobs;
+mod hosts_machines;
 mod hosts_plans;
 mod inside_pane;
 mod insides;

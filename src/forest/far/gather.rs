@@ -1,6 +1,7 @@
 //! One forest of what several machines tell. A file of shared storage that several of them see is one image of it:
 //! that of this machine, else of the first of them that may write there, in the order in which they were named. What
-//! the others say of it is where they see it, who has it open there, and what is built on it there.
+//! the others say of it is where they see it, who has it open there, which machines use it there, and what is built on it
+//! there.
 //!
 //! A machine that lies can so join its own file to one that it knows all about, and say that it is in use or needed. It
 //! takes the place of no other's image: which machine comes first is said by the person, and an image of this machine
@@ -8,11 +9,13 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::name::{host_and_path, path_on};
 use crate::forest::{BackingState, Content, Forest, Node, ScannedFile, SharedId};
 use crate::host::{FileId, Holder};
 use crate::image::Format;
+use crate::machines::Machines;
 
 /// What another machine has told.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +26,8 @@ pub struct Told<'a> {
     pub files: &'a [ScannedFile],
     /// Which of them processes have open there.
     pub held: &'a HashMap<FileId, Vec<Holder>>,
+    /// Its machines.
+    pub machines: &'a Machines,
 }
 
 /// Which files are others as well.
@@ -62,6 +67,7 @@ impl Forest {
         for (file, names) in seen {
             self.see(file, names);
         }
+        self.note_far_machines(Arc::new(joined.machines(told)));
     }
 
     /// The names of the machines that see an image, the one that acts first; none for one that this machine alone sees.
@@ -195,6 +201,19 @@ impl Joined {
             edge.file = self.standing(edge.file);
         }
         Some(file)
+    }
+
+    /// The machines of all, with the files that stand for theirs.
+    fn machines(&self, told: &[Told<'_>]) -> Machines {
+        let list = told.iter().flat_map(|one| one.machines.list()).cloned();
+        let list = list.map(|mut machine| {
+            for named in machine.files_mut() {
+                named.file = named.file.map(|file| self.standing(file));
+            }
+            machine
+        });
+        let unasked = told.iter().flat_map(|one| one.machines.unasked());
+        Machines::of(list.collect(), unasked.cloned().collect())
     }
 
     /// Who has files open, on whatever machine.

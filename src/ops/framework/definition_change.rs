@@ -208,7 +208,8 @@ pub(in crate::ops) fn reversed(changes: &[DefinitionChange]) -> Vec<DefinitionCh
 /// Whether libvirt's service told of it.
 #[must_use]
 pub fn is_defined_by_service(machine: &Machine) -> bool {
-    let is_asked = |scheme: &str| machine.place.starts_with(scheme);
+    let connection = machine.connection_there().unwrap_or_default();
+    let is_asked = |scheme: &str| connection.starts_with(scheme);
     machine.product == "libvirt" && ["qemu:", "qemu+unix:"].into_iter().any(is_asked)
 }
 

@@ -547,7 +547,7 @@ fn rename_batches(entries: &mut [Entry], undone: u64, by: u64) {
                 named.clone_from(new);
             }
         }
-        Name::TrashEntries(_) | Name::TrashEntry(_) | Name::Path(_) => {}
+        Name::TrashEntries(_) | Name::TrashEntry(_) | Name::Path(_) | Name::Connection(_) => {}
     };
     for entry in entries.iter_mut() {
         if entry.id < undone
@@ -568,7 +568,7 @@ fn trash_entries(mut request: Request) -> Vec<String> {
     request.each_name(&mut |name| match name {
         Name::TrashEntry(entry) => entries.push(entry.clone()),
         Name::TrashEntries(named) => entries.extend(named.iter().cloned()),
-        Name::Path(_) => {}
+        Name::Path(_) | Name::Connection(_) => {}
     });
     entries
 }

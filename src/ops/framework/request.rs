@@ -17,6 +17,8 @@ pub(in crate::ops) enum Name<'a> {
     TrashEntry(&'a mut String),
     /// Entries of the trash; another number of them may take their place.
     TrashEntries(&'a mut Vec<String>),
+    /// A connection of libvirt's.
+    Connection(&'a mut String),
 }
 
 /// Makes the register: the enumeration of requests, and the way from each to its operation.
@@ -208,9 +210,37 @@ impl Request {
         let mut paths = Vec::new();
         self.clone().each_name(&mut |name| match name {
             Name::Path(path) => paths.push(path.clone()),
-            Name::TrashEntry(_) | Name::TrashEntries(_) => {}
+            Name::TrashEntry(_) | Name::TrashEntries(_) | Name::Connection(_) => {}
         });
         paths
+    }
+
+    /// The connections of libvirt's that it names.
+    #[must_use]
+    pub fn connections(&self) -> Vec<String> {
+        let mut connections = Vec::new();
+        self.clone().each_name(&mut |name| match name {
+            Name::Connection(connection) => connections.push(connection.clone()),
+            Name::Path(_) | Name::TrashEntry(_) | Name::TrashEntries(_) => {}
+        });
+        connections
+    }
+
+    /// The same with each of its connections changed; none where one of them cannot be.
+    #[must_use]
+    pub fn with_connections(
+        mut self,
+        change: &mut dyn FnMut(&str) -> Option<String>,
+    ) -> Option<Self> {
+        let mut are_all = true;
+        self.each_name(&mut |name| match name {
+            Name::Connection(connection) => match change(connection) {
+                Some(changed) => *connection = changed,
+                None => are_all = false,
+            },
+            Name::Path(_) | Name::TrashEntry(_) | Name::TrashEntries(_) => {}
+        });
+        are_all.then_some(self)
     }
 
     /// The same with each of its paths changed; none where one of them cannot be.
@@ -222,7 +252,7 @@ impl Request {
                 Some(changed) => *path = changed,
                 None => are_all = false,
             },
-            Name::TrashEntry(_) | Name::TrashEntries(_) => {}
+            Name::TrashEntry(_) | Name::TrashEntries(_) | Name::Connection(_) => {}
         });
         are_all.then_some(self)
     }
@@ -232,7 +262,7 @@ impl Request {
     pub(in crate::ops) fn absolute(mut self) -> Self {
         self.each_name(&mut |name| match name {
             Name::Path(path) => *path = absolute::path(path),
-            Name::TrashEntry(_) | Name::TrashEntries(_) => {}
+            Name::TrashEntry(_) | Name::TrashEntries(_) | Name::Connection(_) => {}
         });
         self
     }

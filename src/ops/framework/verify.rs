@@ -516,7 +516,7 @@ fn is_named(plan: &Plan, place: &Path) -> bool {
     let mut named = Vec::new();
     plan.request.clone().each_name(&mut |name| match name {
         Name::Path(path) => named.push(path.clone()),
-        Name::TrashEntry(_) | Name::TrashEntries(_) => {}
+        Name::TrashEntry(_) | Name::TrashEntries(_) | Name::Connection(_) => {}
     });
     let mut places = named
         .iter()

@@ -70,6 +70,8 @@ impl Operation for BranchMachine {
     }
 
     fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        let connection = self.connection.iter_mut();
+        connection.for_each(|connection| visit(Name::Connection(connection)));
         for disk in &mut self.disks {
             for path in disk.on.iter_mut().chain(disk.new.iter_mut()) {
                 visit(Name::Path(path));

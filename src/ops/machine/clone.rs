@@ -92,6 +92,8 @@ impl Operation for CloneMachine {
     }
 
     fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        let connection = self.connection.iter_mut();
+        connection.for_each(|connection| visit(Name::Connection(connection)));
         self.folder
             .iter_mut()
             .for_each(|path| visit(Name::Path(path)));

@@ -52,6 +52,7 @@ impl Operation for RemoveMachine {
     }
 
     fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        visit(Name::Connection(&mut self.connection));
         self.files
             .iter_mut()
             .for_each(|path| visit(Name::Path(path)));

@@ -63,6 +63,8 @@ impl Operation for RevertMachine {
     }
 
     fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        let connection = self.connection.iter_mut();
+        connection.for_each(|connection| visit(Name::Connection(connection)));
         visit(Name::Path(&mut self.to));
         for path in self.disks.iter_mut().filter_map(|disk| disk.to.as_mut()) {
             visit(Name::Path(path));

@@ -6,10 +6,11 @@
 mod names;
 mod narrow;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::forest::far::host_and_path;
-use crate::ops::Error;
+use crate::machines::host_and_connection;
+use crate::ops::{Error, Request};
 
 use super::browse::{ComparedWith, Question, Trouble};
 use super::file_changes::{Before, FilesAnswer, FilesQuery};
@@ -69,10 +70,8 @@ impl Border {
         let told = || vec![Msg::Tell(format!("Not done: {NOT_HERE}."))];
         let why = || NOT_HERE.to_owned();
         Ok(match effect {
-            Effect::Plan { ref request, .. } if any_far(&request.paths()) => return Err(told()),
-            Effect::PlanEach { ref requests, .. }
-                if requests.iter().any(|request| any_far(&request.paths())) =>
-            {
+            Effect::Plan { ref request, .. } if names_far(request) => return Err(told()),
+            Effect::PlanEach { ref requests, .. } if requests.iter().any(names_far) => {
                 return Err(told());
             }
             Effect::Refresh(query_id, forest, mut changed) => {
@@ -172,8 +171,12 @@ fn is_named(word: &Path) -> bool {
     host_and_path(word).is_some() || value.is_some_and(|value| host_and_path(value).is_some())
 }
 
-fn any_far(paths: &[PathBuf]) -> bool {
-    paths.iter().any(|path| host_and_path(path).is_some())
+/// Whether a request names a file or a connection of another machine.
+fn names_far(request: &Request) -> bool {
+    let mut paths = request.paths().into_iter();
+    let mut connections = request.connections().into_iter();
+    paths.any(|path| host_and_path(&path).is_some())
+        || connections.any(|connection| host_and_connection(&connection).is_some())
 }
 
 fn works_there(work: &Work) -> bool {

@@ -1,12 +1,19 @@
 use super::*;
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::num::NonZeroU16;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use crate::forest::far::Told;
 use crate::forest::{Content, Forest, ScannedFile};
 use crate::host::{FileId, FileKind, Stat};
-use crate::ops::{Progress, Request, Retention};
+use crate::machines::{Machine, MachineState, Machines};
+use crate::ops::{
+    BranchMachine, CloneMachine, Power, PowerAction, Progress, Redefine, RedefineAction, Request,
+    Retention, RevertMachine, Talks, TryImage,
+};
 use crate::tui::browse::{Comparison, Shown, Spot};
 
 const FAR: &str = "web:/srv/a.qcow2";
@@ -41,8 +48,29 @@ fn forest() -> Arc<Forest> {
     };
     let there = here.on_machine(NonZeroU16::MIN).unwrap();
     let mut forest = Forest::new();
+    forest.gather(&[Told {
+        host: "web",
+        files: &[],
+        held: &HashMap::new(),
+        machines: &Machines::of(vec![far_machine()], Vec::new()),
+    }]);
     forest.extend([file("/srv/a.qcow2", here), file(FAR, there)]);
     Arc::new(forest)
+}
+
+fn far_machine() -> Machine {
+    Machine {
+        product: "libvirt",
+        host: Some("web".into()),
+        place: "web:qemu:///system".to_owned(),
+        name: "db".to_owned(),
+        id: Some("0b6b".to_owned()),
+        state: MachineState::Off,
+        disks: Vec::new(),
+        snapshots: Vec::new(),
+        checkpoints: Vec::new(),
+        managed_by: None,
+    }
 }
 
 fn far() -> PathBuf {
@@ -134,6 +162,91 @@ fn nothing_is_done_here_to_a_file_that_a_host_named() {
     }
 }
 
+/// Requests that would do something with a machine by a connection of another host.
+fn on_far_machines() -> Vec<Request> {
+    let machine = || "db".to_owned();
+    let connection = || Some("web:qemu:///system".to_owned());
+    let power = |action| {
+        Request::Power(Power {
+            machine: machine(),
+            connection: connection(),
+            action,
+        })
+    };
+    vec![
+        power(PowerAction::Start),
+        power(PowerAction::ShutDown),
+        power(PowerAction::Kill),
+        Request::BranchMachine(BranchMachine {
+            machine: machine(),
+            connection: connection(),
+            disks: Vec::new(),
+            start: true,
+        }),
+        Request::RevertMachine(RevertMachine {
+            machine: machine(),
+            connection: connection(),
+            to: "/srv/a".into(),
+            disks: Vec::new(),
+            start: false,
+        }),
+        Request::CloneMachine(CloneMachine {
+            machine: machine(),
+            connection: connection(),
+            new: "new".to_owned(),
+            full: true,
+            folder: None,
+            found: None,
+        }),
+        Request::Redefine(Redefine {
+            machine: machine(),
+            connection: connection(),
+            disk: None,
+            action: RedefineAction::Source("/srv/a".into()),
+        }),
+        Request::TryImage(TryImage {
+            image: "/srv/a".into(),
+            like: Some(machine()),
+            connection: connection(),
+            template: Vec::new(),
+            talks: Talks::Nowhere,
+        }),
+    ]
+}
+
+#[test]
+fn nothing_is_done_here_to_a_machine_of_a_host() {
+    for hosts in [vec!["web".to_owned()], vec!["db".to_owned()]] {
+        let border = Border::new(hosts);
+        for request in on_far_machines() {
+            let text = format!("{request:?}");
+            let alone = Effect::Plan {
+                query_id: 1,
+                request: request.clone(),
+                forest: forest(),
+                delay: Duration::ZERO,
+            };
+            assert!(border.pass(alone).is_err(), "{text}");
+            let among = Effect::PlanEach {
+                query_id: 1,
+                requests: vec![Request::discard(vec!["/srv/a".into()]), request.clone()],
+                forest: forest(),
+                delay: Duration::ZERO,
+            };
+            assert!(border.pass(among).is_err(), "{text}");
+            // By a connection of this machine it is done here.
+            let here = request.with_connections(&mut |_| Some("qemu:///system".to_owned()));
+            let here = Effect::Plan {
+                query_id: 1,
+                request: here.unwrap(),
+                forest: forest(),
+                delay: Duration::ZERO,
+            };
+            assert!(matches!(border.pass(here), Ok(Passed::Here(_))), "{text}");
+        }
+    }
+}
+
 #[test]
 fn what_is_asked_about_images_of_one_host_goes_there_by_their_names_there() {
     let border = Border::new(vec!["db".to_owned(), "web".to_owned()]);
@@ -180,7 +293,7 @@ fn an_answer_comes_back_by_the_names_that_images_have_here() {
 fn whoever_opens_files_knows_no_others_than_those_of_this_machine() {
     let mut narrow = Narrow::default();
     let whole = forest();
-    assert_eq!(whole.len(), 2);
+    assert_eq!((whole.len(), whole.all_machines().count()), (2, 1));
     let of = || Arc::clone(&whole);
     let effects = [
         Effect::Plan {
@@ -234,6 +347,7 @@ fn whoever_opens_files_knows_no_others_than_those_of_this_machine() {
         };
         let names: Vec<_> = forest.nodes().map(|node| &node.path).collect();
         assert_eq!(names, [Path::new("/srv/a.qcow2")], "{text}");
+        assert_eq!(forest.all_machines().count(), 0, "{text}");
         // By the number that it has among all.
         let node = whole.by_path(Path::new("/srv/a.qcow2")).unwrap();
         assert!(forest.get(node.id).is_some());

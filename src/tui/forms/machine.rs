@@ -1,7 +1,9 @@
 //! The forms for machines as a whole.
 
 use std::ffi::OsStr;
+use std::path::Path;
 
+use crate::forest::far::path_on;
 use crate::machines::Machine;
 use crate::ops::{CloneMachine, is_defined_by_service};
 use crate::tui::app::App;
@@ -11,20 +13,30 @@ use crate::tui::text;
 /// Whether the disks of a clone are whole copies.
 const DISKS: Choice<bool> = Choice::new(F::Way, ("linked", false), &[("full", true)]);
 
-/// Another machine that has what the one of this UUID has.
-pub(super) fn clone(app: &App, id: &OsStr) -> Option<Form> {
-    let machines = app.forest.machines().list();
-    let is_it = |it: &&Machine| {
-        is_defined_by_service(it) && it.id.as_deref().is_some_and(|known| id == known)
-    };
-    let machine = machines.iter().find(is_it)?;
-    let is_free = |name: &String| machines.iter().all(|it| it.name != *name);
+/// What a form is told to be about a machine: two hosts may have one of the same UUID. None of one without.
+pub(crate) fn which_machine(machine: &Machine) -> Option<String> {
+    let id = machine.id.as_ref()?;
+    is_defined_by_service(machine).then(|| format!("{} {id}", machine.place))
+}
+
+/// Another machine that has what this one has.
+pub(super) fn clone(app: &App, which: &OsStr) -> Option<Form> {
+    let machines: Vec<&Machine> = app.forest.all_machines().collect();
+    let is_it = |it: &&Machine| which_machine(it).is_some_and(|known| which == known.as_str());
+    let machine = *machines.iter().find(|it| is_it(it))?;
+    let on = machines.iter().filter(|it| it.host == machine.host);
+    let is_free = |name: &String| on.clone().all(|it| it.name != *name);
     let mut names = (2..u32::MAX).map(|number| format!("{}-{number}", machine.name));
     let name = names.find(is_free).unwrap_or_default();
     let image = machine.disks.first().map(|disk| disk.file.path.clone());
+    // What is typed into the form names files of the machine's host.
+    let root = machine.host.as_deref();
+    let root = root.map(|host| path_on(host, Path::new("/")));
+    let on = machine.host.as_deref();
+    let on = on.map_or_else(String::new, |host| format!(" on {host}"));
     let form = Form::new(
-        format!("Clone the machine {}", text::safe(&machine.name)),
-        &image.unwrap_or_default(),
+        format!("Clone the machine {}{on}", text::safe(&machine.name)),
+        &image.or(root).unwrap_or_default(),
         vec![
             Field::text(F::Name, name, "the name of the new machine"),
             Field::choice(

@@ -29,6 +29,7 @@ use crate::tui::app::App;
 use crate::tui::dialogs::form::Form;
 
 pub(crate) use kind::FormKind;
+pub(crate) use machine::which_machine;
 pub(crate) use names::name_beside;
 
 /// The form of that kind about an image; `about` is the snapshot or the bitmap in it that it is for.

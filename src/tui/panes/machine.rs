@@ -20,8 +20,8 @@ const LEAST: usize = 9;
 
 /// Which machines there are to be asked for.
 pub(super) fn known(app: &App) -> String {
-    let machines = app.forest.machines();
-    let names: BTreeSet<&str> = machines.list().iter().map(|it| it.name.as_str()).collect();
+    let machines = app.forest.all_machines();
+    let names: BTreeSet<&str> = machines.map(|it| it.name.as_str()).collect();
     if names.is_empty() {
         return "No machine is known here.".to_owned();
     }
@@ -47,20 +47,16 @@ pub(super) fn beside_name(app: &App, node: Option<&Node>, name: String, room: us
     format!("{name} ({words})")
 }
 
-/// `web (libvirt, running)`.
+/// `web (libvirt, running)`, of a host `web (libvirt on db, running)`.
 pub(super) fn heading(app: &App, place: u32) -> String {
     let Some(machine) = machine(app, place) else {
         return String::new();
     };
-    let Machine { name, product, .. } = machine;
     let none = match machine.disks.is_empty() {
         true => ": no disk",
         false => "",
     };
-    text::safe(&format!(
-        "{name} ({product}, {}){none}",
-        machine.state.name()
-    ))
+    text::safe(&format!("{machine}{none}"))
 }
 
 /// A disk that is not among the images.
@@ -137,5 +133,5 @@ pub(super) fn lines(app: &App) -> Option<Vec<Line<'static>>> {
 }
 
 fn machine(app: &App, place: u32) -> Option<&Machine> {
-    nth(app.forest.machines().list(), place)
+    app.forest.machine_at(usize::try_from(place).ok()?)
 }

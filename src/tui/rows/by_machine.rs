@@ -8,8 +8,8 @@ use super::{Builder, RowKind, get, number};
 impl Builder<'_> {
     /// Lays machines out by name.
     pub(super) fn by_machine(&mut self) {
-        let machines = self.forest.machines().list();
-        let mut order: Vec<(usize, &Machine)> = machines.iter().enumerate().collect();
+        let machines = self.forest.all_machines();
+        let mut order: Vec<(usize, &Machine)> = machines.enumerate().collect();
         order.sort_by_key(|(_, machine)| (&machine.name, machine.product, &machine.place));
         for (place, machine) in order {
             self.lay_machine(number(place), machine);

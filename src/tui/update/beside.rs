@@ -1,11 +1,14 @@
 //! What hosts are asked beside their images, and what comes of it.
 
+use std::sync::Arc;
+
+use crate::machines::Machines;
 use crate::tui::actions::Action;
 use crate::tui::app::App;
 use crate::tui::detail_pane::Tab;
 use crate::tui::dialogs::Dialog;
 use crate::tui::dialogs::list::ContentKind;
-use crate::tui::far_answers::{Asking, FarAnswer, Topic};
+use crate::tui::far_answers::{Asking, FarAnswer, PendingState, Topic};
 use crate::tui::hosts::HostState;
 use crate::tui::log::Kind;
 use crate::tui::msg::Effect;
@@ -67,6 +70,27 @@ pub(super) fn ask_for_interrupted(app: &mut App, effects: &mut Vec<Effect>) {
     }
 }
 
+/// Which machines there are is asked once each host has told its images: those of all hosts, and of this machine, come
+/// first.
+pub(super) fn ask_for_machines(app: &mut App, effects: &mut Vec<Effect>) {
+    let mut hosts = app.hosts.list.iter();
+    let scan = &app.refresh.scan;
+    if scan.running && scan.is_shown || hosts.any(|host| host.state == HostState::Asked) {
+        return;
+    }
+    for at in 0..app.hosts.list.len() {
+        let Some(host) = app.hosts.list.get_mut(at) else {
+            return;
+        };
+        if host.state == HostState::Told && host.beside.machines_of != host.query_id {
+            host.beside.machines_of = host.query_id;
+            ask(app, at, Asking::about(Topic::Machines), effects);
+            // Of one that tells none it is known at once.
+            machines(app, at);
+        }
+    }
+}
+
 /// A host says nothing.
 pub(super) fn silent(app: &mut App, at: usize, query_id: QueryId, seconds: u64) {
     if let Some(host) = app.hosts.list.get_mut(at) {
@@ -89,8 +113,41 @@ pub(super) fn answered(
     match topic {
         Topic::Space => app.space.is_outdated = true,
         Topic::Interrupted => interrupted(ui, query_id, at),
+        Topic::Machines => machines(app, at),
         Topic::Findings | Topic::Trash => {}
     }
+}
+
+/// Which machines a host has: they join the forest, as soon as that is made anew. What could not be asked is told in the
+/// log, once.
+fn machines(app: &mut App, at: usize) {
+    let Some(host) = app.hosts.list.get_mut(at) else {
+        return;
+    };
+    let before = unasked(&host.machines, host.beside.untold_machines.as_deref());
+    match &host.beside.machines.state {
+        PendingState::Told(told) => {
+            app.refresh.is_far_outdated |= host.machines != *told;
+            host.machines = Arc::clone(told);
+            host.beside.untold_machines = None;
+        }
+        // One that is asked for its images again is asked for machines again.
+        PendingState::Failed(why) if host.beside.machines_of == host.query_id => {
+            host.beside.untold_machines = Some(why.clone());
+        }
+        _ => return,
+    }
+    let now = unasked(&host.machines, host.beside.untold_machines.as_deref());
+    for why in now.iter().filter(|why| !before.contains(why)) {
+        let text = format!("Which machines use images could not be asked: {why}.");
+        app.note(None, Kind::Note, &text);
+    }
+}
+
+/// Why a host does not tell all of its machines.
+fn unasked(machines: &Machines, failed: Option<&str>) -> Vec<String> {
+    let places = machines.unasked().iter().map(ToString::to_string);
+    places.chain(failed.map(str::to_owned)).collect()
 }
 
 /// What was interrupted on a host: into the list, if that is open, or told.

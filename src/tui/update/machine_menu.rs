@@ -1,10 +1,12 @@
 //! The menu of machines: what can be done with those that use the image under the cursor or may come to use it, and on
-//! the heading of a machine what can be done with that. Each entry is a plan.
+//! the heading of a machine what can be done with that. Each entry is a plan, which the host of the machine makes: the
+//! connection in it says whose it is.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::forest::Node;
+use crate::forest::far::host_and_path;
 use crate::machines::{Disk, Machine, MachineState};
 use crate::ops::{
     BranchMachine, DiskBranch, Power, PowerAction, Redefine, Request, RevertMachine, Talks,
@@ -13,14 +15,14 @@ use crate::ops::{
 use crate::tui::app::App;
 use crate::tui::dialogs::ListMenu;
 use crate::tui::dialogs::list::{Choice, MenuItem};
-use crate::tui::forms::FormKind;
+use crate::tui::forms::{self, FormKind};
 use crate::tui::panes::machine_under_cursor;
 use crate::tui::text;
 use crate::units;
 
-/// The machines that are changed here, in the order of their names.
+/// The machines that are changed here or by their hosts, in the order of their names.
 pub(crate) fn known(app: &App) -> Vec<&Machine> {
-    let machines = app.forest.machines().list().iter();
+    let machines = app.forest.all_machines();
     let mut known: Vec<&Machine> = machines.filter(|it| is_defined_by_service(it)).collect();
     known.sort_by_key(|machine| (&machine.name, &machine.place));
     known
@@ -29,8 +31,13 @@ pub(crate) fn known(app: &App) -> Vec<&Machine> {
 /// What can be done with machines where the cursor is.
 pub(super) fn machines(app: &App) -> ListMenu {
     if let Some(machine) = machine_under_cursor(app) {
-        let name = text::safe(&machine.name);
-        return ListMenu::new(format!("Machine {name}"), as_a_whole(machine).collect());
+        let name = text::safe(&called(machine));
+        let items = match machine.host.is_some() && !is_defined_by_service(machine) {
+            // A request that cannot say whose it is would be one of this machine.
+            true => vec![not_changed(machine)],
+            false => as_a_whole(machine).collect(),
+        };
+        return ListMenu::new(format!("Machine {name}"), items);
     }
     let Some(node) = app.target() else {
         let items = known(app).into_iter().flat_map(as_a_whole);
@@ -38,6 +45,9 @@ pub(super) fn machines(app: &App) -> ListMenu {
     };
     let (mut own, mut before, mut others) = (Vec::new(), Vec::new(), Vec::new());
     for machine in known(app) {
+        let Some(image) = name_on(app, node, machine) else {
+            continue;
+        };
         let mut disks = written(machine);
         if let Some(disk) = disks.find(|disk| is_image(app, disk, node)) {
             own.extend(power(machine));
@@ -47,10 +57,10 @@ pub(super) fn machines(app: &App) -> ListMenu {
             continue;
         }
         match written(machine).any(|disk| is_below(app, disk, node)) {
-            true => before.extend(revert(machine, node)),
+            true => before.extend(revert(machine, &image)),
             false => {
                 let disks = written(machine);
-                others.extend(disks.flat_map(|disk| point(app, machine, disk, node)));
+                others.extend(disks.flat_map(|disk| point(app, machine, disk, node, &image)));
             }
         }
     }
@@ -58,6 +68,33 @@ pub(super) fn machines(app: &App) -> ListMenu {
     own.extend(before);
     own.extend(others);
     ListMenu::new(format!("Machines and {}", app.label(node)), own)
+}
+
+/// What a machine is called among those of all hosts.
+fn called(machine: &Machine) -> String {
+    match &machine.host {
+        Some(host) => format!("{} on {host}", machine.name),
+        None => machine.name.clone(),
+    }
+}
+
+/// A machine of a host that only its own product changes.
+fn not_changed(machine: &Machine) -> MenuItem {
+    let name = text::safe(&called(machine));
+    let product = machine.product;
+    let why = format!("{name} ({product}) is not changed from here: only libvirt's machines are");
+    MenuItem::new("", why, Choice::Explains)
+}
+
+/// What the host of a machine sees an image as, by the name that it has here; none where it sees it not.
+fn name_on(app: &App, node: &Node, machine: &Machine) -> Option<PathBuf> {
+    let host = machine.host.as_deref();
+    if app.forest.host_of(node) == host {
+        return (host.is_some() || !app.forest.is_far(node)).then(|| node.path.clone());
+    }
+    let seen = node.sharing.iter().flat_map(|sharing| &sharing.seen_as);
+    let mut seen = seen.filter(|path| host_and_path(path).map(|(of, _)| of) == host);
+    seen.next().filter(|_| host.is_some()).cloned()
 }
 
 /// A machine on an overlay that is thrown away: as one is defined, or by the template of the configuration.
@@ -70,10 +107,13 @@ fn try_it(app: &App, node: &Node, like: Option<&Machine>) -> MenuItem {
         talks: Talks::Nowhere,
     });
     let how = like.map_or_else(String::new, |machine| {
-        format!(" as {} is defined", text::safe(&machine.name))
+        format!(" as {} is defined", text::safe(&called(machine)))
     });
+    let host = like.and_then(|machine| machine.host.as_deref());
+    let host = host.or_else(|| app.forest.host_of(node));
     MenuItem {
         group: "try",
+        why_not: host.map(|host| format!("it would run on {host}, out of sight: do it there")),
         ..MenuItem::new(
             "",
             format!("this image{how}: what its guest writes is thrown away"),
@@ -111,8 +151,13 @@ fn entry(
         Some(false) => runs,
         None => true,
     };
-    let why_not = (!is_as_wanted)
-        .then(|| format!("{} is {}", text::safe(&machine.name), machine.state.name()));
+    let why_not = (!is_as_wanted).then(|| {
+        format!(
+            "{} is {}",
+            text::safe(&called(machine)),
+            machine.state.name()
+        )
+    });
     MenuItem {
         group,
         name: group,
@@ -130,7 +175,7 @@ fn power(machine: &Machine) -> impl Iterator<Item = MenuItem> + '_ {
             action,
         }))
     };
-    let name = &machine.name;
+    let name = called(machine);
     let start = entry(
         machine,
         "start",
@@ -174,7 +219,7 @@ fn branch<'m>(
         on: on.map(Path::to_path_buf),
         new: None,
     };
-    let title = format!("{} goes on in a new overlay{where_on}", machine.name);
+    let title = format!("{} goes on in a new overlay{where_on}", called(machine));
     branches(machine, vec![disk], title)
 }
 
@@ -187,7 +232,7 @@ fn as_a_whole(machine: &Machine) -> impl Iterator<Item = MenuItem> + '_ {
 
 /// A new overlay for each of its disks.
 fn branch_all(machine: &Machine) -> impl Iterator<Item = MenuItem> + '_ {
-    let title = format!("{} goes on in new overlays, all its disks", machine.name);
+    let title = format!("{} goes on in new overlays, all its disks", called(machine));
     branches(machine, Vec::new(), title)
 }
 
@@ -219,25 +264,24 @@ fn branches(
 
 /// Another machine that has what it has.
 fn clone(machine: &Machine) -> impl Iterator<Item = MenuItem> + '_ {
-    let id = machine.id.as_ref().map(OsString::from);
-    let fill = id.map(|id| Choice::Fill(FormKind::CloneMachine, Some(id)));
-    let title = format!("{}, linked or full, by a new name", machine.name);
+    let which = forms::which_machine(machine).map(OsString::from);
+    let fill = which.map(|which| Choice::Fill(FormKind::CloneMachine, Some(which)));
+    let title = format!("{}, linked or full, by a new name", called(machine));
     let item = fill.map(|fill| entry(machine, "clone", title, Some(true), fill));
     item.into_iter()
 }
 
 /// All its disks as they were when this layer was frozen.
-fn revert<'m>(machine: &'m Machine, node: &Node) -> impl Iterator<Item = MenuItem> + 'm {
-    let to = node.path.clone();
+fn revert<'m>(machine: &'m Machine, to: &Path) -> impl Iterator<Item = MenuItem> + 'm {
     let title = format!(
         "{} goes on from {}; what it is now is kept",
-        machine.name,
-        units::file_name(&to)
+        called(machine),
+        units::file_name(to)
     );
     let request = Request::RevertMachine(RevertMachine {
         machine: machine.name.clone(),
         connection: Some(machine.place.clone()),
-        to,
+        to: to.to_path_buf(),
         disks: Vec::new(),
         start: false,
     });
@@ -251,17 +295,21 @@ fn revert<'m>(machine: &'m Machine, node: &Node) -> impl Iterator<Item = MenuIte
 }
 
 /// The image as a disk of a machine that has another one.
-fn point(app: &App, machine: &Machine, disk: &Disk, node: &Node) -> Vec<MenuItem> {
+fn point(app: &App, machine: &Machine, disk: &Disk, node: &Node, image: &Path) -> Vec<MenuItem> {
     let mut items = Vec::new();
-    let uses = Redefine::source(machine, disk, &node.path).filter(|_| app.forest.is_leaf(node));
+    let uses = Redefine::source(machine, disk, image).filter(|_| app.forest.is_leaf(node));
     if let Some(redefine) = uses {
         let title = format!(
             "the disk {} of {} is this image from then on",
-            disk.target, machine.name
+            disk.target,
+            called(machine)
         );
         let ask = Choice::Ask(redefine.into());
         items.push(entry(machine, "use", title, Some(true), ask));
     }
-    items.extend(branch(machine, disk, Some(&node.path)));
+    items.extend(branch(machine, disk, Some(image)));
     items
 }
+
+#[cfg(test)]
+mod tests;

@@ -78,6 +78,7 @@ pub fn update(ui: &mut Ui, msg: Msg) -> Vec<Effect> {
     tour::follow(&mut ui.app);
     space::ask(ui, &mut effects);
     beside::ask_for_interrupted(&mut ui.app, &mut effects);
+    beside::ask_for_machines(&mut ui.app, &mut effects);
     beside::ask_for_findings(&mut ui.app, &mut effects);
     insides::ask(&mut ui.app, &mut effects);
     ask_for_hits(&mut ui.app, &mut effects);

@@ -240,7 +240,7 @@ impl Workers {
         };
         host.newest.store(query_id, Ordering::SeqCst);
         // They take long, and are asked for anew once its images are told.
-        for topic in [Topic::Findings, Topic::Space] {
+        for topic in [Topic::Findings, Topic::Space, Topic::Machines] {
             let _ = host.stop(hosts::Kind::Beside(topic));
         }
         let (newest, answers) = (Arc::clone(&host.newest), self.answers.clone());
@@ -259,9 +259,13 @@ impl Workers {
             return;
         };
         let (topic, answers) = (asking.topic, self.answers.clone());
+        let Some(number) = hosts::number(at) else {
+            return;
+        };
+        let asker = BesideAsker::new(&host.name, topic, number, (at, query_id), answers);
         host.ask(hosts::Question {
             words: asking.words(&host.tell),
-            asker: Box::new(BesideAsker::new(&host.name, topic, (at, query_id), answers)),
+            asker: Box::new(asker),
             stops: host.stop(hosts::Kind::Beside(topic)),
         });
     }

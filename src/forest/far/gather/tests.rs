@@ -3,6 +3,7 @@ use std::path::Path;
 
 use crate::forest::Sharing;
 use crate::forest::insert::tests::image;
+use crate::machines::{Disk, MachineState, NamedFile};
 
 /// A file of a machine: 0 for this one.
 fn of(machine: u16, mut file: ScannedFile) -> ScannedFile {
@@ -40,6 +41,7 @@ struct Machine {
     name: &'static str,
     files: Vec<ScannedFile>,
     held: HashMap<FileId, Vec<Holder>>,
+    machines: Machines,
 }
 
 fn machine(name: &'static str, files: Vec<ScannedFile>) -> Machine {
@@ -47,6 +49,7 @@ fn machine(name: &'static str, files: Vec<ScannedFile>) -> Machine {
         name,
         files,
         held: HashMap::new(),
+        machines: Machines::default(),
     }
 }
 
@@ -57,6 +60,7 @@ fn gathered(here: Vec<ScannedFile>, machines: &[Machine]) -> Forest {
         host: one.name,
         files: &one.files,
         held: &one.held,
+        machines: &one.machines,
     });
     forest.gather(&told.collect::<Vec<_>>());
     forest
@@ -260,4 +264,96 @@ fn who_has_it_open_is_told_with_the_machine_that_it_is_on() {
         ["qemu (process 3)", "a process on one that cannot be seen"]
     );
     assert_eq!(held(&forest.here()), ["qemu (process 3)"]);
+}
+
+/// A machine of a host with one disk, of which the name is known, or the file as well.
+fn vm(
+    host: Option<&str>,
+    name: &str,
+    disk: &str,
+    file: Option<FileId>,
+) -> crate::machines::Machine {
+    crate::machines::Machine {
+        product: "libvirt",
+        host: host.map(Into::into),
+        place: "qemu:///system".to_owned(),
+        name: name.to_owned(),
+        id: None,
+        state: MachineState::Off,
+        disks: vec![Disk {
+            target: "vda".to_owned(),
+            file: NamedFile {
+                path: disk.into(),
+                file,
+            },
+            format: None,
+            pinned: Vec::new(),
+            pin_ends: false,
+            read_only: false,
+        }],
+        snapshots: Vec::new(),
+        checkpoints: Vec::new(),
+        managed_by: None,
+    }
+}
+
+fn used_by(forest: &Forest, path: &str) -> Vec<String> {
+    let node = forest.by_path(Path::new(path)).unwrap();
+    let uses = forest.uses(node).into_iter();
+    uses.map(|used| used.machine.to_string()).collect()
+}
+
+#[test]
+fn a_machine_uses_the_images_of_its_own_host_and_those_that_are_shared() {
+    let file = |file: &ScannedFile| file.stat.as_ref().map(|stat| stat.id);
+    let own = |number, path: &str| of(number, image(path, 50, None));
+    let with = |mut host: Machine, list: Vec<crate::machines::Machine>| {
+        host.machines = Machines::of(list, Vec::new());
+        host
+    };
+    let seen = nas(2, "two:/m/a", 7);
+    let (by_link, same_number) = (file(&seen), file(&own(2, "two:/x")));
+    let one = with(
+        machine("one", vec![nas(1, "one:/n/a", 7), own(1, "one:/x")]),
+        vec![vm(Some("one"), "web", "one:/x", None)],
+    );
+    let two = with(
+        machine("two", vec![seen]),
+        vec![
+            vm(Some("two"), "web", "two:/x", same_number),
+            vm(Some("two"), "by name", "two:/m/a", None),
+            vm(Some("two"), "by file", "two:/link", by_link),
+        ],
+    );
+    let mut forest = Forest::new();
+    forest.extend([image("/x", 50, None)]);
+    let here = vec![vm(None, "web", "/x", None)];
+    forest.note_machines(Arc::new(Machines::of(here, Vec::new())));
+    let told = [&one, &two].map(|one| Told {
+        host: one.name,
+        files: &one.files,
+        held: &one.held,
+        machines: &one.machines,
+    });
+    forest.gather(&told);
+    assert_eq!(used_by(&forest, "/x"), ["web (libvirt, off)"]);
+    assert_eq!(used_by(&forest, "one:/x"), ["web (libvirt on one, off)"]);
+    let shared = [
+        "by name (libvirt on two, off)",
+        "by file (libvirt on two, off)",
+    ];
+    assert_eq!(used_by(&forest, "one:/n/a"), shared);
+    let node = forest.by_path(Path::new("one:/n/a")).unwrap();
+    let words = ["by name on two: off", "by file on two: off"];
+    assert_eq!(crate::forest::machine_words(&forest, node), words);
+    let node = forest.by_path(Path::new("one:/x")).unwrap();
+    assert_eq!(crate::forest::machine_words(&forest, node), ["web: off"]);
+    assert_eq!(forest.all_machines().count(), 5);
+    assert_eq!(forest.machine_at(1).unwrap().host.as_deref(), Some("one"));
+
+    // Whoever opens files knows none of theirs, and what they no longer tell is gone.
+    let here = forest.here();
+    assert_eq!(here.all_machines().count(), 1);
+    forest.gather(&told[..1]);
+    assert_eq!(forest.all_machines().count(), 2);
 }

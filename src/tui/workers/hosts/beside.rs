@@ -1,12 +1,14 @@
 //! What a host tells beside its images.
 
 use std::io;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
 use crate::facts::{Fact, Intake};
 use crate::fleet::{Ends, Error, Hello, LastWords, Moved, Question, Stream, Watcher};
+use crate::machines::Machines;
 use crate::ops::SpaceReport;
 use crate::tui::far_answers::{FarAnswer, Interruptions, Topic};
 use crate::tui::hosts::HostRules;
@@ -34,6 +36,7 @@ impl BesideAsker {
     pub(crate) fn new(
         host: &str,
         topic: Topic,
+        number: NonZeroU16,
         (at, query_id): (usize, QueryId),
         answers: Sender<Msg>,
     ) -> Self {
@@ -43,7 +46,7 @@ impl BesideAsker {
             query_id,
             at,
             answers,
-            intake: Intake::new(host),
+            intake: Intake::new(host, number),
             facts: Vec::new(),
             nonsense: None,
             said: LastWords::default(),
@@ -114,6 +117,7 @@ fn answer(topic: Topic, facts: Vec<Fact>) -> FarAnswer {
     let mut report = SpaceReport::default();
     let mut trash = Vec::new();
     let mut interrupted = Interruptions::default();
+    let (mut machines, mut unasked) = (Vec::new(), Vec::new());
     for fact in facts {
         match fact {
             Fact::Finding(finding) => findings.push(finding),
@@ -123,6 +127,8 @@ fn answer(topic: Topic, facts: Vec<Fact>) -> FarAnswer {
             Fact::Trashed(entry) => trash.push(entry),
             Fact::Halted(halted) => interrupted.halted.push(halted),
             Fact::Leftover(left) => interrupted.leftovers.push(left),
+            Fact::Machine(machine) => machines.push(*machine),
+            Fact::Unasked(one) => unasked.push(one),
         }
     }
     match topic {
@@ -130,5 +136,6 @@ fn answer(topic: Topic, facts: Vec<Fact>) -> FarAnswer {
         Topic::Space => FarAnswer::Space(Arc::new(SpaceFound::whole(&report))),
         Topic::Trash => FarAnswer::Trash(trash),
         Topic::Interrupted => FarAnswer::Interrupted(interrupted),
+        Topic::Machines => FarAnswer::Machines(Arc::new(Machines::of(machines, unasked))),
     }
 }
