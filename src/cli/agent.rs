@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::fleet::{self, Rules, Run};
-use crate::host::{confine_to, printable};
+use crate::host::{confine_to, keep_out_of_dumps, printable};
 
 use super::exit::{FileError, Stop};
 use super::hosts::{names_file, permitted, permitted_within, rebuilt};
@@ -59,7 +59,9 @@ pub(super) fn run(globals: Globals, args: &AgentArgs) -> anyhow::Result<()> {
         restricted_to: within.as_ref().map(|dir| dir.clone().into_os_string()),
     };
     let starts = |run: &Run| starts(run, globals.read_only, within.as_deref());
-    fleet::serve(io::stdin().lock(), fleet::frames_out()?, &rules, &starts)
+    // Passphrases pass through it.
+    keep_out_of_dumps();
+    fleet::serve(fleet::frames_in()?, fleet::frames_out()?, &rules, &starts)
         .context("what is at the other end does not keep to the protocol")
 }
 

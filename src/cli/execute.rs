@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use serde_json::Value;
 
 use crate::facts::PlanFacts;
@@ -385,9 +385,20 @@ fn line_until(
         // Who asked may have stopped waiting.
         let _ = line_in.send(read());
     });
+    wait_for(&line, is_stopped)?.transpose()
+}
+
+/// Waits for what comes from another thread; none once there is a wish to stop.
+///
+/// # Errors
+/// When that thread has ended without a word.
+pub(super) fn wait_for<T>(
+    from: &Receiver<T>,
+    is_stopped: &dyn Fn() -> bool,
+) -> io::Result<Option<T>> {
     loop {
-        match line.recv_timeout(TICK) {
-            Ok(read) => return read.map(Some),
+        match from.recv_timeout(TICK) {
+            Ok(read) => return Ok(Some(read)),
             Err(RecvTimeoutError::Timeout) if is_stopped() => return Ok(None),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {

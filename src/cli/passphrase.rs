@@ -8,16 +8,22 @@ use std::io::{self, IsTerminal, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
+use crossbeam_channel::bounded;
+use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
-use crate::fleet::is_far;
+use crate::fleet::{PassphraseOf, is_far, person};
 use crate::host::{FileId, Host, RealHost, keep_out_of_dumps, printable};
 use crate::image::{Keys, Passphrase, Passphrases};
 
+use super::execute::wait_for;
 use super::exit::{FileError, Stop};
+use super::output;
 
 /// What opens encrypted images.
 #[derive(Debug, Clone, Args)]
@@ -30,6 +36,8 @@ pub(super) struct PassphraseArgs {
 
 /// Longest passphrase read from a file, in bytes.
 const MAX_LEN: u64 = 64 << 10;
+/// A wish to stop is counted within this time.
+const SOON: Duration = Duration::from_millis(100);
 
 /// What the files named hold; a person at a terminal is asked for the rest.
 ///
@@ -157,7 +165,7 @@ impl Given {
         keep_out_of_dumps();
         let is_stdin = file == "-";
         if is_stdin && is_far() {
-            let text = "--passphrase-file -: nothing comes from standard input at another machine; name a file there";
+            let text = "--passphrase-file -: nothing comes from standard input at another machine; name a file there, or leave it out to be asked here";
             return Err(Stop::Usage(text.to_owned()).into());
         }
         let bytes = if is_stdin {
@@ -211,7 +219,7 @@ fn read(from: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
 impl Passphrases for Source {
     fn passphrases(&self, image: &Path) -> Vec<Passphrase> {
         let question = format!("Passphrase of {}: ", printable(image));
-        self.given_or_asked(image, &question)
+        self.given_or_asked(image, PassphraseOf::Image, &question)
     }
 
     /// Once for each header, however many images show it.
@@ -222,15 +230,16 @@ impl Passphrases for Source {
         }
         let image_name = printable(image);
         let question = format!("Passphrase of the encrypted volume {volume} in {image_name}: ");
-        let mut all = self.given_or_asked(image, &question);
+        let of = PassphraseOf::Volume(volume.to_owned());
+        let mut all = self.given_or_asked(image, of, &question);
         // Nothing was typed: it stays locked.
         all.retain(|one| !one.bytes().is_empty());
         all
     }
 
     /// All that the file holds, as QEMU takes it.
-    fn for_new(&self, image: &Path) -> Option<Passphrase> {
-        let image = printable(image);
+    fn for_new(&self, path: &Path) -> Option<Passphrase> {
+        let image = printable(path);
         let (given, question) = if self.is_replacement {
             let mut all = self.given.iter();
             let new = all.find(|given| given.whose == Whose::New);
@@ -242,24 +251,31 @@ impl Passphrases for Source {
         if let Some(given) = given {
             return Some(given.passphrase.clone());
         }
-        let first = ask(&question)?;
-        // What was mistyped once would be lost with all that is written under it.
-        let again = ask("The same once more: ")?;
-        (first == again).then_some(first)
+        if let Some(person) = person() {
+            let of = match self.is_replacement {
+                true => PassphraseOf::Replacement,
+                false => PassphraseOf::New,
+            };
+            return person.ask_passphrase(path, of);
+        }
+        typed_twice(&question, &mut ask)
     }
 }
 
 impl Source {
     /// The passphrases that were given for an image, or the answer to a question.
-    fn given_or_asked(&self, image: &Path, question: &str) -> Vec<Passphrase> {
+    fn given_or_asked(&self, image: &Path, of: PassphraseOf, question: &str) -> Vec<Passphrase> {
         let id = RealHost.stat(image).ok().map(|stat| stat.id);
         let given = self.given(&id.map_or(Whose::New, Whose::Image));
         if !given.is_empty() {
             let each = given.into_iter().map(|given| &given.passphrase);
             return each.flat_map(as_it_is_and_without_newline).collect();
         }
-        let asked = self.asks.then(|| ask(question)).flatten();
-        asked.into_iter().collect()
+        let asked = self.asks.then(|| match person() {
+            Some(person) => person.ask_passphrase(image, of),
+            None => ask(question),
+        });
+        asked.flatten().into_iter().collect()
     }
 
     /// What was given for it, or else for any image.
@@ -270,6 +286,48 @@ impl Source {
                 let for_any = |given: &&Given| given.whose == Whose::Any;
                 self.given.iter().filter(for_any).collect()
             }
+        }
+    }
+}
+
+/// Asks twice: what was mistyped once would be lost with all that is written under it. None where the two differ.
+pub(super) fn typed_twice(
+    question: &str,
+    ask: &mut dyn FnMut(&str) -> Option<Passphrase>,
+) -> Option<Passphrase> {
+    let first = ask(question)?;
+    let again = ask("The same once more: ")?;
+    (first == again).then_some(first)
+}
+
+/// As [`ask`] where a wish to stop ends no process: none once there is one. What is typed after it is read by nobody,
+/// and is seen again.
+pub(super) fn hidden_until(question: &str, is_stopped: &dyn Fn() -> bool) -> Option<Passphrase> {
+    if !io::stdin().is_terminal() {
+        return None;
+    }
+    // Before the first byte of it is in memory.
+    keep_out_of_dumps();
+    let terminal = File::open("/dev/tty").ok()?;
+    let as_it_was = tcgetattr(&terminal).ok()?;
+    let (line_in, line) = bounded(1);
+    let question = question.to_owned();
+    thread::spawn(move || {
+        // Who asked may have stopped waiting.
+        let _ = line_in.send(ask(&question));
+    });
+    match wait_for(&line, is_stopped) {
+        Ok(Some(None)) => {
+            // A wish to stop may be what ended it: it is counted by another thread, a moment later.
+            thread::sleep(SOON);
+            None
+        }
+        Ok(Some(typed)) => typed,
+        Ok(None) | Err(_) => {
+            // Whoever reads still hides what is typed.
+            let _ = tcsetattr(&terminal, OptionalActions::Now, &as_it_was);
+            output::complain("");
+            None
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::fleet::host_typed;
+use crate::fleet::{host_typed, person};
 use crate::forest::far::path_on;
 use crate::forest::{Forest, Node};
 use crate::host::shell_quoted;
@@ -34,8 +34,8 @@ pub(super) fn typed_line(command: &str, rest: &str) -> String {
 /// The command lines; what has none is an option, or nothing that can be said here.
 pub(super) fn lines(remedies: &[Remedy]) -> Vec<String> {
     let line = |remedy: &Remedy| match remedy {
-        Remedy::Passphrase(_) => Some("the option --passphrase-file FILE".to_owned()),
-        Remedy::NewPassphrase(_) => Some("the option --new-passphrase-file FILE".to_owned()),
+        Remedy::Passphrase(_) => Some(passphrase_file("--passphrase-file")),
+        Remedy::NewPassphrase(_) => Some(passphrase_file("--new-passphrase-file")),
         Remedy::LookIn(folder) => Some(format!("the option --scan {}", typed_path(folder))),
         _ => remedy.command_line().map(|line| line.typed().to_string()),
     };
@@ -46,6 +46,20 @@ pub(super) fn lines(remedies: &[Remedy]) -> Vec<String> {
         }
     }
     lines
+}
+
+/// The option that names a file with a passphrase, and for a person at another machine how they are asked instead.
+fn passphrase_file(option: &str) -> String {
+    let file = match host_typed() {
+        Some(host) => format!("the option {option} {}:FILE", shell_quoted(host)),
+        None => format!("the option {option} FILE"),
+    };
+    match person() {
+        Some(person) if !person.is_there() => {
+            format!("{file}; it is asked for at a terminal, where one host alone is meant")
+        }
+        _ => file,
+    }
 }
 
 /// What helps against all that is wrong with an image, each once.

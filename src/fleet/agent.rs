@@ -152,6 +152,12 @@ impl Agent {
                         let _ = write_frame(&mut &running.ask, PEERS, &body);
                     }
                 }
+                ToAgent::Passphrase { run, answer } => {
+                    if let Some(running) = self.runs.get(&run) {
+                        // What has ended opens nothing any more.
+                        let _ = answer.write(&[], &mut &running.ask);
+                    }
+                }
                 ToAgent::Cancel { run } => {
                     if let Some(running) = self.runs.get(&run) {
                         running.cancel();

@@ -23,7 +23,9 @@ use super::message::{
     Answer, FromAgent, Hello, Moved, Outgoing, PROTOCOL, PeerAnswer, PeerQuery, Question, Run,
     Said, Stream, ToAgent,
 };
+use super::passphrase::{MOST_ASKED, PassphraseAnswer, PassphraseQuery};
 use crate::host::printable_bytes;
+use crate::image::Passphrase;
 
 /// How often a wish to stop is looked for.
 const TICK: Duration = Duration::from_millis(50);
@@ -89,6 +91,11 @@ pub trait Ends: Watcher {
     fn asked_for(&mut self, _bytes: Vec<u8>) -> io::Result<()> {
         Ok(())
     }
+    /// It needs a passphrase; none where nobody gives one. It is named by this side: what the host calls things is not
+    /// believed to be more than a path.
+    fn passphrase_asked(&mut self, _query: &PassphraseQuery) -> Option<Passphrase> {
+        None
+    }
     /// It wants to know what other machines say of files; where nobody asks them, it is told that.
     fn peers_asked(&mut self, _query: &PeerQuery) -> Vec<PeerAnswer> {
         let told = Err("it asks no other machine".to_owned());
@@ -121,6 +128,8 @@ pub struct Connection {
     is_marked: bool,
     is_pinged: bool,
     runs: u32,
+    /// How often the run asked for a passphrase.
+    asked: u32,
     /// The way to the next run, where something is brought to it.
     feed: Option<Feed>,
     hello: Option<Hello>,
@@ -182,6 +191,7 @@ impl Connection {
             is_marked: false,
             is_pinged: false,
             runs: 0,
+            asked: 0,
             feed: None,
             hello: None,
         };
@@ -207,6 +217,7 @@ impl Connection {
         stops: &AtomicUsize,
     ) -> Result<u8, Error> {
         self.runs += 1;
+        self.asked = 0;
         run.id = self.runs;
         run.reach.clone_from(&self.reach);
         // Nobody had anything to say since the one before.
@@ -330,6 +341,28 @@ impl Connection {
                 // They may have taken their time.
                 self.heard();
                 self.send(ToAgent::Peers { run, answers });
+            }
+            Said::Passphrase(query) if !query.is_plausible() => {
+                return Err(self.garbled("it asks for the passphrase of what is no file"));
+            }
+            Said::Passphrase(_) if self.asked >= MOST_ASKED => {
+                return Err(self.garbled("it asks for passphrases without end"));
+            }
+            Said::Passphrase(query) => {
+                self.asked += 1;
+                let given = ends.passphrase_asked(&query);
+                // The person may have thought for long.
+                self.heard();
+                let is_stopped = stops.load(Ordering::Relaxed) > 0;
+                if is_stopped {
+                    // First: it is to end by that, and not by the passphrase that it lacks.
+                    self.send(ToAgent::Cancel { run });
+                }
+                let answer = PassphraseAnswer {
+                    number: query.number,
+                    passphrase: given.filter(|_| !is_stopped),
+                };
+                self.send(ToAgent::Passphrase { run, answer });
             }
             // What nobody brought is not taken.
             Said::Taken(_) => {}

@@ -63,6 +63,14 @@ pub fn frames_out() -> io::Result<File> {
     Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
 }
 
+/// The standard input for frames: what comes that way is left in no buffer, since it may hold a passphrase.
+///
+/// # Errors
+/// Where it is closed.
+pub fn frames_in() -> io::Result<File> {
+    Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?))
+}
+
 /// Reads one frame; none where the other side ended after a whole one.
 ///
 /// # Errors

@@ -6,8 +6,10 @@ use std::io::{self, Read, Write};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use super::frame::{MOST_BYTES, read_frame, write_frame, write_parts};
+use super::passphrase::{PassphraseAnswer, PassphraseQuery, SECRET};
 use crate::host::Holder;
 
 /// Grows with every change of what stands here.
@@ -25,6 +27,8 @@ pub(super) const INPUT: u8 = 3;
 pub(super) const PEERS: u8 = 4;
 /// What stands behind bytes that are to be read: the run's number.
 const INPUT_TAIL: usize = 4;
+/// What stands before passphrases: the run's number.
+const RUN_HEAD: usize = 4;
 /// Bytes that may be on their way to a run and not taken by it.
 pub const WINDOW: u32 = 4 << 20;
 
@@ -64,6 +68,14 @@ pub enum ToAgent {
         run: u32,
         /// One answer of each.
         answers: Vec<PeerAnswer>,
+    },
+    /// Answers its question for a passphrase. It stands in a frame of its own.
+    #[serde(skip)]
+    Passphrase {
+        /// The run's number.
+        run: u32,
+        /// The answer.
+        answer: PassphraseAnswer,
     },
     /// Asks it to stop, as Ctrl-C does.
     Cancel {
@@ -197,6 +209,8 @@ pub enum Said {
     Asked(Vec<u8>),
     /// Other machines are to be asked about files.
     Peers(PeerQuery),
+    /// A passphrase is needed.
+    Passphrase(PassphraseQuery),
 }
 
 /// A question, with all that has to be seen before it is answered.
@@ -346,10 +360,11 @@ impl ToAgent {
     /// # Errors
     /// The writer's own.
     pub fn write(&self, to: &mut impl Write) -> io::Result<()> {
-        let Self::Input { run, bytes } = self else {
-            return write_message(to, self);
-        };
-        write_parts(to, INPUT, &[bytes, &run.to_le_bytes()])
+        match self {
+            Self::Input { run, bytes } => write_parts(to, INPUT, &[bytes, &run.to_le_bytes()]),
+            Self::Passphrase { run, answer } => answer.write(&run.to_le_bytes(), to),
+            other => write_message(to, other),
+        }
     }
 
     /// Reads the next; none where the other side ended.
@@ -360,12 +375,23 @@ impl ToAgent {
         let Some((kind, body)) = read_frame(from, MOST_BYTES)? else {
             return Ok(None);
         };
-        if kind != INPUT {
-            return decoded(kind, &body).map(Some);
+        match kind {
+            SECRET => {
+                let body = Zeroizing::new(body);
+                let Some((run, answer)) = body.split_first_chunk::<RUN_HEAD>() else {
+                    return Err(io::ErrorKind::InvalidData.into());
+                };
+                let run = u32::from_le_bytes(*run);
+                let answer = PassphraseAnswer::read(answer)?;
+                Ok(Some(Self::Passphrase { run, answer }))
+            }
+            INPUT => {
+                let (bytes, run) = without_tail::<INPUT_TAIL>(body)?;
+                let run = u32::from_le_bytes(run);
+                Ok(Some(Self::Input { run, bytes }))
+            }
+            _ => decoded(kind, &body).map(Some),
         }
-        let (bytes, run) = without_tail::<INPUT_TAIL>(body)?;
-        let run = u32::from_le_bytes(run);
-        Ok(Some(Self::Input { run, bytes }))
     }
 }
 
@@ -464,6 +490,9 @@ mod tests {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
 
+    use super::super::passphrase::PassphraseOf;
+    use crate::image::Passphrase;
+
     #[test]
     fn every_message_reads_back_as_it_was() {
         let odd = OsStr::from_bytes(b"a\xff\n").to_owned();
@@ -516,6 +545,13 @@ mod tests {
                 run: 7,
                 bytes: vec![1, 0, 255],
             },
+            ToAgent::Passphrase {
+                run: 7,
+                answer: PassphraseAnswer {
+                    number: 2,
+                    passphrase: Some(Passphrase::new(b"open\xff".to_vec())),
+                },
+            },
             ToAgent::Ping,
         ];
         let mut bytes = Vec::new();
@@ -526,6 +562,7 @@ mod tests {
             assert_eq!(ToAgent::read(&mut from).unwrap(), Some(message));
         }
         assert_eq!(ToAgent::read(&mut from).unwrap(), None);
+        let odd_image = odd.clone();
         let hello = Hello {
             version: "1".to_owned(),
             read_only: true,
@@ -557,6 +594,14 @@ mod tests {
             FromAgent::Said {
                 run: 7,
                 said: Said::Plan("{}".to_owned()),
+            },
+            FromAgent::Said {
+                run: 7,
+                said: Said::Passphrase(PassphraseQuery {
+                    number: 2,
+                    image: odd_image,
+                    of: PassphraseOf::Volume("p1".to_owned()),
+                }),
             },
             FromAgent::Ended { run: 7, code: 3 },
             FromAgent::Denied {

@@ -12,13 +12,14 @@
 //!      "need Linux x86_64"   ◀──────────     no
 //!      SHA256 SIZE, bytes    ──────────▶     stored, compared, renamed
 //!                                            exec agent-SHA256 agent
-//!      "QANOPY agent 2 0.1.0" ◀─────────  agent: hello
+//!      "QANOPY agent 5 0.1.0" ◀─────────  agent: hello
 //!      frames                ◀─────────▶  frames
 //! ```
 //!
 //! Each command line is a process of its own there, started by the agent: it plans, takes locks and keeps its journal
 //! as any other. Its output comes back in frames; a question comes back with the whole text of the plan, and is
-//! answered with the SHA-256 of that text, so that what was agreed to is what runs. When the connection is cut, the
+//! answered with the SHA-256 of that text, so that what was agreed to is what runs. Where an encrypted image needs its
+//! passphrase, that is asked for in the same way, and comes in a frame of its own. When the connection is cut, the
 //! agent asks what runs to stop, as Ctrl-C does, and ends after it.
 //!
 //! | file | what lives there |
@@ -34,6 +35,7 @@
 //! | `feed` | bytes that this side brings to a command line there |
 //! | `agent` | the other side |
 //! | `peers` | other machines that may see the same storage, asked about its files |
+//! | `passphrase` | passphrases on their way to a host |
 //! | `person` | what a process that an agent started knows of the person at the other end |
 //! | `folders` | what the screen is asked to show of a host |
 //! | `here` | the files of this machine, beside names of others |
@@ -56,6 +58,7 @@ mod frame;
 mod here;
 mod last_words;
 mod message;
+mod passphrase;
 mod peers;
 mod person;
 mod reading;
@@ -68,13 +71,14 @@ pub use dials::Dials;
 pub use error::Error;
 pub use feed::Feed;
 pub use folders::FarFolders;
-pub use frame::{MOST_BYTES, frames_out, read_frame, write_frame, write_parts};
+pub use frame::{MOST_BYTES, frames_in, frames_out, read_frame, write_frame, write_parts};
 pub use here::Here;
 pub use last_words::LastWords;
 pub use message::{
     Answer, FromAgent, Hello, Moved, PROTOCOL, PeerAnswer, PeerFacts, PeerFile, PeerMachine,
     PeerQuery, PeerReader, Question, Run, Said, Stream, ToAgent, WINDOW,
 };
+pub use passphrase::{PassphraseAnswer, PassphraseOf, PassphraseQuery};
 pub use peers::{HERE, Peers};
 pub use person::{Input, Person, begin, host_typed, is_far, person, typed};
 pub use reading::{FarHost, Opener, serve_files};

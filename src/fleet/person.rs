@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
@@ -13,13 +14,16 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 use rustix::process::{Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
-use crate::host::shell_quoted;
+use crate::host::{keep_out_of_dumps, shell_quoted};
+use crate::image::Passphrase;
 
 use super::frame::{MOST_BYTES, read_frame};
 use super::message::{
     Answer, INPUT, Moved, PEERS, PeerAnswer, PeerQuery, Question, Run, Said, decoded, write_message,
 };
+use super::passphrase::{PassphraseAnswer, PassphraseOf, PassphraseQuery, SECRET};
 
 /// Says to a process that an agent started it, and of whom.
 const VARIABLE: &str = "QANOPY_FAR";
@@ -55,6 +59,9 @@ pub struct Person {
     to: Mutex<UnixStream>,
     answers: Receiver<Answer>,
     peers: Receiver<Vec<PeerAnswer>>,
+    passphrases: Receiver<PassphraseAnswer>,
+    /// The number of the last question for a passphrase. Who holds it has asked, and is answered next.
+    asked: Mutex<u32>,
     input: Receiver<Vec<u8>>,
 }
 
@@ -129,6 +136,7 @@ fn found() -> Option<Person> {
     let mut from = socket.try_clone().ok()?;
     let (answers_in, answers) = unbounded();
     let (peers_in, peers) = unbounded();
+    let (passphrases_in, passphrases) = unbounded();
     let (input_in, input) = unbounded();
     thread::spawn(move || {
         while let Ok(Some((kind, body))) = read_frame(&mut from, MOST_BYTES) {
@@ -137,6 +145,12 @@ fn found() -> Option<Person> {
                     break;
                 };
                 let _ = peers_in.send(answers);
+            } else if kind == SECRET {
+                let body = Zeroizing::new(body);
+                let Ok(answer) = PassphraseAnswer::read(&body) else {
+                    break;
+                };
+                let _ = passphrases_in.send(answer);
             } else if kind != INPUT {
                 let Ok(answer) = decoded(kind, &body) else {
                     break;
@@ -161,6 +175,8 @@ fn found() -> Option<Person> {
         to: Mutex::new(socket),
         answers,
         peers,
+        passphrases,
+        asked: Mutex::default(),
         input,
     })
 }
@@ -202,6 +218,26 @@ impl Person {
             }
         };
         Ok((answer.digest == digest).then_some(answer.typed))
+    }
+
+    /// Asks for a passphrase; none where there is nobody to ask, or they give none.
+    pub fn ask_passphrase(&self, image: &Path, of: PassphraseOf) -> Option<Passphrase> {
+        if !self.is_there() {
+            return None;
+        }
+        // Before the first byte of it is in memory.
+        keep_out_of_dumps();
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        *asked = asked.wrapping_add(1);
+        let query = PassphraseQuery {
+            number: *asked,
+            image: image.as_os_str().to_owned(),
+            of,
+        };
+        self.say(&Said::Passphrase(query)).ok()?;
+        // Who wants all of it to stop answers as well: with none.
+        let mut answers = self.passphrases.iter();
+        answers.find(|answer| answer.number == *asked)?.passphrase
     }
 
     /// Has them ask other machines, and gives what these say: one answer that says why where nothing comes back.
@@ -330,21 +366,61 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_answer_to_another_question_is_none() {
-        let (socket, other) = UnixStream::pair().unwrap();
-        let (answers_in, answers) = unbounded();
-        let person = Person {
+    /// Somebody at the other end of this socket.
+    fn somebody(socket: UnixStream, asks: Asks) -> Person {
+        Person {
             columns: None,
             host: "web".to_owned(),
             marks: false,
             reach: String::new(),
-            asks: Asks::Changes,
+            asks,
             to: Mutex::new(socket),
-            answers,
+            answers: unbounded().1,
             peers: unbounded().1,
+            passphrases: unbounded().1,
+            asked: Mutex::default(),
             input: unbounded().1,
+        }
+    }
+
+    #[test]
+    fn a_passphrase_is_the_one_that_was_asked_for_and_none_where_nobody_is_asked() {
+        let (socket, other) = UnixStream::pair().unwrap();
+        let (passphrases_in, passphrases) = unbounded();
+        let mut person = somebody(socket, Asks::Changes);
+        person.passphrases = passphrases;
+        let answer = |number, text: Option<&str>| {
+            let passphrase = text.map(|text| Passphrase::new(text.into()));
+            let answer = PassphraseAnswer { number, passphrase };
+            passphrases_in.send(answer).unwrap();
         };
+        let asked = |person: &Person| {
+            let image = Path::new("/a.qcow2");
+            let given = person.ask_passphrase(image, PassphraseOf::Image);
+            given.map(|given| String::from_utf8(given.bytes().to_vec()).unwrap())
+        };
+        // Nobody asked for the first.
+        answer(7, Some("of another"));
+        answer(1, Some("open"));
+        answer(2, None);
+        assert_eq!(asked(&person).as_deref(), Some("open"));
+        assert_eq!(asked(&person), None);
+        person.asks = Asks::Nothing;
+        answer(3, Some("open"));
+        assert_eq!(asked(&person), None);
+        person.asks = Asks::All;
+        drop(passphrases_in);
+        person.passphrases = unbounded().1;
+        assert_eq!(asked(&person), None, "the agent is gone");
+        drop(other);
+    }
+
+    #[test]
+    fn an_answer_to_another_question_is_none() {
+        let (socket, other) = UnixStream::pair().unwrap();
+        let (answers_in, answers) = unbounded();
+        let mut person = somebody(socket, Asks::Changes);
+        person.answers = answers;
         let question = |line: &str| Question {
             lines: vec![line.to_owned()],
             prompt: "Go on?".to_owned(),

@@ -185,7 +185,6 @@ fn far(app: &App, action: Action) -> Option<String> {
         Action::Own => Some(format!(
             "own commands run on this machine alone, and it is on {host}"
         )),
-        Action::KeySlots => Some(format!("no passphrase is sent to a host: do it on {host}")),
         Action::Prune => {
             let space = app.key(Action::Space);
             Some(format!(

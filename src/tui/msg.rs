@@ -11,7 +11,7 @@ use crossbeam_channel::Receiver;
 
 use crate::doctor::Finding;
 use crate::facts::{PlanFacts, TrashEntry};
-use crate::fleet::Question as FarQuestion;
+use crate::fleet::{PassphraseQuery, Question as FarQuestion};
 use crate::forest::{ChangedBase, Forest, Problem, ScannedFile};
 use crate::host::{FileId, Holder, Space, Stat};
 use crate::image::{Bitmap, Check, Format, Passphrase, Snapshot};
@@ -96,6 +96,8 @@ pub enum Msg {
     FarAnswered(QueryId, usize, Topic, Box<Result<FarAnswer, String>>),
     /// The plan of a change that a host makes, and what it asks.
     ThereAsked(QueryId, Box<FarQuestion>),
+    /// A passphrase that a change needs which a host makes.
+    ThereLocked(QueryId, Box<PassphraseQuery>),
     /// What the plan of a change that a host makes would do.
     TherePlanned(QueryId, Box<PlanFacts>),
     /// What became of a change that a host was to make.
@@ -205,6 +207,15 @@ pub struct ThereEnd {
     pub ended: Result<(), Error>,
 }
 
+/// What the person answers to a change that a host is to make.
+#[derive(Debug)]
+pub enum ThereReply {
+    /// What is typed at the plan.
+    Typed(String),
+    /// The passphrase that the question of this number asks for; none where none is given.
+    Passphrase(u32, Option<Passphrase>),
+}
+
 /// What crashes and kills have left.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupted {
@@ -261,8 +272,8 @@ pub enum Effect {
         words: Vec<OsString>,
         /// How far it is; cancelled where nobody wants it any more.
         progress: Progress,
-        /// What is typed at its question.
-        typed: Receiver<String>,
+        /// What the person answers.
+        replies: Receiver<ThereReply>,
     },
     /// Make a plan, if no newer one is asked for within the delay.
     Plan {

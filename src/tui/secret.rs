@@ -1,6 +1,7 @@
 //! Passphrases in the interface: one being typed, and those that the workers were given. Nothing of them
 //! is shown, logged or kept: each is handed out once, and what it opened is remembered by the image
-//! floor as long as the program runs. That of an image still to be made is held until it is made, or no
+//! floor as long as the program runs. What opened an image on a host is held for when that host asks for it again.
+//! That of an image still to be made is held until it is made, or no
 //! longer to be.
 
 use std::fmt;
@@ -9,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use zeroize::Zeroizing;
 
+use crate::fleet::PassphraseOf;
 use crate::host::keep_out_of_dumps;
 use crate::image::{Passphrase, Passphrases};
 
@@ -98,9 +100,13 @@ pub(super) struct Secrets {
 #[derive(Debug, Default)]
 struct State {
     given: Vec<(PathBuf, Passphrase)>,
+    sent: Vec<(Sent, Passphrase)>,
     new: Option<(Vec<PathBuf>, Passphrase)>,
     asked: Vec<PathBuf>,
 }
+
+/// What the passphrase opens that a host was given: its image, by the host's name and path, or a volume in that.
+pub(super) type Sent = (PathBuf, PassphraseOf);
 
 impl Secrets {
     fn state(&self) -> MutexGuard<'_, State> {
@@ -122,6 +128,24 @@ impl Secrets {
     /// Wipes the passphrase of what was to be made.
     pub(super) fn forget(&self) {
         self.state().new = None;
+    }
+
+    /// The passphrase that opened this on its host before.
+    pub(super) fn sent(&self, of: &Sent) -> Option<Passphrase> {
+        let state = self.state();
+        let known = state.sent.iter().find(|(known, _)| known == of);
+        known.map(|(_, passphrase)| passphrase.clone())
+    }
+
+    /// Remembers what opened something on a host, for when that host asks for the same again.
+    pub(super) fn remember_sent(&self, of: Sent, passphrase: Passphrase) {
+        self.forget_sent(&of);
+        self.state().sent.push((of, passphrase));
+    }
+
+    /// Wipes what no longer opens something on a host.
+    pub(super) fn forget_sent(&self, of: &Sent) {
+        self.state().sent.retain(|(known, _)| known != of);
     }
 
     /// The images whose passphrases were asked for since this was called before.
@@ -173,6 +197,23 @@ mod tests {
         assert_eq!(tried[0].bytes(), b"open");
         assert!(secrets.passphrases(image).is_empty());
         assert_eq!(format!("{typed:?}"), "Secret");
+    }
+
+    #[test]
+    fn what_opened_an_image_on_a_host_is_for_that_image_of_that_host_alone() {
+        let secrets = Secrets::default();
+        let of = |path: &str| (PathBuf::from(path), PassphraseOf::Image);
+        let open = Passphrase::new(b"open".to_vec());
+        secrets.remember_sent(of("web:/a"), open.clone());
+        assert_eq!(secrets.sent(&of("web:/a")), Some(open));
+        for other in ["db:/a", "web:/b", "/a"] {
+            assert_eq!(secrets.sent(&of(other)), None, "{other}");
+            assert!(secrets.passphrases(Path::new(other)).is_empty());
+        }
+        let volume = PassphraseOf::Volume("p1".to_owned());
+        assert_eq!(secrets.sent(&(PathBuf::from("web:/a"), volume)), None);
+        secrets.forget_sent(&of("web:/a"));
+        assert_eq!(secrets.sent(&of("web:/a")), None);
     }
 
     #[test]

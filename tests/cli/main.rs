@@ -13,6 +13,7 @@ mod forest;
 mod guest;
 mod guest_chains;
 mod hosts;
+mod hosts_passphrases;
 mod look;
 mod machines;
 mod mistakes;

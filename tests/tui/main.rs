@@ -17,6 +17,7 @@ mod hosts_beside;
 mod hosts_inside;
 mod hosts_jobs;
 mod hosts_machines;
+mod hosts_passphrases;
 mod hosts_plans;
 mod inside_pane;
 mod insides;

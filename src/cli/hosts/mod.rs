@@ -5,6 +5,7 @@ pub(super) mod copy;
 mod destination;
 mod filter;
 mod original;
+mod passphrase;
 pub(super) mod peers;
 mod rules;
 mod several;

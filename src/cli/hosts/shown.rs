@@ -4,16 +4,18 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::fleet::{
-    Connection, Ends, Error, Moved, Patience, PeerAnswer, PeerQuery, Peers, Question, Stream,
-    Watcher,
+    Connection, Ends, Error, Moved, PassphraseQuery, Patience, PeerAnswer, PeerQuery, Peers,
+    Question, Stream, Watcher,
 };
 use crate::host::printable_lines;
+use crate::image::Passphrase;
 
 use super::super::execute::question_until;
 use super::super::exit::Stop;
 use super::super::output::{self, Out};
 use super::super::progress_bar::Bar;
 use super::filter::Filter;
+use super::passphrase::Asked;
 use super::task::{Task, tell_silent};
 
 /// What is held of what is printed: more than a plan of a thousand files takes.
@@ -36,6 +38,8 @@ pub(super) struct Shown<'a> {
     pub(super) held: Option<Vec<u8>>,
     /// The machines that are asked for it.
     pub(super) peers: Peers,
+    /// Who is asked for passphrases, where somebody is.
+    passphrases: Option<Asked>,
 }
 
 impl<'a> Shown<'a> {
@@ -50,6 +54,7 @@ impl<'a> Shown<'a> {
             bar: None,
             held: None,
             peers: Peers::Nobody,
+            passphrases: None,
         }
     }
 
@@ -122,6 +127,14 @@ impl Ends for Shown<'_> {
         Ok(typed.unwrap_or_default())
     }
 
+    fn passphrase_asked(&mut self, query: &PassphraseQuery) -> Option<Passphrase> {
+        let asked = self.passphrases.as_ref()?;
+        self.bar = None;
+        // What stands before the question is seen first; where it cannot be, that is told with the rest.
+        let _ = self.out.flush();
+        asked.ask(query, &|| self.stops.load(Ordering::Relaxed) > 0)
+    }
+
     fn peers_asked(&mut self, query: &PeerQuery) -> Vec<PeerAnswer> {
         self.peers.ask(query, self.stops)
     }
@@ -149,8 +162,10 @@ pub(super) fn run(
     let mut shown = Shown::new(out, task, stops);
     shown.peers = peers.beside(&task.to.name);
     shown.is_raw = is_raw && !io::stdout().is_terminal();
+    let run = task.watched();
+    shown.passphrases = run.asks.then(|| Asked::about(task));
     let ended = Connection::open(&task.to, Patience::default(), &mut shown, stops)
-        .and_then(|mut connection| connection.run(task.watched(), &mut shown, stops));
+        .and_then(|mut connection| connection.run(run, &mut shown, stops));
     // What was printed before it failed is shown.
     let told = shown.end();
     judged(told, ended, task)

@@ -32,6 +32,7 @@ use super::bindings::{self, TableRow};
 use crate::ops::{Effect, Plan, Request};
 
 pub(crate) use next::Next;
+pub(crate) use secret::SecretThere;
 pub(crate) use window::{AnyWindow, Context, Window};
 
 /// Makes of one line a dialog that can be opened, has its keys and is drawn: its file, its state, which is what

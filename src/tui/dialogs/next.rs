@@ -42,6 +42,8 @@ pub enum Next {
         /// The job that has ended for lack of it.
         job: Option<u64>,
     },
+    /// The passphrase was given that a host asks for by this number, or none: on with its plan.
+    UnlockedThere(u32, Option<Passphrase>),
     /// The person agreed: these become jobs, and every dialog closes.
     Agreed(Vec<Ready>),
     /// The person agreed to the plan of a host by typing this: it becomes a job, and every dialog closes.

@@ -6,9 +6,12 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
+use crate::forest::far::host_and_path;
+use crate::host::printable;
 use crate::tui::app::App;
 use crate::tui::bindings::{self, Row, dialog};
 use crate::tui::key::{Code, Key};
+use crate::tui::query::QueryId;
 use crate::tui::secret::Secret;
 use crate::tui::theme::Role;
 use crate::tui::views::frame;
@@ -49,12 +52,32 @@ pub struct SecretDialog {
     pub secret: Secret,
     /// The job that has ended for lack of it, and begins again with it.
     pub job: Option<u64>,
+    /// The host that asks for it, where one does.
+    pub there: Option<SecretThere>,
+}
+
+/// Who asks for a passphrase that is to be sent.
+#[derive(Debug)]
+pub struct SecretThere {
+    /// The host.
+    pub host: String,
+    /// The plan's question.
+    pub query_id: QueryId,
+    /// The number of the question for the passphrase.
+    pub number: u32,
+    /// What it opens, in words of this side.
+    pub words: String,
 }
 
 impl Window for SecretDialog {
     type Action = Action;
 
     fn update(&mut self, action: Action, _key: Key, _context: &mut Context<'_>) -> Next {
+        if let Some(there) = &self.there {
+            let is_given = action == Action::Fire && !self.secret.is_empty();
+            let given = is_given.then(|| self.secret.passphrase());
+            return Next::UnlockedThere(there.number, given);
+        }
         match action {
             Action::Fire if !self.secret.is_empty() => Next::Unlocked {
                 image: self.image.clone(),
@@ -88,7 +111,14 @@ impl Window for SecretDialog {
 fn draw(screen: &mut Frame<'_>, app: &App, dialog: &SecretDialog, area: Rect) {
     let room = usize::from(area.width).saturating_sub(2);
     let bottom = frame::hints::<Action>(app, room);
-    let title = format!("Passphrase of {}", units::file_name(&dialog.image));
+    let title = match &dialog.there {
+        Some(there) => there.words.clone(),
+        // Two hosts may have images of one name.
+        None if host_and_path(&dialog.image).is_some() => {
+            format!("Passphrase of {}", printable(&dialog.image))
+        }
+        None => format!("Passphrase of {}", units::file_name(&dialog.image)),
+    };
     let inside = frame::dialog(screen, app, area, &title, bottom);
     let lines = lines(app, dialog, usize::from(inside.width));
     frame::lines_in(screen, inside, lines);
@@ -104,8 +134,16 @@ fn lines(app: &App, dialog: &SecretDialog, width: usize) -> Vec<Line<'static>> {
         Span::raw(hidden(app, shown)),
         Span::styled(" ", theme.style(Role::Cursor)),
     ])];
-    let text = "It is tried on the image, which takes a moment, and is kept nowhere; the key it \
-                opens is remembered until you leave.";
-    push_wrapped(&mut lines, app, "", text, Role::Quiet, width);
+    let text = match &dialog.there {
+        Some(there) => format!(
+            "It is sent to {host}, which asks for it, and to nobody else. For this image it is remembered here until \
+             you leave, as long as it opens it; {host} keeps it nowhere.",
+            host = there.host
+        ),
+        None => "It is tried on the image, which takes a moment, and is kept nowhere; the key it \
+                 opens is remembered until you leave."
+            .to_owned(),
+    };
+    push_wrapped(&mut lines, app, "", &text, Role::Quiet, width);
     lines
 }

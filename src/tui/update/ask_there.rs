@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::unbounded;
 
 use crate::ops::{Progress, Request};
 use crate::tui::dialogs::PlanDialog;
@@ -42,7 +42,7 @@ fn plan(
         return;
     }
     let query_id = app.query_id();
-    let (answers, typed) = bounded(1);
+    let (answers, replies) = unbounded();
     let progress = Progress::new();
     let name = app.hosts.list.get(at).map(|host| host.name.clone());
     let dialog = PlanDialog::there(
@@ -56,7 +56,7 @@ fn plan(
         at,
         words,
         progress,
-        typed,
+        replies,
     });
     ui.dialogs.open(dialog);
 }

@@ -42,6 +42,12 @@ pub(super) fn follow(ui: &mut Ui, next: Next, effects: &mut Vec<Effect>) {
                 None => ask_anew(ui, effects),
             }
         }
+        Next::UnlockedThere(number, passphrase) => {
+            close(ui);
+            if let Some(dialog) = ui.dialogs.plan_mut() {
+                dialog.give_there(number, passphrase);
+            }
+        }
         Next::Agreed(plans) => {
             for ready in plans {
                 jobs::enqueue(ui, ready, effects);

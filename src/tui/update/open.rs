@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::forest::NodeId;
 use crate::ops::Request;
-use crate::tui::dialogs::{LeaveDialog, ListMenu, PlanDialog, SecretDialog};
+use crate::tui::dialogs::{LeaveDialog, ListMenu, PlanDialog, SecretDialog, SecretThere};
 use crate::tui::forms::{self, FormKind};
 use crate::tui::msg::Effect;
 use crate::tui::secret::Secret;
@@ -56,6 +56,17 @@ pub(super) fn ask_secret(ui: &mut Ui, image: PathBuf, job: Option<u64>) {
         image,
         secret: Secret::default(),
         job,
+        there: None,
+    });
+}
+
+/// Asks for a passphrase that a host needs for the plan that waits below.
+pub(super) fn ask_secret_there(ui: &mut Ui, image: PathBuf, there: SecretThere) {
+    ui.dialogs.open(SecretDialog {
+        image,
+        secret: Secret::default(),
+        job: None,
+        there: Some(there),
     });
 }
 

@@ -86,6 +86,7 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
             beside::answered(ui, (query_id, at), topic, *answer);
         }
         Msg::ThereAsked(query_id, question) => there::asked(ui, query_id, &question),
+        Msg::ThereLocked(query_id, query) => there::locked(ui, query_id, &query),
         Msg::TherePlanned(query_id, facts) => there::planned(ui, query_id, *facts),
         Msg::ThereEnded(query_id, end) => there::ended(ui, query_id, *end, effects),
         Msg::Refreshed(query_id, forest) => {

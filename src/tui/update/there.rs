@@ -1,10 +1,13 @@
 //! Changes that hosts make: agreed to, and what comes of them.
 
+use std::path::Path;
+
 use crate::facts::PlanFacts;
-use crate::fleet::Question;
+use crate::fleet::{PassphraseQuery, Question};
+use crate::forest::far::path_on;
 use crate::host::printable;
 use crate::ops::Outcome;
-use crate::tui::dialogs::Dialog;
+use crate::tui::dialogs::{Dialog, SecretThere};
 use crate::tui::jobs::Task;
 use crate::tui::log::Kind;
 use crate::tui::msg::{Effect, ThereEnd};
@@ -12,7 +15,7 @@ use crate::tui::query::QueryId;
 use crate::tui::ui::Ui;
 
 use super::settle::refresh_preview;
-use super::{hosts, jobs};
+use super::{hosts, jobs, open};
 
 /// What the plan would do is known: the rows are marked.
 pub(super) fn planned(ui: &mut Ui, query_id: QueryId, facts: PlanFacts) {
@@ -22,6 +25,43 @@ pub(super) fn planned(ui: &mut Ui, query_id: QueryId, facts: PlanFacts) {
         dialog.planned_there(facts);
         refresh_preview(ui);
     }
+}
+
+/// A passphrase is needed for the plan. It is asked for where the image is one of that host that is shown, or that the
+/// request names: a host that asks for others is given none.
+pub(super) fn locked(ui: &mut Ui, query_id: QueryId, query: &PassphraseQuery) {
+    let Some(dialog) = ui.dialogs.plan_mut() else {
+        return;
+    };
+    let Some(host) = dialog.there.as_ref().map(|there| there.host.clone()) else {
+        return;
+    };
+    if dialog.query_id != query_id {
+        return;
+    }
+    let image = path_on(&host, Path::new(&query.image));
+    let is_named = dialog.request.paths().contains(&image);
+    let is_shown = ui.app.forest.by_path(&image).is_some_and(|node| {
+        let of = ui.app.forest.host_of(node);
+        of == Some(host.as_str())
+    });
+    let words = query.words(&host);
+    if query.of.is_new() || !(is_named || is_shown) {
+        dialog.give_there(query.number, None);
+        if !query.of.is_new() {
+            let text = format!("{host} was given no passphrase: it shows no such image. {words}");
+            ui.app.warn(text);
+        }
+        return;
+    }
+    dialog.locked = Some(image.clone());
+    let there = SecretThere {
+        host,
+        query_id,
+        number: query.number,
+        words,
+    };
+    open::ask_secret_there(ui, image, there);
 }
 
 /// The plan is there.
@@ -63,6 +103,13 @@ pub(super) fn agreed(ui: &mut Ui, typed: &str) {
 /// It is over: a job, or a plan that nothing is agreed to.
 pub(super) fn ended(ui: &mut Ui, query_id: QueryId, end: ThereEnd, effects: &mut Vec<Effect>) {
     let ThereEnd { printed, ended } = end;
+    if let Some(Dialog::Secret(dialog)) = ui.dialogs.top()
+        && let Some(there) = &dialog.there
+        && there.query_id == query_id
+    {
+        // Nobody needs it any more.
+        ui.dialogs.close();
+    }
     let job = ui.app.jobs.there(query_id);
     let Some((job, at)) = job else {
         if let Some(dialog) = ui.dialogs.plan_mut()

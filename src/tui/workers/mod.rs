@@ -337,15 +337,16 @@ impl Workers {
                 at,
                 words,
                 progress,
-                typed,
+                replies,
             } => self.spawn(move || {
                 if let Some(host) = me.hosts.get(at) {
                     let change = hosts::Change {
                         query_id,
                         words,
                         progress,
-                        typed,
+                        replies,
                         peers: me.peers.clone(),
+                        secrets: Arc::clone(&me.secrets),
                     };
                     hosts::change(host, change, &me.answers);
                 }

@@ -256,13 +256,21 @@ impl Form {
                 Next::Stay
             }
             Ok(mut requests) if self.is_on_host() => match (self.passphrase(), requests.pop()) {
-                (Ok(None), Some(request)) if requests.is_empty() => Next::Ask(Box::new(request)),
-                (Ok(None), _) => {
+                (Ok(passphrase), Some(request)) if requests.is_empty() => {
+                    if let Some(passphrase) = passphrase {
+                        let new = request.creates().unwrap_or(&self.image);
+                        context.app.protects = true;
+                        let new = vec![new.to_path_buf()];
+                        context.effects.push(Effect::Protect(new, passphrase));
+                    }
+                    Next::Ask(Box::new(request))
+                }
+                (Ok(_), _) => {
                     self.reason = Some("a host is asked for one image at a time".to_owned());
                     Next::Stay
                 }
-                (Ok(Some(_)) | Err(_), _) => {
-                    self.reason = Some("no passphrase is sent to a host: do it there".to_owned());
+                (Err(reason), _) => {
+                    self.reason = Some(reason);
                     Next::Stay
                 }
             },

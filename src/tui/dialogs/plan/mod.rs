@@ -234,6 +234,13 @@ impl Window for PlanDialog {
                 return self.vary(context.app, action);
             }
             Action::Verify => self.proves = !self.proves,
+            // It is asked for anew by the host that plans.
+            Action::Unlock if self.there.is_some() && self.locked.is_some() => {
+                return Next::AskInstead {
+                    request: Box::new(self.request.clone()),
+                    proves: self.proves,
+                };
+            }
             Action::Unlock => match self.locked.clone() {
                 Some(image) => return Next::AskSecret(image),
                 None => context.app.tell(

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use crossbeam_channel::Sender;
 
 use crate::facts::PlanFacts;
+use crate::image::Passphrase;
 use crate::ops::{Confirm, Effect, Plan, Progress, Request, WayOut};
+use crate::tui::msg::ThereReply;
 use crate::tui::query::QueryId;
 
 /// What fires on Enter in a plan's dialog.
@@ -56,7 +58,7 @@ pub struct There {
     pub host: String,
     progress: Progress,
     /// Where the answer goes, until it is given.
-    answers: Option<Sender<String>>,
+    answers: Option<Sender<ThereReply>>,
     /// What it says, once it does.
     pub told: Option<Told>,
     /// What it would do there.
@@ -109,7 +111,7 @@ impl PlanDialog {
         query_id: QueryId,
         request: Request,
         (at, host): (usize, String),
-        (progress, answers): (Progress, Sender<String>),
+        (progress, answers): (Progress, Sender<ThereReply>),
     ) -> Self {
         Self {
             there: Some(There {
@@ -128,6 +130,10 @@ impl PlanDialog {
     pub fn told_there(&mut self, lines: Vec<String>, asks: bool, count: Option<u64>) {
         if let Some(there) = &mut self.there {
             there.told = Some(Told { lines, asks, count });
+        }
+        if asks {
+            // What was missing was given.
+            self.locked = None;
         }
     }
 
@@ -148,8 +154,17 @@ impl PlanDialog {
     pub fn agree_there(&mut self, typed: &str) -> Option<(usize, Progress)> {
         let there = self.there.as_mut()?;
         let answers = there.answers.take()?;
-        answers.send(typed.to_owned()).ok()?;
+        answers.send(ThereReply::Typed(typed.to_owned())).ok()?;
         Some((there.at, there.progress.clone()))
+    }
+
+    /// Gives the host the passphrase that its question of this number asks for, or none.
+    pub fn give_there(&self, number: u32, passphrase: Option<Passphrase>) {
+        let answers = self.there.as_ref().and_then(|there| there.answers.as_ref());
+        if let Some(answers) = answers {
+            // Whoever asks nothing any more needs no answer.
+            let _ = answers.send(ThereReply::Passphrase(number, passphrase));
+        }
     }
 
     /// What the host says, if it says something.

@@ -3,6 +3,8 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -11,14 +13,17 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::facts::PlanFacts;
 use crate::fleet::{
-    Ends, Error as Far, LastWords, Moved, PeerAnswer, PeerQuery, Peers, Question, Run, Stream,
-    Watcher,
+    Ends, Error as Far, LastWords, Moved, PassphraseQuery, PeerAnswer, PeerQuery, Peers, Question,
+    Run, Stream, Watcher,
 };
+use crate::forest::far::path_on;
 use crate::host::printable_bytes;
+use crate::image::{Passphrase, Passphrases};
 use crate::ops::{Error, Phase, Progress};
 use crate::tui::far_answers::silent;
-use crate::tui::msg::{Msg, ThereEnd};
+use crate::tui::msg::{Msg, ThereEnd, ThereReply};
 use crate::tui::query::QueryId;
+use crate::tui::secret::{Secrets, Sent};
 
 use super::line::HostLine;
 
@@ -34,10 +39,12 @@ pub(crate) struct Change {
     pub query_id: QueryId,
     pub words: Vec<OsString>,
     pub progress: Progress,
-    /// What is typed at the question; closed where nobody answers any more.
-    pub typed: Receiver<String>,
+    /// What the person answers; closed where nobody answers any more.
+    pub replies: Receiver<ThereReply>,
     /// The hosts that are asked who uses files of shared storage.
     pub peers: Peers,
+    /// The passphrases that were given.
+    pub secrets: Arc<Secrets>,
 }
 
 /// Has the host do it, and answers with what became of it.
@@ -46,21 +53,24 @@ pub(crate) fn change(host: &HostLine, change: Change, answers: &Sender<Msg>) {
         query_id,
         words,
         progress,
-        typed,
+        replies,
         peers,
+        secrets,
     } = change;
     let (stops, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
     let mut ends = ChangeEnds {
         host: host.name.clone(),
         query_id,
         answers,
-        typed: &typed,
+        replies: &replies,
         progress: &progress,
         peers: peers.beside(&host.name),
         stops: &stops,
         done: 0,
         printed: Vec::new(),
         said: LastWords::default(),
+        secrets: &secrets,
+        tried: Vec::new(),
     };
     let run = Run {
         asks: true,
@@ -82,6 +92,10 @@ pub(crate) fn change(host: &HostLine, change: Change, answers: &Sender<Msg>) {
         is_over.store(true, Ordering::Relaxed);
         ended
     });
+    for (of, _) in ends.tried.drain(..) {
+        // It came to no plan that could be agreed to: the person is asked next time.
+        secrets.forget_sent(&of);
+    }
     let ended = match ended {
         Ok(0) => Ok(()),
         Ok(CANCELLED) => {
@@ -108,7 +122,7 @@ struct ChangeEnds<'a> {
     host: String,
     query_id: QueryId,
     answers: &'a Sender<Msg>,
-    typed: &'a Receiver<String>,
+    replies: &'a Receiver<ThereReply>,
     progress: &'a Progress,
     /// Those that are asked for it.
     peers: Peers,
@@ -117,6 +131,44 @@ struct ChangeEnds<'a> {
     done: u64,
     printed: Vec<u8>,
     said: LastWords,
+    secrets: &'a Secrets,
+    /// Passphrases that it was given for a plan that it has not made yet.
+    tried: Vec<(Sent, Passphrase)>,
+}
+
+impl ChangeEnds<'_> {
+    /// Waits for what the person answers, as far as it is for this question.
+    ///
+    /// # Errors
+    /// `Interrupted` where nobody answers any more, or this is to stop.
+    fn reply<T>(&self, is_it: impl Fn(ThereReply) -> Option<T>) -> io::Result<T> {
+        loop {
+            match self.replies.recv_timeout(TICK) {
+                Ok(reply) => {
+                    if let Some(it) = is_it(reply) {
+                        return Ok(it);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) if !self.progress.is_cancelled() => {}
+                Err(_) => return Err(io::ErrorKind::Interrupted.into()),
+            }
+        }
+    }
+
+    /// The passphrase that opened it before, or the one that the person gives.
+    fn opening(&self, of: &Sent, query: &PassphraseQuery) -> Option<Passphrase> {
+        let is_tried = self.tried.iter().any(|(tried, _)| tried == of);
+        if let Some(known) = self.secrets.sent(of).filter(|_| !is_tried) {
+            return Some(known);
+        }
+        let asked = Msg::ThereLocked(self.query_id, Box::new(query.clone()));
+        let _ = self.answers.send(asked);
+        let given = self.reply(|reply| match reply {
+            ThereReply::Passphrase(number, given) if number == query.number => Some(given),
+            ThereReply::Passphrase(..) | ThereReply::Typed(_) => None,
+        });
+        given.ok().flatten()
+    }
 }
 
 /// Lines that act on no terminal, without those that hold nothing.
@@ -152,15 +204,28 @@ impl Ends for ChangeEnds<'_> {
         // What follows is what came of it.
         self.printed.clear();
         self.said = LastWords::default();
+        for (of, passphrase) in self.tried.drain(..) {
+            // A plan that can be agreed to: they open what they were given for.
+            self.secrets.remember_sent(of, passphrase);
+        }
         let question = Box::new(question.clone());
         let _ = self.answers.send(Msg::ThereAsked(self.query_id, question));
-        loop {
-            match self.typed.recv_timeout(TICK) {
-                Ok(typed) => return Ok(typed),
-                Err(RecvTimeoutError::Timeout) if !self.progress.is_cancelled() => {}
-                Err(_) => return Err(io::ErrorKind::Interrupted.into()),
-            }
+        self.reply(|reply| match reply {
+            ThereReply::Typed(typed) => Some(typed),
+            ThereReply::Passphrase(..) => None,
+        })
+    }
+
+    fn passphrase_asked(&mut self, query: &PassphraseQuery) -> Option<Passphrase> {
+        let image = path_on(&self.host, Path::new(&query.image));
+        if query.of.is_new() {
+            // What was typed into the form that asks for this.
+            return self.secrets.for_new(&image);
         }
+        let of = (image, query.of.clone());
+        let given = self.opening(&of, query)?;
+        self.tried.push((of, given.clone()));
+        Some(given)
     }
 
     fn peers_asked(&mut self, query: &PeerQuery) -> Vec<PeerAnswer> {
