@@ -6,7 +6,7 @@ use std::fs;
 use super::hosts::{open, says};
 use super::pty::Terminal;
 use crate::support::lab::Hosts;
-use crate::support::libvirt::web;
+use crate::support::libvirt::{OF_WEB, web};
 
 const QANOPY: &str = env!("CARGO_BIN_EXE_qanopy");
 
@@ -76,7 +76,24 @@ fn a_machine_of_a_host_is_started_branched_cloned_and_ended_there() {
     terminal.press("&");
     terminal.see("web on lab, linked or full");
     terminal.see("do it there");
-    terminal.press("start<enter>");
+    terminal.press("try this image as<enter>");
+    terminal.see("lab: Try disk");
+    says(&terminal, "[ Cancel ]");
+    let files = session.files();
+    terminal.press("y");
+    let name = loop {
+        let running = session.virsh_ok("list --name");
+        if let Some(name) = running.lines().find(|name| name.starts_with("web-try-")) {
+            break name.to_owned();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    };
+    // It is listed before it has started.
+    session.running_guest_finds(&name, OF_WEB);
+    session.virsh_ok(&format!("destroy {name}"));
+    terminal.see("what was written is thrown away");
+    assert_eq!(session.files(), files);
+    terminal.press("&start<enter>");
     terminal.see("lab: Start web");
     says(&terminal, "[ Cancel ]");
     terminal.press("y");

@@ -37,7 +37,7 @@ use super::output::Out;
 use super::program;
 use super::send::BY_AGENT;
 use destination::destination;
-use rules::{is_for_hosts, is_for_several};
+use rules::{here_alone, is_for_hosts, is_for_several};
 use task::Task;
 use words::name_of_command;
 
@@ -109,6 +109,9 @@ pub(super) fn asked(arguments: &[OsString], entries: &[HostEntry]) -> Result<Opt
     if !is_for_hosts(&command) {
         let text = format!("{command} is about this machine: it takes no HOST:PATH");
         return Err(Stop::Usage(text));
+    }
+    if let Some(why) = here_alone(&matches) {
+        return Err(Stop::Usage(why));
     }
     if matches.subcommand().is_none() && matches.get_flag("plain") {
         let text = "--plain is about this machine: it takes no HOST:PATH".to_owned();

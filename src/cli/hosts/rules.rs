@@ -73,7 +73,6 @@ const HERE_ONLY: &[&str] = &[
     "agent",
     "help",
     "job",
-    "machine try",
 ];
 
 /// Commands that take several hosts.
@@ -91,6 +90,19 @@ const SEVERAL: &[&str] = &[
 pub(super) fn is_for_hosts(name: &str) -> bool {
     let first = name.split(' ').next().unwrap_or(name);
     !HERE_ONLY.contains(&first) && !HERE_ONLY.contains(&name)
+}
+
+/// Why a command line is done by the machine that it is typed on alone, though others of its command are not.
+pub(super) fn here_alone(matches: &ArgMatches) -> Option<String> {
+    let (_, machine) = matches
+        .subcommand()
+        .filter(|(name, _)| *name == "machine")?;
+    let (_, tried) = machine.subcommand().filter(|(name, _)| *name == "try")?;
+    (!tried.contains_id("like")).then(|| {
+        "machine try without --like is about this machine, which shows the program's window: \
+         --like MACHINE runs the image on its host, as libvirt's machine of that name is defined"
+            .to_owned()
+    })
 }
 
 /// Whether it may be asked of several at once.
@@ -114,6 +126,9 @@ pub(in crate::cli) fn permitted(
     }
     if !is_for_hosts(&name) {
         return Err(format!("{name} is done by the machine that it is typed on"));
+    }
+    if let Some(why) = here_alone(matches) {
+        return Err(why);
     }
     if read_only && !READING.contains(&name.as_str()) {
         return Err(format!(
@@ -140,6 +155,20 @@ pub(in crate::cli) fn permitted_within(matches: &ArgMatches) -> Result<(), Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_image_is_tried_on_a_host_where_a_machine_of_libvirts_shows_it() {
+        let permitted = |words: &str, read_only: bool| {
+            let program = crate::cli::program();
+            let words = ["qanopy"].into_iter().chain(words.split(' '));
+            let matches = program.clone().try_get_matches_from(words).unwrap();
+            permitted(&program, &matches, read_only)
+        };
+        let why = permitted("machine try a", false).unwrap_err();
+        assert!(why.contains("--like"), "{why}");
+        assert_eq!(permitted("machine try --like web a", false), Ok(()));
+        assert!(permitted("machine try --like web a", true).is_err());
+    }
 
     #[test]
     fn the_lists_name_commands_that_are_there() {

@@ -53,7 +53,7 @@ pub(super) fn machines(app: &App) -> ListMenu {
             own.extend(power(machine));
             own.extend(branch(machine, disk, None));
             own.extend(clone(machine));
-            own.push(try_it(app, node, Some(machine)));
+            own.push(try_it(app, node, &image, Some(machine)));
             continue;
         }
         match written(machine).any(|disk| is_below(app, disk, node)) {
@@ -64,7 +64,7 @@ pub(super) fn machines(app: &App) -> ListMenu {
             }
         }
     }
-    own.push(try_it(app, node, None));
+    own.push(try_it(app, node, &node.path, None));
     own.extend(before);
     own.extend(others);
     ListMenu::new(format!("Machines and {}", app.label(node)), own)
@@ -98,22 +98,33 @@ fn name_on(app: &App, node: &Node, machine: &Machine) -> Option<PathBuf> {
 }
 
 /// A machine on an overlay that is thrown away: as one is defined, or by the template of the configuration.
-fn try_it(app: &App, node: &Node, like: Option<&Machine>) -> MenuItem {
+fn try_it(app: &App, node: &Node, image: &Path, like: Option<&Machine>) -> MenuItem {
+    let host = match like {
+        Some(machine) => machine.host.as_deref(),
+        None => app.forest.host_of(node),
+    };
     let request = Request::TryImage(TryImage {
-        image: node.path.clone(),
+        image: image.to_path_buf(),
         like: like.map(|machine| machine.name.clone()),
         connection: like.map(|machine| machine.place.clone()),
-        template: app.settings.template.clone(),
+        // A host has a configuration of its own.
+        template: match host {
+            Some(_) => Vec::new(),
+            None => app.settings.template.clone(),
+        },
         talks: Talks::Nowhere,
     });
     let how = like.map_or_else(String::new, |machine| {
         format!(" as {} is defined", text::safe(&called(machine)))
     });
-    let host = like.and_then(|machine| machine.host.as_deref());
-    let host = host.or_else(|| app.forest.host_of(node));
     MenuItem {
         group: "try",
-        why_not: host.map(|host| format!("it would run on {host}, out of sight: do it there")),
+        // As one of libvirt's it has a display that is found from here.
+        why_not: host.filter(|_| like.is_none()).map(|host| {
+            format!(
+                "the program's window would be on {host}: do it there, or as a machine is defined"
+            )
+        }),
         ..MenuItem::new(
             "",
             format!("this image{how}: what its guest writes is thrown away"),

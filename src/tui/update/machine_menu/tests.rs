@@ -258,10 +258,10 @@ fn what_is_done_to_a_machine_is_asked_of_its_host_and_of_nobody_else() {
             let mut told = told.iter().filter(|(title, _)| title.starts_with(word));
             told.any(|(_, why_not)| why_not.is_none())
         };
-        for word in ["start", "branch", "clone"] {
+        for word in ["start", "branch", "clone", "try this image as db"] {
             assert!(is_possible(word), "{word}: {told:?}");
         }
-        assert!(!is_possible("try"), "{told:?}");
+        assert!(!is_possible("try this image:"), "{told:?}");
         for key in [Key::char('&'), Key::of(Code::Enter)] {
             let effects = send(&mut ui, Msg::Key(key));
             let planned = effects.iter().any(|it| matches!(it, Effect::Plan { .. }));
