@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::host::printable;
-use crate::ops::{self, Candidate, Kept, Per, Request, Retention};
+use crate::ops::{self, Candidate, Context, Kept, Per, Request, Retention};
 
 use super::context;
 use super::execute::{execute, question};
@@ -38,7 +38,7 @@ pub(super) struct PruneArgs {
 /// What is kept of the leaves that nobody uses, counted from the youngest. What one rule keeps is kept.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Keep by rule")]
-struct KeepArgs {
+pub(super) struct KeepArgs {
     /// Keep the last N leaves
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     keep_last: usize,
@@ -70,7 +70,7 @@ const PER: &Words<Per> = &[
 const OLD: Duration = Duration::from_secs(30 * 86_400);
 
 impl KeepArgs {
-    fn rule(&self) -> Retention {
+    pub(super) fn rule(&self) -> Retention {
         Retention {
             last: self.keep_last,
             daily: self.keep_daily,
@@ -91,9 +91,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: PruneArgs) -> anyhow::R
         Duration::ZERO
     };
     let older_than = args.older_than.unwrap_or(usual);
-    let mut candidates = ops::candidates(&context, older_than);
-    // What is only remembered counts as built on others, and is not proposed itself.
-    candidates.retain(|one| context.looked_in.covers(&one.path));
+    let candidates = proposed(&context, older_than);
     let (mut candidates, kept) = rule.part(&context, candidates);
     let is_asked = io::stdin().is_terminal() && io::stderr().is_terminal();
     let has_chosen = args.all || candidates.is_empty();
@@ -123,6 +121,14 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: PruneArgs) -> anyhow::R
     }
     let request = Request::discard(candidates.into_iter().map(|one| one.path).collect());
     execute(out, globals, args.consent, &context, &request)
+}
+
+/// What could go, oldest first.
+pub(super) fn proposed(context: &Context, older_than: Duration) -> Vec<Candidate> {
+    let mut candidates = ops::candidates(context, older_than);
+    // What is only remembered counts as built on others, and is not proposed itself.
+    candidates.retain(|one| context.looked_in.covers(&one.path));
+    candidates
 }
 
 fn none_to_go(older_than: Duration, kept: &[Kept]) -> String {

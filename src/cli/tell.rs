@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::doctor;
-use crate::facts::{END, Fact, Halted, TrashEntry, line};
+use crate::facts::{END, Fact, Halted, SpareLeaf, TrashEntry, line};
 use crate::host::RealHost;
 use crate::inside::Until;
 use crate::ops::journal::Standing;
@@ -15,6 +15,7 @@ use crate::ops::{self, SpaceCache, SpaceQuery};
 
 use super::exit::Stop;
 use super::options::{Globals, OpenArgs, Words, one_of};
+use super::prune::{KeepArgs, proposed};
 use super::recover::leftovers_in;
 use super::{context, interrupted, log};
 
@@ -26,9 +27,11 @@ pub(super) struct TellArgs {
     /// Of space: read the images' data as well
     #[arg(long)]
     read: bool,
-    /// Of space: leaves that nobody uses may go that were not changed for so many days
+    /// Of space and leaves: those may go that were not changed for so many days
     #[arg(long, value_name = "DAYS", default_value_t = 30)]
     older_than: u64,
+    #[command(flatten)]
+    keep: KeepArgs,
     #[command(flatten)]
     open: OpenArgs,
 }
@@ -38,6 +41,7 @@ enum About {
     Findings,
     Space,
     Trash,
+    Prune,
     Interrupted,
     Machines,
 }
@@ -54,6 +58,11 @@ const ABOUT: &Words<About> = &[
         About::Space,
     ),
     ("trash", "What is in the trash", About::Trash),
+    (
+        "prune",
+        "Leaves that nothing uses, and which of them are kept by rule",
+        About::Prune,
+    ),
     (
         "interrupted",
         "What was interrupted, or is half made",
@@ -80,6 +89,12 @@ pub(super) fn run(globals: Globals, args: &TellArgs) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
+impl TellArgs {
+    fn older_than(&self) -> Duration {
+        Duration::from_secs(self.older_than.saturating_mul(86_400))
+    }
+}
+
 fn facts(args: &TellArgs) -> anyhow::Result<Vec<Fact>> {
     Ok(match args.about {
         About::Findings => {
@@ -95,6 +110,7 @@ fn facts(args: &TellArgs) -> anyhow::Result<Vec<Fact>> {
             let found = found.into_iter().map(TrashEntry::from);
             found.map(Fact::Trashed).collect()
         }
+        About::Prune => spare_leaves(args)?,
         About::Interrupted => interrupted(args)?,
         About::Machines => machines(args)?,
     })
@@ -103,7 +119,7 @@ fn facts(args: &TellArgs) -> anyhow::Result<Vec<Fact>> {
 fn space(args: &TellArgs) -> anyhow::Result<Vec<Fact>> {
     let context = context::below_and_remembered(&args.open)?;
     let query = SpaceQuery {
-        older_than: Duration::from_secs(args.older_than.saturating_mul(86_400)),
+        older_than: args.older_than(),
         reads: args.read,
         estimates_compressing: args.read,
         known: &SpaceCache::default(),
@@ -126,6 +142,17 @@ fn machines(args: &TellArgs) -> anyhow::Result<Vec<Fact>> {
     let list = machines.list().iter().cloned();
     let list = list.map(|machine| Fact::Machine(Box::new(machine)));
     Ok(unasked.chain(list).collect())
+}
+
+fn spare_leaves(args: &TellArgs) -> anyhow::Result<Vec<Fact>> {
+    let context = context::below_and_remembered(&args.open)?;
+    let found = proposed(&context, args.older_than());
+    let mut kept = args.keep.rule().reasons(&context, &found);
+    let leaves = found.into_iter().map(|one| {
+        let why = kept.remove(&one.node);
+        Fact::Spare(SpareLeaf::new(one, why))
+    });
+    Ok(leaves.collect())
 }
 
 fn interrupted(args: &TellArgs) -> anyhow::Result<Vec<Fact>> {

@@ -1,14 +1,14 @@
 //! One thing that is told.
 
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use crate::doctor::Finding;
 use crate::machines::{Machine, Unasked};
 use crate::ops::journal;
-use crate::ops::{ImageSpace, Leftover, Saving, trash};
+use crate::ops::{Candidate, ImageSpace, Leftover, Saving, trash};
 
 /// One thing that is told.
 #[derive(Debug, Clone)]
@@ -23,6 +23,8 @@ pub enum Fact {
     TrashBytes(u64),
     /// An entry of the trash.
     Trashed(TrashEntry),
+    /// A leaf that nothing uses, and could be pruned.
+    Spare(SpareLeaf),
     /// An operation that was interrupted.
     Halted(Halted),
     /// A file that was being made by a process that has ended.
@@ -66,6 +68,35 @@ impl From<trash::Entry> for TrashEntry {
             reason: entry.reason,
             files: files.map(|file| (file.original, file.bytes)).collect(),
             problems: entry.problems,
+        }
+    }
+}
+
+/// A leaf that nothing on its machine uses, and could be pruned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpareLeaf {
+    /// The image.
+    pub path: PathBuf,
+    /// Time since its content last changed.
+    pub age: Duration,
+    /// Bytes that come free on disk once the trash is emptied.
+    pub frees: u64,
+    /// Why it is proposed: half a sentence.
+    pub why: String,
+    /// Why a rule keeps it, if one does.
+    pub kept: Option<String>,
+}
+
+impl SpareLeaf {
+    /// One that could go, and why a rule keeps it.
+    #[must_use]
+    pub fn new(candidate: Candidate, kept: Option<String>) -> Self {
+        Self {
+            path: candidate.path,
+            age: candidate.age,
+            frees: candidate.frees,
+            why: candidate.why,
+            kept,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
-use super::fact::{Fact, Halted, TrashEntry};
+use super::fact::{Fact, Halted, SpareLeaf, TrashEntry};
 use super::machine::{SentMachine, SentUnasked};
 use crate::doctor::{Finding, Sure};
 use crate::forest::far::{MOST_LINE, Name};
@@ -24,6 +24,7 @@ pub(super) enum Line {
     Saving(Box<Saving>),
     TrashBytes(u64),
     Trashed(Box<SentTrash>),
+    Spare(Box<SentLeaf>),
     Halted(Halted),
     Leftover { path: Name, bytes: u64 },
     Machine(Box<SentMachine>),
@@ -58,6 +59,16 @@ pub(super) struct SentTrash {
     pub(super) problems: Vec<String>,
 }
 
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SentLeaf {
+    pub(super) path: Name,
+    /// In seconds.
+    pub(super) age: u64,
+    pub(super) frees: u64,
+    pub(super) why: String,
+    pub(super) kept: Option<String>,
+}
+
 /// The line that tells of it, with its end; nothing of what is too long, or helps by a name that is no text.
 ///
 /// # Errors
@@ -74,6 +85,7 @@ pub fn line(fact: Fact) -> io::Result<Vec<u8>> {
         }
         Fact::TrashBytes(bytes) => Line::TrashBytes(bytes),
         Fact::Trashed(entry) => Line::Trashed(Box::new(SentTrash::of(entry))),
+        Fact::Spare(leaf) => Line::Spare(Box::new(SentLeaf::of(leaf))),
         Fact::Halted(halted) => Line::Halted(halted),
         Fact::Leftover(Leftover { path, bytes, .. }) => {
             let path = Name::of(path);
@@ -151,6 +163,18 @@ impl SentTrash {
             reason: entry.reason,
             files: files.map(|(path, bytes)| (Name::of(path), bytes)).collect(),
             problems: entry.problems,
+        }
+    }
+}
+
+impl SentLeaf {
+    fn of(leaf: SpareLeaf) -> Self {
+        Self {
+            path: Name::of(leaf.path),
+            age: leaf.age.as_secs(),
+            frees: leaf.frees,
+            why: leaf.why,
+            kept: leaf.kept,
         }
     }
 }

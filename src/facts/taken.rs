@@ -5,9 +5,9 @@ use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::fact::{Fact, Halted, TrashEntry};
+use super::fact::{Fact, Halted, SpareLeaf, TrashEntry};
 use super::machine::Host;
-use super::sent::{Line, SentFinding, SentImage, SentTrash};
+use super::sent::{Line, SentFinding, SentImage, SentLeaf, SentTrash};
 use crate::doctor::{self, Finding};
 use crate::forest::NodeId;
 use crate::forest::far::{Lines, Name, Nonsense, believed_path, believed_sentence, path_on};
@@ -85,6 +85,7 @@ impl Intake {
             Line::Saving(saving) => Fact::Saving(self.saving(*saving)?),
             Line::TrashBytes(bytes) => Fact::TrashBytes(bytes.min(MOST_BYTES)),
             Line::Trashed(entry) => Fact::Trashed(self.trashed(*entry)?),
+            Line::Spare(leaf) => Fact::Spare(self.spare(*leaf)?),
             Line::Halted(halted) => Fact::Halted(Halted {
                 title: believed_sentence(&halted.title),
                 ..halted
@@ -171,6 +172,16 @@ impl Intake {
             reason: believed_sentence(&entry.reason),
             files: files.collect(),
             problems: problems.map(|text| believed_sentence(text)).collect(),
+        })
+    }
+
+    fn spare(&self, leaf: SentLeaf) -> Option<SpareLeaf> {
+        Some(SpareLeaf {
+            path: self.path(leaf.path)?,
+            age: Duration::from_secs(leaf.age),
+            frees: leaf.frees.min(MOST_BYTES),
+            why: believed_sentence(&leaf.why),
+            kept: leaf.kept.map(|why| believed_sentence(&why)),
         })
     }
 }
@@ -310,6 +321,27 @@ mod tests {
         };
         assert_eq!(saving.images, [PathBuf::from("web:/")]);
         assert_eq!((saving.frees, saving.why.len()), (MOST_BYTES, 1000));
+    }
+
+    #[test]
+    fn a_leaf_that_could_go_is_one_of_its_host_whatever_is_said_of_it() {
+        let leaf = |path: &str| SpareLeaf {
+            path: path.into(),
+            age: Duration::from_secs(u64::MAX),
+            frees: u64::MAX,
+            why: "nobody\u{1b}[2J".to_owned(),
+            kept: Some("\u{202e}x".repeat(2000)),
+        };
+        let facts = ["/srv/a", "/../etc/shadow", "db:/srv/a", "srv/a"].map(leaf);
+        let told = told("web", facts.map(Fact::Spare).to_vec());
+        let [Fact::Spare(told)] = &told[..] else {
+            panic!("{told:?}");
+        };
+        assert_eq!(told.path, PathBuf::from("web:/srv/a"));
+        assert_eq!((told.frees, told.age.as_secs()), (MOST_BYTES, u64::MAX));
+        assert_eq!(told.why, "nobody\\u{1b}[2J");
+        let kept = told.kept.as_deref().unwrap();
+        assert!(kept.len() <= 10_000 && !kept.contains('\u{202e}'), "{kept}");
     }
 
     #[test]

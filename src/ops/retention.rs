@@ -10,7 +10,7 @@ use crate::system::{Utc, local_offset};
 use super::{Candidate, Context};
 
 /// What is kept of each group of leaves, counted from the youngest.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Retention {
     /// So many leaves.
     pub last: usize,

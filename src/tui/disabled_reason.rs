@@ -159,7 +159,7 @@ fn when(action: Action) -> When {
 
 /// Whether an action is about all machines, whatever the cursor is on.
 fn is_of_all(action: Action) -> bool {
-    matches!(action, Action::Trash | Action::Recover)
+    matches!(action, Action::Trash | Action::Recover | Action::Prune)
 }
 
 /// What is not done with images of other hosts.
@@ -185,12 +185,6 @@ fn far(app: &App, action: Action) -> Option<String> {
         Action::Own => Some(format!(
             "own commands run on this machine alone, and it is on {host}"
         )),
-        Action::Prune => {
-            let space = app.key(Action::Space);
-            Some(format!(
-                "{space} proposes leaves of {host} that nobody uses"
-            ))
-        }
         _ => None,
     }
 }

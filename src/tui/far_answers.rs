@@ -4,9 +4,9 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 use crate::doctor::Finding;
-use crate::facts::{Halted, TrashEntry};
+use crate::facts::{Halted, SpareLeaf, TrashEntry};
 use crate::machines::Machines;
-use crate::ops::Leftover;
+use crate::ops::{Leftover, Per, Retention};
 
 use super::query::QueryId;
 use super::space::SpaceFound;
@@ -20,6 +20,8 @@ pub enum Topic {
     Space,
     /// What is in the trash.
     Trash,
+    /// Which leaves nothing uses.
+    Prune,
     /// What was interrupted.
     Interrupted,
     /// Which machines there are.
@@ -35,6 +37,8 @@ pub struct Asking {
     pub reads: bool,
     /// Of space: of leaves that nobody uses, those may go that were not changed for so many days.
     pub prune_days: u64,
+    /// Of leaves that nothing uses: which are kept.
+    pub rule: Retention,
 }
 
 impl Asking {
@@ -45,6 +49,7 @@ impl Asking {
             topic,
             reads: false,
             prune_days: 0,
+            rule: Retention::default(),
         }
     }
 
@@ -55,19 +60,49 @@ impl Asking {
             Topic::Findings => "findings",
             Topic::Space => "space",
             Topic::Trash => "trash",
+            Topic::Prune => "prune",
             Topic::Interrupted => "interrupted",
             Topic::Machines => "machines",
         };
         let mut words = tell.to_vec();
         let mut more = vec![OsString::from(format!("--about={about}"))];
-        if self.topic == Topic::Space {
-            more.push(format!("--older-than={}", self.prune_days).into());
-            more.extend(self.reads.then(|| OsString::from("--read")));
+        match self.topic {
+            Topic::Space => {
+                more.push(format!("--older-than={}", self.prune_days).into());
+                more.extend(self.reads.then(|| OsString::from("--read")));
+            }
+            Topic::Prune => {
+                more.push("--older-than=0".into());
+                more.extend(rule_words(&self.rule));
+            }
+            Topic::Findings | Topic::Trash | Topic::Interrupted | Topic::Machines => {}
         }
         let behind = words.len().min(1);
         words.splice(behind..behind, more);
         words
     }
+}
+
+/// The options that say what is kept.
+fn rule_words(rule: &Retention) -> Vec<OsString> {
+    let Retention {
+        last,
+        daily,
+        weekly,
+        monthly,
+        per,
+    } = rule;
+    let counts = [
+        ("last", last),
+        ("daily", daily),
+        ("weekly", weekly),
+        ("monthly", monthly),
+    ];
+    let counts = counts.iter().filter(|(_, count)| **count > 0);
+    let counts = counts.map(|(name, count)| format!("--keep-{name}={count}"));
+    let per = Per::ALL.iter().find(|(one, _)| one == per);
+    let per = per.map(|(_, name)| format!("--per={name}"));
+    counts.chain(per).map(OsString::from).collect()
 }
 
 /// What a host answers.
@@ -79,11 +114,16 @@ pub enum FarAnswer {
     Space(Arc<SpaceFound>),
     /// What is in the trash.
     Trash(Vec<TrashEntry>),
+    /// Which leaves nothing uses, oldest first.
+    Prune(SpareLeaves),
     /// What was interrupted.
     Interrupted(Interruptions),
     /// Which machines there are.
     Machines(Arc<Machines>),
 }
+
+/// Leaves that nothing uses.
+pub(super) type SpareLeaves = Arc<[Arc<SpareLeaf>]>;
 
 /// What crashes, kills and cut connections have left on a host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -204,6 +244,8 @@ pub struct Beside {
     pub space: Pending<Arc<SpaceFound>>,
     /// What is in the trash.
     pub trash: Pending<Vec<TrashEntry>>,
+    /// Which leaves nothing uses.
+    pub prune: Pending<SpareLeaves>,
     /// What was interrupted.
     pub interrupted: Pending<Interruptions>,
     /// Which machines there are.
@@ -227,6 +269,7 @@ impl Beside {
             Topic::Findings => self.findings.ask(query_id),
             Topic::Space => self.space.ask(query_id),
             Topic::Trash => self.trash.ask(query_id),
+            Topic::Prune => self.prune.ask(query_id),
             Topic::Interrupted => self.interrupted.ask(query_id),
             Topic::Machines => self.machines.ask(query_id),
         }
@@ -238,11 +281,13 @@ impl Beside {
             (_, Ok(FarAnswer::Findings(found))) => self.findings.end(id, Ok(found)),
             (_, Ok(FarAnswer::Space(found))) => self.space.end(id, Ok(found)),
             (_, Ok(FarAnswer::Trash(entries))) => self.trash.end(id, Ok(entries)),
+            (_, Ok(FarAnswer::Prune(leaves))) => self.prune.end(id, Ok(leaves)),
             (_, Ok(FarAnswer::Interrupted(found))) => self.interrupted.end(id, Ok(found)),
             (_, Ok(FarAnswer::Machines(found))) => self.machines.end(id, Ok(found)),
             (Topic::Findings, Err(why)) => self.findings.end(id, Err(why)),
             (Topic::Space, Err(why)) => self.space.end(id, Err(why)),
             (Topic::Trash, Err(why)) => self.trash.end(id, Err(why)),
+            (Topic::Prune, Err(why)) => self.prune.end(id, Err(why)),
             (Topic::Interrupted, Err(why)) => self.interrupted.end(id, Err(why)),
             (Topic::Machines, Err(why)) => self.machines.end(id, Err(why)),
         }
@@ -253,6 +298,7 @@ impl Beside {
         self.findings.silent(id, seconds);
         self.space.silent(id, seconds);
         self.trash.silent(id, seconds);
+        self.prune.silent(id, seconds);
         self.interrupted.silent(id, seconds);
         self.machines.silent(id, seconds);
     }
@@ -269,12 +315,23 @@ mod tests {
         let trash = Asking::about(Topic::Trash);
         assert_eq!(line(trash), "tell --about=trash --follow -- /srv");
         let space = Asking {
-            topic: Topic::Space,
             reads: true,
             prune_days: 7,
+            ..Asking::about(Topic::Space)
         };
         let words = "tell --about=space --older-than=7 --read --follow -- /srv";
         assert_eq!(line(space), words);
+        let prune = Asking {
+            rule: Retention {
+                last: 2,
+                weekly: 4,
+                per: Per::Machine,
+                ..Retention::default()
+            },
+            ..Asking::about(Topic::Prune)
+        };
+        let words = "tell --about=prune --older-than=0 --keep-last=2 --keep-weekly=4 --per=machine --follow -- /srv";
+        assert_eq!(line(prune), words);
     }
 
     #[test]

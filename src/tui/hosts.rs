@@ -264,6 +264,15 @@ impl Hosts {
         self.list.iter().position(|host| host.name == name)
     }
 
+    /// What the machine of this place is called; none is this one.
+    #[must_use]
+    pub fn machine(&self, of: Option<usize>) -> String {
+        match of.and_then(|at| self.list.get(at)) {
+            Some(host) => host.name.clone(),
+            None => "this machine".to_owned(),
+        }
+    }
+
     /// The place of the host that a path is of; none for one of this machine.
     #[must_use]
     pub fn of_path(&self, path: &Path) -> Option<usize> {

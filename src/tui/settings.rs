@@ -1,6 +1,7 @@
 //! How the program was started.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::fleet::FarFolders;
 use crate::forest::render::Charset;
@@ -54,6 +55,12 @@ impl Settings {
             true => self.hosts.clone(),
             false => Vec::new(),
         }
+    }
+
+    /// Leaves untouched for so long are ticked when pruning.
+    #[must_use]
+    pub fn prune_age(&self) -> Duration {
+        Duration::from_secs(self.prune_days.saturating_mul(86_400))
     }
 
     /// The characters that pictures are drawn with.

@@ -1,15 +1,18 @@
 //! Where what is asked of images is done: here, or by the host that they are of.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::forest::far::host_and_path;
 use crate::machines::host_and_connection;
-use crate::ops::Request;
+use crate::ops::{AnnotateSeveral, Discard, Request};
 
 use super::hosts::Hosts;
+
+/// What is asked of one machine: the place of its host, none for this machine.
+pub(super) type Part = (Option<usize>, Request);
 
 /// Where a request is done.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,6 +21,8 @@ pub(super) enum Place {
     Here,
     /// By a host: its place, and the words of the command line that asks for it there.
     There(usize, Vec<OsString>),
+    /// By several machines, each of which does its part.
+    Several(Vec<Part>),
     /// By none: why, as a sentence.
     Nowhere(String),
 }
@@ -32,24 +37,56 @@ pub(super) fn place(hosts: &Hosts, request: &Request) -> Place {
     let mut of: Vec<Option<usize>> = paths.chain(connections).collect();
     of.sort_unstable();
     of.dedup();
-    let name = |at: &Option<usize>| match at.and_then(|at| hosts.list.get(at)) {
-        Some(host) => host.name.clone(),
-        None => "this machine".to_owned(),
-    };
     match of.as_slice() {
         [] | [None] => Place::Here,
         [Some(at)] => match words_for(hosts, *at, request) {
             Ok(words) => Place::There(*at, words),
             Err(why) => Place::Nowhere(why),
         },
-        several => {
-            let names: Vec<String> = several.iter().map(name).collect();
-            Place::Nowhere(format!(
-                "It names what is on {}: nothing is done on several machines at once.",
-                names.join(" and ")
-            ))
-        }
+        several => match parts(hosts, request) {
+            Some(parts) => Place::Several(parts),
+            None => {
+                let names: Vec<String> = several.iter().map(|of| hosts.machine(*of)).collect();
+                Place::Nowhere(format!(
+                    "It names what is on {}: what joins them is not done by several machines.",
+                    names.join(" and ")
+                ))
+            }
+        },
     }
+}
+
+/// What is asked of each machine, where a request is a list of which each part makes sense by itself.
+fn parts(hosts: &Hosts, request: &Request) -> Option<Vec<Part>> {
+    match request {
+        Request::Discard(discard) => {
+            let mut spared = by_machine(&discard.spare, |path| hosts.of_path(path));
+            let parts = by_machine(&discard.images, |path| hosts.of_path(path));
+            let part = |(of, images)| {
+                let spare = spared.remove(&of).unwrap_or_default();
+                (of, Discard { images, spare }.into())
+            };
+            Some(parts.into_iter().map(part).collect())
+        }
+        Request::AnnotateSeveral(several) => {
+            let parts = by_machine(&several.images, |one| hosts.of_path(&one.image));
+            let part = |(of, images)| (of, AnnotateSeveral { images }.into());
+            Some(parts.into_iter().map(part).collect())
+        }
+        _ => None,
+    }
+}
+
+/// Members of a list, those of each machine by themselves: of this one, then of hosts in their order.
+fn by_machine<T: Clone>(
+    list: &[T],
+    of: impl Fn(&T) -> Option<usize>,
+) -> BTreeMap<Option<usize>, Vec<T>> {
+    let mut parts: BTreeMap<Option<usize>, Vec<T>> = BTreeMap::new();
+    for one in list {
+        parts.entry(of(one)).or_default().push(one.clone());
+    }
+    parts
 }
 
 /// The words of the command line that asks the host of this place for it.
@@ -135,8 +172,8 @@ mod tests {
 
     use crate::fleet::{Destination, FarFolders};
     use crate::ops::{
-        Power, PowerAction, RecoverEntry, Recovery, Redefine, RedefineAction, RemoveLeftovers,
-        Restore,
+        Annotate, Power, PowerAction, Rebase, RecoverEntry, Recovery, Redefine, RedefineAction,
+        RemoveLeftovers, Restore,
     };
 
     fn hosts() -> Hosts {
@@ -197,7 +234,7 @@ mod tests {
                 Some((at, words.join(OsStr::new(" ")).into_string().unwrap()))
             }
             Place::Here => None,
-            Place::Nowhere(why) => panic!("{why}"),
+            other => panic!("{other:?}"),
         };
         let line = "machine stop --kill --connect qemu:///system -- -x".to_owned();
         let asked = there(&hosts(), "db:qemu:///system");
@@ -231,12 +268,47 @@ mod tests {
     }
 
     #[test]
-    fn what_names_files_of_several_machines_is_refused() {
-        for images in [["web:/a", "db:/a"], ["web:/a", "/a"]] {
-            let Place::Nowhere(why) = place(&hosts(), &discard(&images)) else {
-                panic!("{images:?}");
-            };
-            assert!(why.contains("several machines"), "{why}");
-        }
+    fn a_list_of_several_machines_is_parted_by_machine_and_what_joins_them_is_refused() {
+        let mixed = Discard {
+            images: ["db:/a", "/a", "web:/a", "db:/b"]
+                .map(PathBuf::from)
+                .to_vec(),
+            spare: vec!["db:/c".into()],
+        };
+        let spares = |images: &[&str]| {
+            let images = images.iter().map(PathBuf::from).collect();
+            let spare = vec!["db:/c".into()];
+            Request::from(Discard { images, spare })
+        };
+        let parts = vec![
+            (None, discard(&["/a"])),
+            (Some(0), discard(&["web:/a"])),
+            (Some(1), spares(&["db:/a", "db:/b"])),
+        ];
+        assert_eq!(place(&hosts(), &mixed.into()), Place::Several(parts));
+        let note = |image: &str| Annotate {
+            image: image.into(),
+            tag: vec!["keep".to_owned()],
+            ..Annotate::default()
+        };
+        let several = |images: &[&str]| {
+            let images = images.iter().map(|image| note(image)).collect();
+            Request::from(AnnotateSeveral { images })
+        };
+        let parts = vec![(None, several(&["/a"])), (Some(0), several(&["web:/a"]))];
+        let mixed = several(&["web:/a", "/a"]);
+        assert_eq!(place(&hosts(), &mixed), Place::Several(parts));
+        let joined = Rebase {
+            image: "web:/a".into(),
+            to: "db:/a".into(),
+            format: None,
+            style: None,
+            dedupe: false,
+            compress: false,
+        };
+        let Place::Nowhere(why) = place(&hosts(), &joined.into()) else {
+            panic!();
+        };
+        assert!(why.contains("web and db"), "{why}");
     }
 }

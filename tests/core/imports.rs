@@ -268,8 +268,8 @@ fn the_rule_sees_what_it_looks_for() {
     let tui = room("tui");
     let has = |from: &str, to: &str| tui.targets(&module(from)).contains(&module(to));
     // By a plain import, by a name that the folder's front passes on, by a path in the code.
-    assert!(has("dialogs/prune", "app"));
-    assert!(has("update/panes", "dialogs/prune"));
+    assert!(has("dialogs/trash", "app"));
+    assert!(has("update/panes", "dialogs/trash"));
     assert!(has("update/keys", "layout"));
     assert!(!has("app", "layout"));
     let arrows = [("a", "b"), ("b", "c"), ("c", "b")];

@@ -222,7 +222,7 @@ fn a_connection_that_is_cut_before_the_answer_changes_nothing_and_says_so() {
 }
 
 #[test]
-fn nothing_is_done_to_images_of_two_hosts_at_once() {
+fn what_is_done_to_images_of_two_hosts_is_planned_by_each() {
     let hosts = Hosts::new(QANOPY);
     let mut terminal = open(&hosts, &["--no-query", "@lab"], (120, 40));
     terminal.see("● one:/");
@@ -233,7 +233,12 @@ fn nothing_is_done_to_images_of_two_hosts_at_once() {
     }
     terminal.see("2 marked");
     terminal.press("X");
-    says(&terminal, "nothing is done on several machines at once");
+    terminal.see("one: Discard");
+    terminal.see("(then two)");
+    terminal.press("<esc>");
+    terminal.see("two: Discard");
+    terminal.press("<esc>");
+    says(&terminal, "Nothing was changed on two.");
     terminal.press("q");
     assert_eq!(terminal.end(), 0);
 }

@@ -36,15 +36,19 @@ fn what_is_in_the_trash_of_hosts_is_put_back_and_deleted_there() {
     terminal.see("one: discard");
     terminal.see("two: discard");
     says(&terminal, "away cannot be reached");
-    // What is of two machines is no one's to do.
+    // What is of two machines is planned by each, and cancelled by itself.
     terminal.press("ar");
-    says(&terminal, "in the trash of several machines");
-    terminal.press("a");
-    terminal.press("r");
     terminal.see("one: Restore");
+    terminal.see("(then two)");
     says(&terminal, "[ Cancel ]");
     terminal.press("y");
-    terminal.see("✓");
+    terminal.see("two: Restore");
+    says(&terminal, "[ Cancel ]");
+    terminal.press("<esc>");
+    says(&terminal, "Nothing was changed on two.");
+    terminal.until("what one has is back", |_| {
+        hosts.home("one").join("b.qcow2").exists()
+    });
     terminal.lose("[ Cancel ]");
     assert!(hosts.home("one").join("b.qcow2").exists());
     assert!(!hosts.home("two").join("b.qcow2").exists());

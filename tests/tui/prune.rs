@@ -42,7 +42,7 @@ fn asked(harness: &AppHarness) -> (u64, Retention) {
         .iter()
         .rev()
         .filter_map(|effect| match effect {
-            Effect::Keep { query_id, rule, .. } => Some((*query_id, rule.clone())),
+            Effect::Keep { query_id, rule, .. } => Some((*query_id, *rule)),
             _ => None,
         });
     rules.next().expect("a rule was asked for")

@@ -29,6 +29,7 @@ mod typing;
 mod window;
 
 use super::bindings::{self, TableRow};
+use super::there::Part;
 use crate::ops::{Effect, Plan, Request};
 
 pub(crate) use next::Next;
@@ -156,6 +157,14 @@ impl Dialogs {
         })
     }
 
+    /// The prune checklist, if it is open, be it below others.
+    pub(super) fn prune_mut(&mut self) -> Option<&mut PruneDialog> {
+        self.open.iter_mut().find_map(|dialog| match dialog {
+            Dialog::Prune(dialog) => Some(dialog.as_mut()),
+            _ => None,
+        })
+    }
+
     /// Who has the keyboard.
     #[must_use]
     pub fn keyboard(&self) -> Keyboard {
@@ -183,9 +192,37 @@ impl Dialogs {
         self.open.pop();
     }
 
-    /// Closes all.
-    pub(super) fn close_all(&mut self) {
-        self.open.clear();
+    /// Closes all. Where the plan of one of several machines was among them, those that follow it.
+    pub(super) fn close_all(&mut self) -> Option<Vec<Part>> {
+        let mut closed = self.open.drain(..);
+        closed.find_map(|dialog| match dialog {
+            Dialog::Plan(mut dialog) => dialog.following.take(),
+            _ => None,
+        })
+    }
+
+    /// The plan that has the keyboard.
+    #[must_use]
+    pub(super) fn top_plan(&self) -> Option<&PlanDialog> {
+        match self.top() {
+            Some(Dialog::Plan(dialog)) => Some(dialog),
+            _ => None,
+        }
+    }
+
+    /// Has these follow the plan that has the keyboard, whatever becomes of it.
+    pub(super) fn let_follow(&mut self, following: Vec<Part>) {
+        if let Some(Dialog::Plan(dialog)) = self.top_mut() {
+            dialog.following = Some(following);
+        }
+    }
+
+    /// Those that follow the plan that has the keyboard, where it is one of several; they do not any more.
+    pub(super) fn take_following(&mut self) -> Option<Vec<Part>> {
+        match self.top_mut() {
+            Some(Dialog::Plan(dialog)) => dialog.following.take(),
+            _ => None,
+        }
     }
 
     /// The plan that waits for an answer, be it below a passphrase that is asked for.

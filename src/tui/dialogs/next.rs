@@ -10,6 +10,7 @@ use crate::tui::actions::{self, Motion};
 use crate::tui::browse::{Extraction, Shown, Spot};
 use crate::tui::forms::FormKind;
 use crate::tui::jobs::Task;
+use crate::tui::there::Part;
 
 /// What becomes of a dialog.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub enum Next {
     Ask(Box<Request>),
     /// A plan is asked for of the host of this place; the dialog waits below it.
     AskThere(usize, Box<Request>),
+    /// Plans of several machines are asked for, one after the other; the dialog waits below.
+    AskEach(Vec<Part>),
     /// A plan is asked for in its place.
     AskInstead {
         /// What is asked.

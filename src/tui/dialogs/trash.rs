@@ -1,6 +1,6 @@
 //! The trash: what is in it, to be restored or deleted for good.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -15,6 +15,7 @@ use crate::tui::key::{Code, Key};
 use crate::tui::query::QueryId;
 use crate::tui::text;
 use crate::tui::theme::Role;
+use crate::tui::there::Part;
 use crate::tui::views::frame;
 use crate::tui::views::words::push_wrapped;
 use crate::units;
@@ -112,20 +113,24 @@ impl TrashDialog {
         chosen
     }
 
-    /// A plan for what is chosen, if anything is, and all of it is of one machine.
-    fn ask(&self, app: &mut App, request: impl FnOnce(Vec<String>) -> Request) -> Next {
-        let chosen = self.chosen(app);
-        let Some(of) = chosen.first().map(|(of, _)| *of) else {
-            return Next::Stay;
-        };
-        if chosen.iter().any(|(other, _)| *other != of) {
-            app.warn("They are in the trash of several machines: choose those of one.");
-            return Next::Stay;
+    /// A plan for what is chosen in the trash of each machine.
+    fn ask(&self, app: &App, request: impl Fn(Vec<String>) -> Request) -> Next {
+        let mut chosen: BTreeMap<Option<usize>, Vec<String>> = BTreeMap::new();
+        for (of, name) in self.chosen(app) {
+            chosen.entry(of).or_default().push(name);
         }
-        let request = request(chosen.into_iter().map(|(_, name)| name).collect());
-        match of {
-            None => Next::Ask(Box::new(request)),
-            Some(at) => Next::AskThere(at, Box::new(request)),
+        let mut parts: Vec<Part> = chosen
+            .into_iter()
+            .map(|(of, names)| (of, request(names)))
+            .collect();
+        match parts.pop() {
+            None => Next::Stay,
+            Some((None, only)) if parts.is_empty() => Next::Ask(Box::new(only)),
+            Some((Some(at), only)) if parts.is_empty() => Next::AskThere(at, Box::new(only)),
+            Some(last) => {
+                parts.push(last);
+                Next::AskEach(parts)
+            }
         }
     }
 }

@@ -199,19 +199,25 @@ pub(super) fn prune(talk: &mut Talk) -> io::Result<()> {
     let Some(Dialog::Prune(dialog)) = talk.ui.dialogs.top() else {
         return Ok(());
     };
-    let candidates = dialog.candidates.iter().flatten().zip(&dialog.ticked);
-    let rows: Vec<String> = candidates
-        .zip(&dialog.kept)
-        .map(|((one, ticked), kept)| {
-            let (name, size) = (units::file_name(&one.path), units::size(one.frees));
-            let goes = if *ticked { "goes" } else { "stays" };
-            let why = kept.as_ref().unwrap_or(&one.why);
-            format!("{goes}: {name}, frees {size}, {why}")
-        })
-        .collect();
-    let rule = dialog.rule_words();
+    let app = &talk.ui.app;
+    let rows = dialog.rows().iter().map(|row| {
+        let goes = if row.ticked { "goes" } else { "stays" };
+        let name = match row.of {
+            Some(_) => row.label(app),
+            None => units::file_name(&row.leaf.path),
+        };
+        let why = row.kept().unwrap_or(&row.leaf.why);
+        format!(
+            "{goes}: {name}, frees {}, {why}",
+            units::size(row.leaf.frees)
+        )
+    });
+    let rows: Vec<String> = rows.collect();
+    let (rule, said) = (dialog.rule_words(), dialog.said(app));
     talk.say(format_args!("Leaves that nothing uses ({rule}):"))?;
     tell_rows(talk, &rows)?;
+    let said = said.iter().filter(|_| !app.hosts.list.is_empty());
+    said.into_iter().try_for_each(|text| talk.say(text))?;
     if rows.is_empty() {
         talk.say("There is none.")?;
         return talk.back();

@@ -324,7 +324,7 @@ fn waits(ui: &Ui) -> bool {
         Some(Dialog::Form(form)) => {
             form.creates && form.plans.is_empty() && form.requests().is_ok()
         }
-        Some(Dialog::Prune(dialog)) => dialog.candidates.is_none() || dialog.waits,
+        Some(Dialog::Prune(dialog)) => dialog.is_waiting(app),
         Some(Dialog::Trash(dialog)) => dialog.here.is_none(),
         Some(Dialog::Space(_)) => app.space.is_asked(),
         Some(Dialog::Measure(dialog)) => dialog.found.is_none(),

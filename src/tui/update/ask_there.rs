@@ -8,25 +8,36 @@ use crate::ops::{Progress, Request};
 use crate::tui::dialogs::PlanDialog;
 use crate::tui::hosts::HostSeen;
 use crate::tui::msg::Effect;
-use crate::tui::there::{Place, place, words_for};
+use crate::tui::there::{Part, Place, place, words_for};
 use crate::tui::ui::Ui;
 
-/// Opens a dialog for what this request would do where it is a host that does it; says whether it is, or nobody does.
-pub(super) fn ask(ui: &mut Ui, request: &Request, effects: &mut Vec<Effect>) -> bool {
-    match place(&ui.app.hosts, request) {
-        Place::Here => return false,
-        Place::Nowhere(why) => ui.app.warn(why),
-        Place::There(at, words) => plan(ui, at, request, words, effects),
+/// Opens a dialog for what this request would do where it is a host that does it; what is left to be asked where it is
+/// not, of each machine.
+pub(super) fn ask(ui: &mut Ui, request: Request, effects: &mut Vec<Effect>) -> Vec<Part> {
+    let asked = match place(&ui.app.hosts, &request) {
+        Place::Here => return vec![(None, request)],
+        Place::Several(parts) => return parts,
+        Place::Nowhere(why) => Err(why),
+        Place::There(at, words) => plan(ui, at, &request, words, effects),
+    };
+    if let Err(why) = asked {
+        ui.app.warn(why);
     }
-    true
+    Vec::new()
 }
 
 /// Opens a dialog for what this request would do on the host of this place, whatever it names.
-pub(super) fn ask_of(ui: &mut Ui, at: usize, request: &Request, effects: &mut Vec<Effect>) {
-    match words_for(&ui.app.hosts, at, request) {
-        Ok(words) => plan(ui, at, request, words, effects),
-        Err(why) => ui.app.warn(why),
-    }
+///
+/// # Errors
+/// Why it is not asked for, as a sentence.
+pub(super) fn ask_of(
+    ui: &mut Ui,
+    at: usize,
+    request: &Request,
+    effects: &mut Vec<Effect>,
+) -> Result<(), String> {
+    let words = words_for(&ui.app.hosts, at, request)?;
+    plan(ui, at, request, words, effects)
 }
 
 fn plan(
@@ -35,11 +46,10 @@ fn plan(
     request: &Request,
     words: Vec<OsString>,
     effects: &mut Vec<Effect>,
-) {
+) -> Result<(), String> {
     let app = &mut ui.app;
     if let Some(why) = app.hosts.list.get(at).and_then(HostSeen::unchangeable) {
-        app.warn(format!("{why}."));
-        return;
+        return Err(format!("{why}."));
     }
     let query_id = app.query_id();
     let (answers, replies) = unbounded();
@@ -59,6 +69,7 @@ fn plan(
         replies,
     });
     ui.dialogs.open(dialog);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -75,7 +86,7 @@ mod tests {
     use crate::tui::key::Key;
     use crate::tui::msg::Msg;
     use crate::tui::settings::Settings;
-    use crate::tui::update::{dialogs, update};
+    use crate::tui::update::{dialogs, open, update};
 
     /// An interface with one host.
     fn ui() -> Ui {
@@ -107,7 +118,7 @@ mod tests {
         let mut ui = ui();
         let mut effects = Vec::new();
         let discard = Request::discard(vec!["web:/srv/a".into()]);
-        assert!(ask(&mut ui, &discard, &mut effects));
+        assert!(ask(&mut ui, discard, &mut effects).is_empty());
         let facts = PlanFacts {
             effects: Vec::new(),
             ways_out: vec![WayOut {
@@ -144,7 +155,7 @@ mod tests {
         };
         update(&mut ui, Msg::FarGreeted(0, rules));
         let mut effects = Vec::new();
-        ask_of(&mut ui, 0, &empty_trash(), &mut effects);
+        open::ask_there(&mut ui, 0, empty_trash(), &mut effects);
         assert!(effects.is_empty() && ui.dialogs.is_empty(), "{effects:?}");
         assert!(ui.app.session.toast.unwrap().text.contains("web lets"));
     }

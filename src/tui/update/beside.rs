@@ -114,7 +114,7 @@ pub(super) fn answered(
         Topic::Space => app.space.is_outdated = true,
         Topic::Interrupted => interrupted(ui, query_id, at),
         Topic::Machines => machines(app, at),
-        Topic::Findings | Topic::Trash => {}
+        Topic::Findings | Topic::Trash | Topic::Prune => {}
     }
 }
 

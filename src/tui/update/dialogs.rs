@@ -2,33 +2,32 @@
 
 use std::time::Duration;
 
+use crate::ops::Request;
 use crate::tui::dialogs::{Dialog, FilesLine, LogView, Next};
 use crate::tui::msg::Effect;
 use crate::tui::ui::Ui;
 
 use super::settle::refresh_preview;
-use super::{cursor, jobs, menus, open, panes, there};
+use super::{cursor, jobs, menus, open, panes, series, there};
 
 /// Does what a dialog asks for.
 pub(super) fn follow(ui: &mut Ui, next: Next, effects: &mut Vec<Effect>) {
     match next {
         Next::Stay => {}
         Next::Close => close(ui),
-        Next::Cancel => {
-            close(ui);
-            if ui.dialogs.is_empty() {
-                ui.app.tell("Nothing was changed.");
+        Next::Cancel => match ui.dialogs.take_following() {
+            Some(following) => series::cancel(ui, following, effects),
+            None => {
+                close(ui);
+                if ui.dialogs.is_empty() {
+                    ui.app.tell("Nothing was changed.");
+                }
             }
-        }
+        },
         Next::Ask(request) => open::ask(ui, *request, effects),
         Next::AskThere(at, request) => open::ask_there(ui, at, *request, effects),
-        Next::AskInstead { request, proves } => {
-            ui.dialogs.close();
-            open::ask(ui, *request, effects);
-            if let Some(Dialog::Plan(dialog)) = ui.dialogs.top_mut() {
-                dialog.proves = proves;
-            }
-        }
+        Next::AskEach(parts) => open::ask_each(ui, parts, effects),
+        Next::AskInstead { request, proves } => ask_instead(ui, *request, proves, effects),
         Next::AskSecret(image) => open::ask_secret(ui, image, None),
         Next::Unlocked {
             image,
@@ -49,11 +48,15 @@ pub(super) fn follow(ui: &mut Ui, next: Next, effects: &mut Vec<Effect>) {
             }
         }
         Next::Agreed(plans) => {
-            for ready in plans {
-                jobs::enqueue(ui, ready, effects);
-            }
+            let agreed = plans.into_iter();
+            let following = agreed.filter_map(|ready| jobs::enqueue(ui, ready, effects));
+            let following: Vec<_> = following.flatten().collect();
+            open::ask_each(ui, following, effects);
         }
-        Next::AgreedThere(typed) => there::agreed(ui, &typed),
+        Next::AgreedThere(typed) => {
+            let following = there::agreed(ui, &typed).unwrap_or_default();
+            open::ask_each(ui, following, effects);
+        }
         Next::Run(action) => {
             ui.dialogs.close();
             panes::run(ui, action, effects);
@@ -91,6 +94,28 @@ pub(super) fn follow(ui: &mut Ui, next: Next, effects: &mut Vec<Effect>) {
         Next::Retry { title, task } => jobs::retry(ui, title, task, effects),
         Next::Log(job) => ui.dialogs.open(LogView { job, up: 0 }),
         Next::Quit => open::quit(ui, effects),
+    }
+}
+
+/// A plan takes the place of the one on top.
+fn ask_instead(ui: &mut Ui, request: Request, proves: bool, effects: &mut Vec<Effect>) {
+    let following = ui.dialogs.take_following();
+    let there = ui.dialogs.top_plan().and_then(|plan| plan.there.as_ref());
+    let at = there.map(|there| there.at);
+    ui.dialogs.close();
+    match at {
+        // Also where it names no file that says whose it is.
+        Some(at) => open::ask_there(ui, at, request, effects),
+        None => open::ask(ui, request, effects),
+    }
+    match ui.dialogs.top_mut() {
+        Some(Dialog::Plan(dialog)) => {
+            dialog.proves = proves;
+            if following.is_some() {
+                dialog.following = following;
+            }
+        }
+        _ => open::ask_each(ui, following.unwrap_or_default(), effects),
     }
 }
 

@@ -19,19 +19,23 @@ use crate::tui::log::Kind;
 use crate::tui::msg::{Effect, Notice};
 use crate::tui::query::FOR_THE_ROWS;
 use crate::tui::remedies;
+use crate::tui::there::Part;
 use crate::tui::ui::Ui;
 use crate::units;
 
 use super::settle::refresh_preview;
-use super::{open, scan};
+use super::{open, scan, series};
 
-/// Makes a job of what the person agreed to, and closes the dialog it came from.
-pub(super) fn enqueue(ui: &mut Ui, ready: Ready, effects: &mut Vec<Effect>) {
+/// Makes a job of what the person agreed to, and closes the dialog it came from. Where that is one of several, those
+/// that follow it.
+pub(super) fn enqueue(ui: &mut Ui, ready: Ready, effects: &mut Vec<Effect>) -> Option<Vec<Part>> {
+    let following = ui.dialogs.close_all();
     let app = &mut ui.app;
     let plan = ready.plan();
     let files = Files::of_plan(&app.forest, plan);
     let (title, request) = (plan.title.clone(), plan.request.clone());
     let commands = plan.commands.clone();
+    series::unmark(app, &request, following.is_some());
     let work = Work::Plan(Box::new(ready));
     let id = app
         .jobs
@@ -40,10 +44,9 @@ pub(super) fn enqueue(ui: &mut Ui, ready: Ready, effects: &mut Vec<Effect>) {
     for command in &commands {
         app.note(Some(id), Kind::Command, command);
     }
-    app.tree.marks.clear();
-    ui.dialogs.close_all();
     refresh_preview(ui);
     start_next(&mut ui.app.jobs, effects);
+    following
 }
 
 /// Looks through the tables of images, those of each machine one after the other.

@@ -7,8 +7,8 @@
 //! | `changes` | moving among the files that differ |
 //! | `panes`, `cursor`, `operations`, `menus` | what keys do in the panes |
 //! | `open`, `dialogs` | opening dialogs, and doing what they ask for |
-//! | `jobs`, `scan`, `machines`, `hosts`, `beside`, `ask_there`, `there` | what is begun, and what comes of it |
-//! | `responses`, `space` | answers of the workers |
+//! | `jobs`, `scan`, `machines`, `hosts`, `beside`, `ask_there`, `there`, `series` | what is begun, and what comes of it |
+//! | `responses`, `space`, `prune` | answers of the workers |
 //! | `files`, `guest_files`, `insides` | what is asked about the inside of images |
 //! | `settle`, `tour` | what follows from every change |
 
@@ -31,8 +31,10 @@ mod mouse;
 mod open;
 mod operations;
 mod panes;
+mod prune;
 mod responses;
 mod scan;
+mod series;
 mod settle;
 mod space;
 mod there;
@@ -77,6 +79,7 @@ pub fn update(ui: &mut Ui, msg: Msg) -> Vec<Effect> {
     hosts::gather(&mut ui.app, &mut effects);
     tour::follow(&mut ui.app);
     space::ask(ui, &mut effects);
+    prune::ask(ui, &mut effects);
     beside::ask_for_interrupted(&mut ui.app, &mut effects);
     beside::ask_for_machines(&mut ui.app, &mut effects);
     beside::ask_for_findings(&mut ui.app, &mut effects);

@@ -10,6 +10,7 @@ use crate::tui::dialogs::{LeaveDialog, ListMenu, PlanDialog, SecretDialog, Secre
 use crate::tui::forms::{self, FormKind};
 use crate::tui::msg::Effect;
 use crate::tui::secret::Secret;
+use crate::tui::there::Part;
 use crate::tui::ui::Ui;
 
 use super::ask_there;
@@ -17,9 +18,45 @@ use super::settle::refresh_preview;
 
 /// Opens a dialog for what this request would do, over what is open.
 pub(super) fn ask(ui: &mut Ui, request: Request, effects: &mut Vec<Effect>) {
-    if ask_there::ask(ui, &request, effects) {
-        return;
+    let mut parts = ask_there::ask(ui, request, effects);
+    match parts.pop() {
+        None => {}
+        Some((None, only)) if parts.is_empty() => ask_here(ui, only, effects),
+        Some(last) => {
+            parts.push(last);
+            ask_each(ui, parts, effects);
+        }
     }
+}
+
+/// Opens a dialog for the first of these that can be planned, over what is open; the others follow it.
+pub(super) fn ask_each(ui: &mut Ui, parts: Vec<Part>, effects: &mut Vec<Effect>) {
+    let mut parts = parts.into_iter();
+    let mut refused: Vec<String> = Vec::new();
+    while let Some((of, request)) = parts.next() {
+        let asked = match of {
+            None => {
+                ask_here(ui, request, effects);
+                Ok(())
+            }
+            Some(at) => ask_there::ask_of(ui, at, &request, effects),
+        };
+        match asked {
+            Err(why) => refused.push(why),
+            Ok(()) => {
+                ui.dialogs.let_follow(parts.collect());
+                break;
+            }
+        }
+    }
+    refresh_preview(ui);
+    if !refused.is_empty() {
+        ui.app.warn(refused.join(" "));
+    }
+}
+
+/// Opens a dialog for what this request would do on this machine, whatever it names.
+fn ask_here(ui: &mut Ui, request: Request, effects: &mut Vec<Effect>) {
     let dialog = PlanDialog::ask(&mut ui.app, request, effects);
     ui.dialogs.open(dialog);
     refresh_preview(ui);
@@ -27,7 +64,9 @@ pub(super) fn ask(ui: &mut Ui, request: Request, effects: &mut Vec<Effect>) {
 
 /// Opens a dialog for what this request would do on the host of this place, over what is open.
 pub(super) fn ask_there(ui: &mut Ui, at: usize, request: Request, effects: &mut Vec<Effect>) {
-    ask_there::ask_of(ui, at, &request, effects);
+    if let Err(why) = ask_there::ask_of(ui, at, &request, effects) {
+        ui.app.warn(why);
+    }
     refresh_preview(ui);
 }
 

@@ -326,10 +326,7 @@ fn mouse(app: &mut App, effects: &mut Vec<Effect>) {
 
 fn prune(ui: &mut Ui, effects: &mut Vec<Effect>) {
     let query_id = ui.app.query_id();
-    ui.dialogs.open_alone(PruneDialog {
-        query_id,
-        ..PruneDialog::default()
-    });
+    ui.dialogs.open_alone(PruneDialog::new(query_id));
     effects.push(Effect::Candidates(query_id, Arc::clone(&ui.app.forest)));
 }
 

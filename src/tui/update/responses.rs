@@ -3,7 +3,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::forest::{ChangedBase, Forest};
 use crate::host::Stat;
@@ -22,8 +21,8 @@ use crate::units;
 
 use super::settle::{refresh_preview, replace_here};
 use super::{
-    beside, dialogs, doctor, guest_files, hosts, insides, jobs, keys, machines, menus, open, scan,
-    space, there,
+    beside, dialogs, doctor, guest_files, hosts, insides, jobs, keys, machines, menus, open, prune,
+    scan, space, there,
 };
 
 /// Gives the forests that a scan's finds go to to `change`: the one that is shown, the one that will be, or both.
@@ -84,6 +83,7 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
         Msg::FarScanned(query_id, at, told) => hosts::scanned(app, query_id, at, told),
         Msg::FarAnswered(query_id, at, topic, answer) => {
             beside::answered(ui, (query_id, at), topic, *answer);
+            prune::answered(ui, query_id, at);
         }
         Msg::ThereAsked(query_id, question) => there::asked(ui, query_id, &question),
         Msg::ThereLocked(query_id, query) => there::locked(ui, query_id, &query),
@@ -177,18 +177,16 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
             }
         }
         Msg::Candidates(query_id, candidates) => {
-            let old = old(app);
-            if let Some(Dialog::Prune(dialog)) = ui.dialogs.top_mut()
+            let old = app.settings.prune_age();
+            if let Some(dialog) = ui.dialogs.prune_mut()
                 && dialog.query_id == query_id
             {
-                let none = vec![None; candidates.len()];
-                dialog.candidates = Some(candidates);
-                dialog.take_kept(none, old);
+                dialog.take_here(candidates, old);
             }
         }
         Msg::Kept(query_id, kept) => {
-            let old = old(app);
-            if let Some(Dialog::Prune(dialog)) = ui.dialogs.top_mut()
+            let old = app.settings.prune_age();
+            if let Some(dialog) = ui.dialogs.prune_mut()
                 && dialog.query_id == query_id
             {
                 dialog.take_kept(kept, old);
@@ -242,11 +240,6 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
         | Msg::Resize(..)
         | Msg::Clock(_) => {}
     }
-}
-
-/// Leaves that are older than this may go.
-fn old(app: &App) -> Duration {
-    Duration::from_secs(app.settings.prune_days.saturating_mul(86_400))
 }
 
 /// A plan is there: into the dialog that asked for it.

@@ -102,9 +102,9 @@ fn ask_hosts(app: &mut App, reads: bool, effects: &mut Vec<Effect>) {
         }
         host.beside.space_of = (host.query_id, reads);
         let asking = Asking {
-            topic: Topic::Space,
             reads,
             prune_days: app.settings.prune_days,
+            ..Asking::about(Topic::Space)
         };
         beside::ask(app, at, asking, effects);
     }

@@ -12,10 +12,11 @@ use crate::tui::jobs::Task;
 use crate::tui::log::Kind;
 use crate::tui::msg::{Effect, ThereEnd};
 use crate::tui::query::QueryId;
+use crate::tui::there::Part;
 use crate::tui::ui::Ui;
 
 use super::settle::refresh_preview;
-use super::{hosts, jobs, open};
+use super::{hosts, jobs, open, series};
 
 /// What the plan would do is known: the rows are marked.
 pub(super) fn planned(ui: &mut Ui, query_id: QueryId, facts: PlanFacts) {
@@ -74,20 +75,21 @@ pub(super) fn asked(ui: &mut Ui, query_id: QueryId, question: &Question) {
     }
 }
 
-/// The person agreed: it is a job from now on.
-pub(super) fn agreed(ui: &mut Ui, typed: &str) {
+/// The person agreed: it is a job from now on. Where it is one of several, those that follow it.
+pub(super) fn agreed(ui: &mut Ui, typed: &str) -> Option<Vec<Part>> {
     let Some(Dialog::Plan(dialog)) = ui.dialogs.top_mut() else {
-        return;
+        return None;
     };
     let (query_id, request, title) = (dialog.query_id, dialog.request.clone(), dialog.title());
-    let Some((at, progress)) = dialog.agree_there(typed) else {
-        return;
-    };
+    let (at, progress) = dialog.agree_there(typed)?;
     let app = &mut ui.app;
     let title = match app.hosts.list.get(at) {
         Some(host) => format!("{}: {title}", host.name),
         None => title,
     };
+    let following = ui.dialogs.close_all();
+    let app = &mut ui.app;
+    series::unmark(app, &request, following.is_some());
     let task = Task::There {
         at,
         request,
@@ -95,9 +97,8 @@ pub(super) fn agreed(ui: &mut Ui, typed: &str) {
     };
     let id = app.jobs.begin_there(title.clone(), task, progress);
     app.note(Some(id), Kind::Step, &format!("agreed to: {title}"));
-    app.tree.marks.clear();
-    ui.dialogs.close_all();
     refresh_preview(ui);
+    following
 }
 
 /// It is over: a job, or a plan that nothing is agreed to.

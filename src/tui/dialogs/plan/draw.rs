@@ -51,6 +51,7 @@ pub(super) fn draw(screen: &mut Frame<'_>, app: &App, dialog: &PlanDialog, area:
         }
         _ => "Making a plan".to_owned(),
     };
+    let title = format!("{title}{}", dialog.then(app));
     let width = usize::from(area.width).saturating_sub(2);
     let bottom = edge(app, dialog, width);
     let inside = frame::dialog(screen, app, area, &title, bottom);
@@ -79,7 +80,28 @@ pub(super) fn hints_left(app: &App, dialog: &PlanDialog, area: Rect) -> Vec<(Str
     hints.into_iter().skip(shown).collect()
 }
 
+/// Machines that are named one by one.
+const MOST_NAMED: usize = 2;
+
 impl PlanDialog {
+    /// Whose plans follow, behind its title; nothing where none does.
+    pub(in crate::tui) fn then(&self, app: &App) -> String {
+        let following = self.following.as_deref().unwrap_or_default();
+        let mut names: Vec<String> = following
+            .iter()
+            .take(MOST_NAMED)
+            .map(|(of, _)| app.hosts.machine(*of))
+            .collect();
+        if names.is_empty() {
+            return String::new();
+        }
+        match following.len().saturating_sub(MOST_NAMED) {
+            0 => {}
+            more => names.push(format!("{more} more")),
+        }
+        text::safe(&format!(" (then {})", names.join(", ")))
+    }
+
     /// The keys that ask for the same in another way or for more to be told, with what each does.
     pub(in crate::tui) fn other_keys(&self, app: &App) -> Vec<(String, String)> {
         let keymap = &app.settings.keymap;

@@ -9,6 +9,7 @@ use crate::image::Passphrase;
 use crate::ops::{Confirm, Effect, Plan, Progress, Request, WayOut};
 use crate::tui::msg::ThereReply;
 use crate::tui::query::QueryId;
+use crate::tui::there::Part;
 
 /// What fires on Enter in a plan's dialog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -47,6 +48,8 @@ pub struct PlanDialog {
     pub locked: Option<PathBuf>,
     /// The host that makes the plan and does it, where it is not this machine.
     pub there: Option<There>,
+    /// Where it is one of several, each of another machine: what is planned after it.
+    pub following: Option<Vec<Part>>,
 }
 
 /// A plan that a host makes.
@@ -102,6 +105,7 @@ impl PlanDialog {
             proves: false,
             locked: None,
             there: None,
+            following: None,
         }
     }
 

@@ -1,12 +1,14 @@
 //! What a host tells beside its images.
 
+use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::io;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
-use crate::facts::{Fact, Intake};
+use crate::facts::{Fact, Intake, SpareLeaf};
 use crate::fleet::{Ends, Error, Hello, LastWords, Moved, Question, Stream, Watcher};
 use crate::machines::Machines;
 use crate::ops::SpaceReport;
@@ -116,6 +118,7 @@ fn answer(topic: Topic, facts: Vec<Fact>) -> FarAnswer {
     let mut findings = Vec::new();
     let mut report = SpaceReport::default();
     let mut trash = Vec::new();
+    let mut leaves: Vec<Arc<SpareLeaf>> = Vec::new();
     let mut interrupted = Interruptions::default();
     let (mut machines, mut unasked) = (Vec::new(), Vec::new());
     for fact in facts {
@@ -125,6 +128,7 @@ fn answer(topic: Topic, facts: Vec<Fact>) -> FarAnswer {
             Fact::Saving(saving) => report.savings.push(saving),
             Fact::TrashBytes(bytes) => report.trash = bytes,
             Fact::Trashed(entry) => trash.push(entry),
+            Fact::Spare(leaf) => leaves.push(Arc::new(leaf)),
             Fact::Halted(halted) => interrupted.halted.push(halted),
             Fact::Leftover(left) => interrupted.leftovers.push(left),
             Fact::Machine(machine) => machines.push(*machine),
@@ -135,6 +139,12 @@ fn answer(topic: Topic, facts: Vec<Fact>) -> FarAnswer {
         Topic::Findings => FarAnswer::Findings(findings),
         Topic::Space => FarAnswer::Space(Arc::new(SpaceFound::whole(&report))),
         Topic::Trash => FarAnswer::Trash(trash),
+        Topic::Prune => {
+            let mut met = HashSet::new();
+            leaves.retain(|leaf| met.insert(leaf.path.clone()));
+            leaves.sort_by(|a, b| (Reverse(a.age), &a.path).cmp(&(Reverse(b.age), &b.path)));
+            FarAnswer::Prune(leaves.into())
+        }
         Topic::Interrupted => FarAnswer::Interrupted(interrupted),
         Topic::Machines => FarAnswer::Machines(Arc::new(Machines::of(machines, unasked))),
     }
