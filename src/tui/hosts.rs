@@ -1,17 +1,17 @@
 //! The other machines whose images are shown beside those of this one: how far each is, and what it has told.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::fleet::{FarFolders, Hello};
+use crate::forest::Forest;
 use crate::forest::far::{Told, path_on};
-use crate::forest::{Forest, ScannedFile};
-use crate::host::{FileId, Holder};
 use crate::machines::{Machines, host_and_connection};
 
 use super::far_answers::{Beside, Pending, asked, silent};
+use super::host_images::Images;
 use super::query::QueryId;
+use super::told_again::ToldAgain;
 
 /// What is said of what would be done here to a file that is on another machine.
 pub(super) const NOT_HERE: &str = "it names a file of another machine";
@@ -33,48 +33,6 @@ pub enum HostState {
     Told,
     /// It has not: why, as a sentence that begins with its name.
     Failed(String),
-}
-
-/// What a host has told.
-#[derive(Debug, Clone, Default)]
-pub struct Images {
-    /// The host.
-    pub host: String,
-    /// Files as they were met.
-    pub files: Vec<ScannedFile>,
-    /// Which of them processes have open.
-    pub held: HashMap<FileId, Vec<Holder>>,
-    /// Whether other machines may see some of them.
-    pub is_shared: bool,
-}
-
-impl Images {
-    /// None so far, of this host.
-    #[must_use]
-    pub fn of(host: &str) -> Self {
-        Self {
-            host: host.to_owned(),
-            ..Self::default()
-        }
-    }
-
-    /// Takes in files that it has met.
-    pub fn extend(&mut self, files: Vec<ScannedFile>) {
-        self.is_shared |= files.iter().any(|file| file.sharing.is_some());
-        self.files.extend(files);
-    }
-
-    /// Orders files by their names: they are met in any order.
-    pub fn sort(&mut self) {
-        self.files
-            .sort_unstable_by(|a, b| a.path.as_os_str().cmp(b.path.as_os_str()));
-    }
-
-    /// Whether both tell the same, once they are sorted.
-    #[must_use]
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.files == other.files && self.held == other.held
-    }
 }
 
 /// All that a host has told of which the forest is made.
@@ -151,7 +109,7 @@ pub struct HostSeen {
     /// What is shown of it.
     pub images: Arc<Images>,
     /// What it has told so far where that will replace what is shown.
-    pub fresh: Option<Images>,
+    pub again: Option<ToldAgain>,
     /// Its machines, as it told them last.
     pub machines: Arc<Machines>,
     /// Places there that could not be looked at, each as a sentence.
@@ -182,7 +140,7 @@ impl Hosts {
             state: HostState::Asked,
             query_id: 0,
             images: Arc::new(Images::of(&one.to.name)),
-            fresh: None,
+            again: None,
             machines: Arc::default(),
             unreadable: Vec::new(),
             beside: Beside::default(),

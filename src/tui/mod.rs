@@ -8,7 +8,7 @@
 //! | `settings`, `selection`, `detail_pane`, `session`, `refresh`, `jobs` | its parts |
 //! | `rows`, `order`, `filter`, `summary`, `plan_preview`, `diagram` | what the images pane shows |
 //! | `health`, `map`, `selected_chain`, `file_changes`, `change_tree` | what the detail shows |
-//! | `hosts`, `there`, `border` | other machines, what is done by them, and what keeps their names from this one's files |
+//! | `hosts`, `host_images`, `told_again`, `there`, `border` | other machines, what they tell, what is done by them, and what keeps their names from this one's files |
 //! | `tour`, `tour_strip` | five small tasks on the sample forests |
 //! | `actions`, `bindings`, `keymap`, `disabled_reason` | what keys mean, and when not |
 //! | `msg`, `query`, `browse` | what happens, and what is asked for |
@@ -44,6 +44,7 @@ mod file_changes;
 pub(crate) mod filter;
 mod forms;
 mod health;
+mod host_images;
 mod hosts;
 mod input;
 mod insides;
@@ -82,6 +83,7 @@ mod terminal_query;
 mod text;
 mod theme;
 mod there;
+mod told_again;
 mod tour;
 mod tour_strip;
 mod ui;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use crate::forest::{Forest, ScannedFile};
 use crate::host::{FileId, Holder};
 use crate::tui::app::App;
-use crate::tui::hosts::{HostState, Images};
+use crate::tui::hosts::HostState;
 use crate::tui::log::Kind;
 use crate::tui::msg::{Effect, ScanEnd};
 use crate::tui::query::QueryId;
+use crate::tui::told_again::ToldAgain;
 use crate::tui::ui::Ui;
 
 use super::settle::replace_forest;
@@ -29,7 +30,7 @@ pub(super) fn ask(app: &mut App, at: usize, effects: &mut Vec<Effect>) {
     };
     host.query_id = query_id;
     host.state = HostState::Asked;
-    host.fresh = (!host.images.files.is_empty()).then(|| Images::of(&host.name));
+    host.again = (!host.images.files.is_empty()).then(|| ToldAgain::beside(&host.images));
     host.unreadable.clear();
     app.changed();
     effects.push(Effect::ScanHost(query_id, at));
@@ -40,8 +41,8 @@ pub(super) fn found(app: &mut App, query_id: QueryId, at: usize, files: Vec<Scan
     let Some(host) = app.hosts.asked(at, query_id) else {
         return;
     };
-    match &mut host.fresh {
-        Some(fresh) => fresh.extend(files),
+    match &mut host.again {
+        Some(again) => again.found(&host.images, files),
         None => {
             Arc::make_mut(&mut host.images).extend(files.clone());
             app.refresh.told_meanwhile();
@@ -61,8 +62,8 @@ pub(super) fn held(
     let Some(host) = app.hosts.asked(at, query_id) else {
         return;
     };
-    match &mut host.fresh {
-        Some(fresh) => fresh.held.extend(held),
+    match &mut host.again {
+        Some(again) => again.held(held),
         None => {
             Arc::make_mut(&mut host.images).held.extend(held.clone());
             app.refresh.told_meanwhile();
@@ -109,10 +110,9 @@ pub(super) fn scanned(app: &mut App, query_id: QueryId, at: usize, ended: Result
     let Some(host) = app.hosts.asked(at, query_id) else {
         return;
     };
-    let mut fresh = host.fresh.take();
-    match &mut fresh {
-        Some(fresh) => fresh.sort(),
-        None => Arc::make_mut(&mut host.images).sort(),
+    let again = host.again.take();
+    if again.is_none() {
+        Arc::make_mut(&mut host.images).sort();
     }
     match ended {
         Err(why) => {
@@ -123,11 +123,11 @@ pub(super) fn scanned(app: &mut App, query_id: QueryId, at: usize, ended: Result
             host.state = HostState::Told;
             host.unreadable = end.unreadable;
             // What several hosts see becomes one by that.
-            let is_first = fresh.is_none() && host.images.is_shared;
+            let is_first = again.is_none() && host.images.is_shared;
             app.refresh.is_far_outdated |= is_first;
             // Mostly nothing has changed since; then the forest is what it was.
-            if let Some(fresh) = fresh.filter(|fresh| !fresh.is_same(&host.images)) {
-                host.images = Arc::new(fresh);
+            if let Some(told) = again.and_then(|again| again.end(&host.images)) {
+                host.images = Arc::new(told);
                 // Those of all hosts that have told by then are taken in at once.
                 app.refresh.is_far_outdated = true;
             }
@@ -258,23 +258,6 @@ mod tests {
             names(&ui),
             ["new:/srv/a", "one:/srv/b", "two:/srv/b"].map(PathBuf::from)
         );
-    }
-
-    #[test]
-    fn the_order_in_which_files_are_met_is_no_difference_and_what_they_hold_is() {
-        let told = |paths: &[&str]| {
-            let mut told = Images::default();
-            told.extend(paths.iter().map(|path| file(path)).collect());
-            told.sort();
-            told
-        };
-        assert!(told(&["a", "b"]).is_same(&told(&["b", "a"])));
-        for others in [&["a"][..], &["a", "c"], &["a", "b", "c"]] {
-            assert!(!told(&["a", "b"]).is_same(&told(others)), "{others:?}");
-        }
-        let mut other = told(&["a", "b"]);
-        other.files[1].symlink = true;
-        assert!(!told(&["a", "b"]).is_same(&other));
     }
 
     #[test]
