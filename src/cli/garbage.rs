@@ -15,7 +15,7 @@ use super::context;
 use super::execute::execute;
 use super::exit::{FileError, Stop};
 use super::json::{path, with_storage};
-use super::mark::Mark;
+use super::mark::{Mark, Piece};
 use super::options::{ConsentArgs, Globals, OpenArgs};
 use super::output::Out;
 
@@ -106,7 +106,8 @@ fn tell(
             .iter()
             .filter_map(|image| context.forest.by_path(image));
         let ids: Vec<_> = nodes.map(|node| node.id).collect();
-        out.about(&Mark::of(&context.forest, &ids, "garbage"))?;
+        let counts = vec![one.frees, one.shared.unwrap_or(0)];
+        out.about(&Mark::of(&context.forest, &ids, "garbage").counting(counts))?;
         let with = match one.images.len() {
             0 | 1 => String::new(),
             all => format!(", and {} built on it", count(all - 1, "image")),
@@ -128,11 +129,11 @@ fn tell(
             "Nothing that is unchanged for {age} is garbage."
         ))?;
     } else {
-        out.line(format_args!(
-            "{:>10}  {:>6}  in all, once they are discarded and the trash is emptied",
-            units::size(frees(report)),
+        let text = format!(
+            "  {:>6}  in all, once they are discarded and the trash is emptied",
             ""
-        ))?;
+        );
+        out.sum(vec![Piece::Size(0, frees(report)), Piece::Text(text)])?;
     }
     tell_shared(out, report)?;
     if args.bases {
@@ -152,10 +153,13 @@ fn tell_shared(out: &mut Out, report: &GarbageReport) -> io::Result<()> {
     let shared = report.garbage.iter().filter_map(|one| one.shared);
     let shared = shared.fold(0, u64::saturating_add);
     if shared > 0 {
-        out.line(format_args!(
-            "! not counted: {} in blocks that other files have as well (reflinks), free once all of these are gone",
-            units::size(shared)
-        ))?;
+        let text =
+            " in blocks that other files have as well (reflinks), free once all of these are gone";
+        out.sum(vec![
+            Piece::Text("! not counted: ".to_owned()),
+            Piece::Size(1, shared),
+            Piece::Text(text.to_owned()),
+        ])?;
     }
     let untold = report.garbage.iter().filter(|one| one.shared.is_none());
     match untold.count() {

@@ -11,7 +11,7 @@ use crate::host::printable_lines;
 use crate::json_text::json_text;
 
 use super::envelope::{self, Document};
-use super::mark::{MARK, Mark};
+use super::mark::{MARK, Mark, Piece, sum_less};
 
 /// Standard output, buffered.
 #[derive(Debug)]
@@ -42,6 +42,14 @@ impl Out {
         }
         let mark = serde_json::to_string(mark)?;
         self.text(&format!("{MARK}{mark}\n"))
+    }
+
+    /// Writes a line that sums up what the lines before are about.
+    pub(super) fn sum(&mut self, pieces: Vec<Piece>) -> io::Result<()> {
+        let line = sum_less(&pieces, &[]);
+        self.about(&Mark::of_sum(pieces))?;
+        self.line(line)?;
+        self.about(&Mark::default())
     }
 
     /// Writes text as it is; what has line ends brings them along.

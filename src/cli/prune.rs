@@ -8,13 +8,15 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
+use crate::forest::Forest;
 use crate::host::printable;
 use crate::ops::{self, Candidate, Context, Kept, Per, Request, Retention};
 
 use super::context;
 use super::execute::{execute, question};
 use super::exit::Stop;
-use super::json::path;
+use super::json::{path, with_storage};
+use super::mark::{Mark, Piece};
 use super::options::{ConsentArgs, Globals, OpenArgs, Words, one_of};
 use super::output::{self, Out};
 use crate::units;
@@ -98,24 +100,28 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: PruneArgs) -> anyhow::R
     // Nobody to ask and nothing chosen: the proposal itself is the answer.
     if candidates.is_empty() || (!has_chosen && (!is_asked || globals.json)) {
         if globals.json {
-            let candidates: Vec<Value> = candidates.iter().map(describe).collect();
-            let kept = kept
-                .iter()
-                .map(|(one, why)| json!({ "path": path(&one.path), "why": why }));
+            let forest = &context.forest;
+            let candidates = candidates.iter();
+            let candidates = candidates.map(|one| with_storage(describe(one), forest, &one.path));
+            let candidates: Vec<Value> = candidates.collect();
+            let kept = kept.iter().map(|(one, why)| {
+                let told = json!({ "path": path(&one.path), "why": why });
+                with_storage(told, forest, &one.path)
+            });
             let kept: Vec<Value> = kept.collect();
             return Ok(out.json(json!({ "candidates": candidates, "kept": kept }))?);
         }
-        tell_kept(out, &kept)?;
+        tell_kept(out, &context.forest, &kept)?;
         if candidates.is_empty() {
             return Ok(out.line(none_to_go(older_than, &kept))?);
         }
-        propose(out, &candidates)?;
+        propose(out, &context.forest, &candidates)?;
         out.line("Nothing was discarded: --all takes them all.")?;
         return Ok(());
     }
     if !has_chosen {
-        tell_kept(out, &kept)?;
-        propose(out, &candidates)?;
+        tell_kept(out, &context.forest, &kept)?;
+        propose(out, &context.forest, &candidates)?;
         out.flush()?;
         candidates = choose(candidates)?;
     }
@@ -140,8 +146,9 @@ fn none_to_go(older_than: Duration, kept: &[Kept]) -> String {
 }
 
 /// Which leaves stay by rule, and why.
-fn tell_kept(out: &mut Out, kept: &[Kept]) -> io::Result<()> {
+fn tell_kept(out: &mut Out, forest: &Forest, kept: &[Kept]) -> io::Result<()> {
     for (one, why) in kept {
+        out.about(&Mark::of(forest, &[one.node], "kept"))?;
         out.line(format_args!(
             "keep  {:>10}  {:>6}  {} ({why})",
             units::size(one.frees),
@@ -149,11 +156,13 @@ fn tell_kept(out: &mut Out, kept: &[Kept]) -> io::Result<()> {
             printable(&one.path)
         ))?;
     }
-    Ok(())
+    out.about(&Mark::default())
 }
 
-fn propose(out: &mut Out, candidates: &[Candidate]) -> io::Result<()> {
+fn propose(out: &mut Out, forest: &Forest, candidates: &[Candidate]) -> io::Result<()> {
     for (index, candidate) in candidates.iter().enumerate() {
+        let mark = Mark::of(forest, &[candidate.node], "prune");
+        out.about(&mark.counting(vec![candidate.frees]))?;
         out.line(format_args!(
             "{:>4}  {:>10}  {:>6}  {}",
             index + 1,
@@ -165,11 +174,11 @@ fn propose(out: &mut Out, candidates: &[Candidate]) -> io::Result<()> {
     let frees = candidates
         .iter()
         .fold(0_u64, |sum, one| sum.saturating_add(one.frees));
-    out.line(format_args!(
-        "{:>4}  {:>10}  in all, once the trash is emptied",
-        "",
-        units::size(frees)
-    ))
+    out.sum(vec![
+        Piece::Text(format!("{:>4}  ", "")),
+        Piece::Size(0, frees),
+        Piece::Text("  in all, once the trash is emptied".to_owned()),
+    ])
 }
 
 /// Asks which of them are to stay.

@@ -16,7 +16,7 @@ use crate::ops::{
 use super::context;
 use super::exit::Stop;
 use super::json::{path, with_storage};
-use super::mark::Mark;
+use super::mark::{Mark, Piece, cell};
 use super::options::{Globals, OpenArgs, Words, one_of};
 use super::output::Out;
 use super::progress_bar;
@@ -263,7 +263,9 @@ fn print(
     for image in &report.images {
         let name = forest.get(image.node).map(|node| printable(&node.path));
         let why = why_unknown(&image.space);
-        out.about(&Mark::of(forest, &[image.node], "space"))?;
+        let bytes = columns.iter().map(|(_, of)| of(&image.space).unwrap_or(0));
+        let counts = bytes.chain([1]).collect();
+        out.about(&Mark::of(forest, &[image.node], "space").counting(counts))?;
         row(
             out,
             (&columns, &image.space),
@@ -272,8 +274,13 @@ fn print(
     }
     out.about(&Mark::default())?;
     let number = u64::try_from(report.images.len()).unwrap_or(u64::MAX);
-    let all = format!("all, {}", units::count(number, "image"));
-    row(out, (&columns, total), &all)?;
+    let cells = columns.iter().enumerate();
+    let cells = cells.map(|(at, (_, of))| Piece::Cell(at, of(total)));
+    let all = [
+        Piece::Text("all, ".to_owned()),
+        Piece::Count(columns.len(), number, "image".to_owned()),
+    ];
+    out.sum(cells.chain(all).collect())?;
     if report.trash > 0 {
         out.line(format_args!(
             "{:>10}  in the trash",
@@ -282,7 +289,7 @@ fn print(
     }
     print_notes(out, report, total)?;
     out.line("")?;
-    print_savings(out, &report.savings)
+    print_savings(out, forest, &report.savings)
 }
 
 fn why_unknown(space: &LayerSpace) -> String {
@@ -309,17 +316,22 @@ fn print_notes(out: &mut Out, report: &SpaceReport, total: &LayerSpace) -> io::R
     Ok(())
 }
 
-fn print_savings(out: &mut Out, savings: &[Saving]) -> io::Result<()> {
+fn print_savings(out: &mut Out, forest: &Forest, savings: &[Saving]) -> io::Result<()> {
     if savings.is_empty() {
         return out.line("Nothing here would free space without losing what is in use.");
     }
     out.line("What frees most:")?;
     for saving in savings.iter().take(MOST_TOLD) {
+        let images = saving.images.iter();
+        let nodes = images.filter_map(|image| forest.by_path(image));
+        let ids: Vec<_> = nodes.map(|node| node.id).collect();
+        out.about(&Mark::of(forest, &ids, saving.kind.name()))?;
         let line = saving.request.command_line();
         let line = line.map_or_else(String::new, |line| line.typed().to_string());
         out.line(format_args!("{:>10}  {line}", units::size(saving.frees)))?;
         out.line(format_args!("{:>10}  {}", "", printable(&saving.why)))?;
     }
+    out.about(&Mark::default())?;
     let more = savings.len().saturating_sub(MOST_TOLD);
     if more > 0 {
         out.line(format_args!("{:>10}  and {more} more: --json has all", ""))?;
@@ -328,13 +340,6 @@ fn print_savings(out: &mut Out, savings: &[Saving]) -> io::Result<()> {
 }
 
 fn row(out: &mut Out, (columns, space): (&[Column], &LayerSpace), name: &str) -> io::Result<()> {
-    let cells = columns.iter().map(|(_, of)| {
-        let cell = match of(space) {
-            None => "?".to_owned(),
-            Some(0) => "-".to_owned(),
-            Some(bytes) => units::size(bytes),
-        };
-        format!("{cell:>10}  ")
-    });
+    let cells = columns.iter().map(|(_, of)| cell(of(space)));
     out.line(format_args!("{}{name}", cells.collect::<String>()))
 }

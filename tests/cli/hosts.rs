@@ -229,6 +229,55 @@ fn several_hosts_are_one_document_and_one_that_fails_is_a_row_of_it() {
 }
 
 #[test]
+fn leaves_of_several_hosts_are_proposed_by_each_and_discarded_by_each_in_turn() {
+    let lab = Lab::new();
+    let is_there = |name: &str| lab.home(name).join("b.qcow2").exists();
+    let told = lab.q("prune one: away: two:").with(1);
+    for part in [
+        "one:\n",
+        "\ntwo:\n",
+        "Nothing was discarded: --all takes them all.",
+    ] {
+        assert!(told.out.contains(part), "{}", told.out);
+    }
+    assert!(told.err.contains("away cannot be reached"), "{}", told.err);
+    let document = lab.q("--read-only prune @lab --json").with(0).json();
+    let paths = |host: usize| document["hosts"][host]["result"]["candidates"][0]["path"].clone();
+    for (at, name) in ["one", "two"].iter().enumerate() {
+        assert_eq!(paths(at), lab.home(name).join("b.qcow2").to_str().unwrap());
+    }
+    let kept = lab.q("prune @lab --keep-last 1").with(0).out;
+    assert_eq!(
+        kept.matches("All leaves that nobody uses are kept.")
+            .count(),
+        2
+    );
+    // Nobody can be asked about two plans at once.
+    let refused = lab.q("prune @lab --all").with(2);
+    assert!(
+        refused.err.contains("--yes agrees to the plan of each"),
+        "{}",
+        refused.err
+    );
+    lab.q("prune @lab --all --yes --confirm 2").with(2);
+    lab.q("--read-only prune @lab --all --yes").with(4);
+    let planned = lab.q("prune @lab --all --dry-run").with(0).out;
+    assert!(planned.matches("b.qcow2").count() >= 2, "{planned}");
+    assert!(is_there("one") && is_there("two"));
+    let done = lab
+        .q("prune one: away: two: --all --yes --json")
+        .with(1)
+        .json();
+    assert!(done["hosts"][2]["result"]["outcome"].is_object(), "{done}");
+    assert!(!is_there("one") && !is_there("two"));
+    // Each has it in its own log and trash.
+    for name in ["one", "two"] {
+        lab.q(&format!("undo {name}: --yes")).with(0);
+        assert!(is_there(name));
+    }
+}
+
+#[test]
 fn what_is_changed_there_is_planned_kept_and_taken_back_there() {
     let lab = Lab::new();
     let refused = lab.q("commit one:b.qcow2").with(4);

@@ -373,6 +373,55 @@ fn what_several_hosts_see_is_told_once() {
         .json();
     let frees = |host: usize| document["hosts"][host]["result"]["frees"].as_u64().unwrap();
     assert!(frees(0) > 0 && frees(1) == 0, "{document}");
+    // The same sums for people.
+    let told = lab.q("space one:nas two:nas").with(0).out;
+    let (first, second) = told.split_once("\ntwo:\n").unwrap();
+    assert!(first.contains("all, 2 images"), "{told}");
+    assert!(second.contains("all, 0 images"), "{told}");
+    let told = lab.q("garbage one:nas two:nas --older-than 0").with(3).out;
+    let (first, second) = told.split_once("\ntwo:\n").unwrap();
+    assert!(
+        first.contains(" in all,") && !first.contains("  0 B "),
+        "{told}"
+    );
+    assert!(second.contains("  0 B  "), "{told}");
+}
+
+#[test]
+fn a_leaf_that_several_hosts_see_is_pruned_once_and_not_while_another_uses_it() {
+    let Some(shared) = Shared::new() else { return };
+    let lab = &shared.lab;
+    let over = shared.store.join("over.qcow2");
+    let before = fs::read(&over).unwrap();
+    let line = "prune one:nas two:nas --older-than 0";
+    let document = lab.q(&format!("{line} --json")).with(0).json();
+    let number = |host: usize| {
+        let candidates = &document["hosts"][host]["result"]["candidates"];
+        candidates.as_array().unwrap().len()
+    };
+    assert_eq!((number(0), number(1)), (1, 0), "{document}");
+    let told = lab.q(line).with(0).out;
+    assert_eq!(told.matches("over.qcow2").count(), 2, "{told}");
+    assert!(
+        told.contains("(told above, since one sees the same storage: "),
+        "{told}"
+    );
+    // The other host has it open.
+    let held = shared.held(&lab.home("two").join("nas/over.qcow2"));
+    let told = lab.q(&format!("{line} --all --yes")).with(4);
+    assert!(
+        told.err.contains("is in use on two by qemu-io"),
+        "{}",
+        told.err
+    );
+    assert!(fs::read(&over).unwrap() == before);
+    drop(held);
+    // Once it is gone, the second has nothing to do.
+    let told = lab.q(&format!("{line} --all --yes")).with(0).out;
+    assert!(!over.exists(), "{told}");
+    let (first, second) = told.split_once("\ntwo:\n").unwrap();
+    assert!(first.contains("to the trash"), "{told}");
+    assert!(second.contains("No leaf is unused"), "{told}");
 }
 
 #[test]

@@ -37,7 +37,7 @@ use super::output::Out;
 use super::program;
 use super::send::BY_AGENT;
 use destination::destination;
-use rules::{here_alone, is_for_hosts, is_for_several};
+use rules::{changes_several, here_alone, is_for_hosts, is_for_several};
 use task::Task;
 use words::name_of_command;
 
@@ -65,6 +65,8 @@ pub(super) struct Asked {
     /// The command's own name.
     command: String,
     parts: Vec<Part>,
+    /// Whether one host has to be done before the next begins: what one changes, others may see.
+    in_turn: bool,
     /// Whether no command is named: the screen is asked for, where there is one.
     pub(super) is_screen: bool,
     /// Whether the terminal is asked nothing.
@@ -128,6 +130,7 @@ pub(super) fn asked(arguments: &[OsString], entries: &[HostEntry]) -> Result<Opt
         let text = format!("{command} is about one host at a time");
         return Err(Stop::Usage(text));
     }
+    let in_turn = hosts.len() > 1 && changes_several(&matches).map_err(Stop::Usage)?;
     for (_, value) in named.iter().filter(|(is_folder, _)| !is_folder) {
         belongs(value, &hosts)?;
     }
@@ -144,6 +147,7 @@ pub(super) fn asked(arguments: &[OsString], entries: &[HostEntry]) -> Result<Opt
     Ok(Some(Asked {
         command,
         parts,
+        in_turn,
         is_screen: matches.subcommand().is_none(),
         no_query: matches!(matches.try_get_one("no_query"), Ok(Some(true))),
         globals,
@@ -433,7 +437,7 @@ pub(super) fn run(
             let text = "--output=json gives the result of one host".to_owned();
             Err(Stop::Usage(text).into())
         }
-        _ => several::run(out, globals, &tasks, &all, &stops).map(ExitCode::from),
+        _ => several::run(out, globals, (&tasks, asked.in_turn), &all, &stops).map(ExitCode::from),
     }
 }
 
@@ -522,6 +526,13 @@ mod tests {
             ),
             ("q resize web:a -1G", vec![on("web", "resize -- a -1G")]),
             ("q cat web:a /etc/x:y", vec![on("web", "cat -- a /etc/x:y")]),
+            (
+                "q prune web:/a db:/b --all --yes",
+                vec![
+                    on("web", "prune --all --yes -- /a"),
+                    on("db", "prune --all --yes -- /b"),
+                ],
+            ),
             ("q log web: --last 3", vec![on("web", "log --last=3")]),
             ("q log @lab", vec![on("one", "log"), on("two", "log")]),
             ("q undo web:7 -y", vec![on("web", "undo --yes -- 7")]),
@@ -575,6 +586,9 @@ mod tests {
             ("q tree @none", "group none"),
             ("q tree @lab", "no folder of two"),
             ("q undo web:1 db:", "one host"),
+            ("q prune one: two:/x --all", "--yes agrees"),
+            ("q garbage one: two:/x --discard", "--yes agrees"),
+            ("q prune one: two:/x --all --confirm 3", "one host"),
         ] {
             let told = parts(line).unwrap_err();
             assert!(told.contains(why), "{line}: {told}");

@@ -27,6 +27,7 @@ const READING: &[&str] = &[
     "send",
     "space",
     "garbage",
+    "prune",
     "log",
     "recover",
     "snapshot list",
@@ -81,6 +82,7 @@ const SEVERAL: &[&str] = &[
     "doctor",
     "space",
     "garbage",
+    "prune",
     "log",
     "trash list",
     "machine list",
@@ -108,6 +110,36 @@ pub(super) fn here_alone(matches: &ArgMatches) -> Option<String> {
 /// Whether it may be asked of several at once.
 pub(super) fn is_for_several(name: &str) -> bool {
     SEVERAL.contains(&name)
+}
+
+/// Whether a command line that may be asked of several hosts has each of them change something.
+///
+/// # Errors
+/// Why it is not asked of several at once: it needs a person who agrees to each plan.
+pub(super) fn changes_several(matches: &ArgMatches) -> Result<bool, String> {
+    let Some((name, given)) = matches.subcommand() else {
+        return Ok(false);
+    };
+    let is_given = |id: &str| matches!(given.try_get_one::<bool>(id), Ok(Some(true)));
+    let changes = match name {
+        "prune" => is_given("all"),
+        "garbage" => is_given("discard"),
+        _ => false,
+    };
+    if !changes || is_given("dry_run") {
+        return Ok(false);
+    }
+    if matches!(given.try_get_one::<u64>("confirm"), Ok(Some(_))) {
+        return Err("--confirm agrees to the plan of one host: name one".to_owned());
+    }
+    match is_given("yes") {
+        true => Ok(true),
+        false => Err(
+            "nobody is asked for several hosts at once: --yes agrees to the plan of each, --dry-run shows them, or name \
+             one host"
+                .to_owned(),
+        ),
+    }
 }
 
 /// Whether an agent runs this command line.

@@ -79,19 +79,21 @@ impl Ends for Kept<'_> {
     }
 }
 
-/// Has it done by all of them, and gives the exit code that stands for theirs.
+/// Has it done by all of them, by one after the other where they do it in turn, and gives the exit code that stands for
+/// theirs.
 pub(super) fn run(
     out: &mut Out,
     globals: Globals,
-    tasks: &[Task],
+    (tasks, in_turn): (&[Task], bool),
     peers: &Peers,
     stops: &AtomicUsize,
 ) -> anyhow::Result<u8> {
+    let at_once = if in_turn { 1 } else { AT_ONCE };
     let queue = Mutex::new(tasks.iter().enumerate().collect::<VecDeque<_>>());
     let dials = Dials::default();
     thread::scope(|scope| {
         let (sender, done) = unbounded();
-        for _ in 0..tasks.len().min(AT_ONCE) {
+        for _ in 0..tasks.len().min(at_once) {
             let (queue, dials, sender) = (&queue, &dials, sender.clone());
             scope.spawn(move || work(queue, dials, (peers, stops), &sender));
         }

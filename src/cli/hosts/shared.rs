@@ -10,8 +10,10 @@ use super::super::mark::{MARK, Mark};
 
 /// Images that are named at the end of what a host prints.
 const MOST_NAMED: usize = 3;
+/// Numbers that an image may have in sums.
+const MOST_COUNTS: usize = 64;
 /// The lists of a result whose members may be about such an image.
-const LISTS: [&str; 3] = ["images", "findings", "garbage"];
+const LISTS: [&str; 5] = ["images", "findings", "garbage", "candidates", "kept"];
 
 /// What was printed of such images so far, and by which host first.
 #[derive(Debug, Default)]
@@ -27,6 +29,8 @@ impl Printed {
         let mut new: Vec<String> = Vec::new();
         let mut left: Vec<(String, String)> = Vec::new();
         let mut is_left = false;
+        // What sums count that is left out.
+        let mut less: Vec<u64> = Vec::new();
         for line in text.split_inclusive('\n') {
             let Some(told) = line.strip_prefix(MARK) else {
                 if !is_left {
@@ -35,10 +39,21 @@ impl Printed {
                 continue;
             };
             let mark: Mark = serde_json::from_str(told).unwrap_or_default();
+            if !mark.sum.is_empty() {
+                is_left = less.iter().any(|count| *count > 0);
+                if is_left {
+                    shown.push_str(&mark.sum_less(&less));
+                    shown.push('\n');
+                }
+                continue;
+            }
             let by = self.by(&mark);
             is_left = by.is_some();
             match by {
-                Some(by) => left.push((by, mark.name)),
+                Some(by) => {
+                    add(&mut less, &mark.counts);
+                    left.push((by, mark.name));
+                }
                 None => new.extend(mark.ids),
             }
         }
@@ -55,6 +70,18 @@ impl Printed {
             by = Some(self.first.get(id)?.clone());
         }
         by
+    }
+}
+
+/// Adds up, number by number.
+fn add(sums: &mut Vec<u64>, counts: &[u64]) {
+    // No line of ours has more columns.
+    let counts = counts.iter().take(MOST_COUNTS);
+    for (at, count) in counts.enumerate() {
+        match sums.get_mut(at) {
+            Some(sum) => *sum = sum.saturating_add(*count),
+            None => sums.push(*count),
+        }
     }
 }
 
@@ -229,6 +256,7 @@ fn less(all: &mut Value, part: &Value) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::mark::{Piece, sum_less};
     use super::*;
 
     fn mark(name: &str, ids: &[&str]) -> String {
@@ -236,6 +264,7 @@ mod tests {
         let mark = Mark {
             name: name.to_owned(),
             ids,
+            ..Mark::default()
         };
         format!("{MARK}{}\n", serde_json::to_string(&mark).unwrap())
     }
@@ -289,6 +318,45 @@ mod tests {
         ]
         .concat();
         assert_eq!(printed.pass("five", &own), "1\n2\n");
+    }
+
+    #[test]
+    fn sums_are_without_what_is_left_out() {
+        let image = |id: &str, bytes: u64| {
+            let mark = Mark {
+                name: id.to_owned(),
+                ids: vec![id.to_owned()],
+                ..Mark::default()
+            };
+            let mark = mark.counting(vec![bytes, 1]);
+            format!("{MARK}{}\n{id}\n", serde_json::to_string(&mark).unwrap())
+        };
+        let sum = |bytes: u64, images: u64| {
+            let pieces = vec![
+                Piece::Size(0, bytes),
+                Piece::Text(" all, ".to_owned()),
+                Piece::Count(1, images, "image".to_owned()),
+            ];
+            let text = sum_less(&pieces, &[]);
+            let mark = serde_json::to_string(&Mark::of_sum(pieces)).unwrap();
+            format!("{MARK}{mark}\n{text}\n{MARK}{{}}\nend\n")
+        };
+        let mut printed = Printed::default();
+        let one = [image("a", 1 << 20), sum(1 << 20, 1)].concat();
+        assert_eq!(
+            printed.pass("one", &one),
+            "a\n     1 MiB all, 1 image\nend\n"
+        );
+        let two = [image("a", 1 << 20), image("b", 2 << 20), sum(3 << 20, 2)].concat();
+        let told = printed.pass("two", &two);
+        assert!(
+            told.starts_with("b\n     2 MiB all, 1 image\nend\n"),
+            "{told}"
+        );
+        // A host that counts more than it tells of.
+        let odd = [image("a", u64::MAX), sum(3 << 20, 2)].concat();
+        let told = printed.pass("odd", &odd);
+        assert!(told.starts_with("       0 B all, 1 image\nend\n"), "{told}");
     }
 
     #[test]
