@@ -1,7 +1,7 @@
 //! How a host is reached: by ssh and what it knows of the host, unless the configuration says otherwise.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
@@ -139,25 +139,47 @@ impl Destination {
         self.agent.is_none() && self.reach != Reach::Here
     }
 
+    /// The words that have the shell there run one line while nobody looks, with nothing asked.
+    pub(super) fn unseen(&self, line: &OsStr) -> Vec<OsString> {
+        match &self.reach {
+            Reach::Ssh { words, address } => {
+                let mut all = words.clone();
+                all.extend(["-T", "-o", "BatchMode=yes", "--", address].map(OsString::from));
+                all.push(by_sh(line));
+                all
+            }
+            Reach::Command(words) => {
+                let sh = ["sh".into(), "-c".into(), line.to_owned()];
+                words.iter().cloned().chain(sh).collect()
+            }
+            Reach::Here => vec!["sh".into(), "-c".into(), line.to_owned()],
+        }
+    }
+
+    /// The words that have the shell there run one line at this terminal; none where what reaches it may have no way to
+    /// hand a terminal on.
+    pub(super) fn at_terminal(&self, line: &OsStr) -> Option<Vec<OsString>> {
+        match &self.reach {
+            Reach::Ssh { words, address } => {
+                let mut all = words.clone();
+                all.extend(["-t", "--", address].map(OsString::from));
+                all.push(by_sh(line));
+                Some(all)
+            }
+            Reach::Command(_) => None,
+            Reach::Here => Some(self.unseen(line)),
+        }
+    }
+
     /// What is started here.
     pub(super) fn command(&self, script: &Script) -> Command {
         let mut command = match &self.reach {
-            Reach::Ssh { words, address } => {
-                let mut command = begun(words);
-                command.args(["-T", "-o", "BatchMode=yes", "--", address]);
-                command.arg(format!("exec sh -c {}", shell_quoted(script.text())));
-                command
-            }
-            Reach::Command(words) => {
-                let mut command = begun(words);
-                command.args(["sh", "-c", script.text()]);
-                command
-            }
             Reach::Here => {
                 let mut command = Command::new("/proc/self/exe");
                 command.arg("agent");
                 command
             }
+            Reach::Ssh { .. } | Reach::Command(_) => begun(&self.unseen(OsStr::new(script.text()))),
         };
         // Ctrl-C is for us: the other side is asked to stop, and tells how that ended.
         command.process_group(0);
@@ -167,6 +189,26 @@ impl Destination {
             .stderr(Stdio::piped());
         command
     }
+}
+
+/// A line for a shell there of whatever kind: it hands on another one to a shell that is known.
+fn by_sh(line: &OsStr) -> OsString {
+    let mut whole = OsString::from("exec sh -c ");
+    whole.push(quoted(line));
+    whole
+}
+
+/// A word as every shell reads it, whatever bytes are in it.
+pub(super) fn quoted(word: &OsStr) -> OsString {
+    let mut whole = vec![b'\''];
+    for byte in word.as_bytes() {
+        match byte {
+            b'\'' => whole.extend(b"'\\''"),
+            other => whole.push(*other),
+        }
+    }
+    whole.push(b'\'');
+    OsString::from_vec(whole)
 }
 
 fn begun(words: &[OsString]) -> Command {

@@ -37,6 +37,7 @@
 //! | `peers` | other machines that may see the same storage, asked about its files |
 //! | `passphrase` | passphrases on their way to a host |
 //! | `person` | what a process that an agent started knows of the person at the other end |
+//! | `program` | what is run on a host with no agent between |
 //! | `folders` | what the screen is asked to show of a host |
 //! | `here` | the files of this machine, beside names of others |
 //! | `reading/` | the files of a host, read from here |
@@ -61,6 +62,7 @@ mod message;
 mod passphrase;
 mod peers;
 mod person;
+mod program;
 mod reading;
 
 pub use address::{Address, address};
@@ -81,4 +83,5 @@ pub use message::{
 pub use passphrase::{PassphraseAnswer, PassphraseOf, PassphraseQuery};
 pub use peers::{HERE, Peers};
 pub use person::{Input, Person, begin, host_typed, is_far, person, typed};
+pub use program::Program;
 pub use reading::{FarHost, Opener, serve_files};

@@ -172,21 +172,10 @@ fn far(app: &App, action: Action) -> Option<String> {
     let entry = app.settings.keymap.entry(action);
     let changes = entry.is_some_and(|entry| entry.group.changes());
     let seen = app.hosts.list.iter().find(|seen| seen.name == host);
-    if let Some(why) = seen.and_then(HostSeen::unchangeable)
-        && changes
-        && !is_of_all(action)
-    {
-        return Some(why);
-    }
-    match action {
-        Action::Shell => Some(format!(
-            "a shell is opened on this machine alone, and it is on {host}"
-        )),
-        Action::Own => Some(format!(
-            "own commands run on this machine alone, and it is on {host}"
-        )),
-        _ => None,
-    }
+    // What they do there nobody looks at.
+    let may_change = matches!(action, Action::Shell | Action::Own);
+    let is_held = (changes || may_change) && !is_of_all(action);
+    seen.and_then(HostSeen::unchangeable).filter(|_| is_held)
 }
 
 fn read_only(app: &App) -> Option<String> {

@@ -237,6 +237,13 @@ impl Hosts {
         let (name, _) = crate::forest::far::host_and_path(path)?;
         self.list.iter().position(|host| host.name == name)
     }
+
+    /// The same, and what the path is called there.
+    #[must_use]
+    pub fn place_there(&self, path: &Path) -> Option<(usize, PathBuf)> {
+        let (_, there) = crate::forest::far::host_and_path(path)?;
+        Some((self.of_path(path)?, there.to_path_buf()))
+    }
 }
 
 impl HostSeen {

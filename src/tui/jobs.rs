@@ -43,6 +43,8 @@ pub enum Task {
     Extract(Extraction),
     /// A command of the person's own.
     Command(Vec<OsString>),
+    /// The same, run on the host of this place.
+    CommandThere(usize, Vec<OsString>),
     /// A change that a host makes.
     There {
         /// The host's place.
@@ -67,6 +69,8 @@ pub enum Work {
     Extract(Extraction),
     /// A program and its words.
     Command(Vec<OsString>),
+    /// The same, run on the host of this place.
+    CommandThere(usize, Vec<OsString>),
 }
 
 /// The files a job has to do with. Two jobs may run side by side unless one writes what the other
@@ -274,6 +278,7 @@ impl Jobs {
             Task::Compare(images) => Work::Compare(images.clone()),
             Task::Extract(what) => Work::Extract(what.clone()),
             Task::Command(words) => Work::Command(words.clone()),
+            Task::CommandThere(at, words) => Work::CommandThere(*at, words.clone()),
         };
         job.work = Some(work);
         job.state = JobState::Waiting;

@@ -11,7 +11,7 @@ use crossbeam_channel::Receiver;
 
 use crate::doctor::Finding;
 use crate::facts::{PlanFacts, TrashEntry};
-use crate::fleet::{PassphraseQuery, Question as FarQuestion};
+use crate::fleet::{PassphraseQuery, Program, Question as FarQuestion};
 use crate::forest::{ChangedBase, Forest, Problem, ScannedFile};
 use crate::host::{FileId, Holder, Space, Stat};
 use crate::image::{Bitmap, Check, Format, Passphrase, Snapshot};
@@ -428,6 +428,8 @@ pub enum Effect {
     Mount(PathBuf, Option<Format>),
     /// Give the terminal to a program, with its words, until it ends.
     OnScreen(Vec<OsString>),
+    /// Give the terminal to a program on the host of this place until it ends.
+    OnScreenThere(usize, Program),
     /// Stop like any program that is told to by Ctrl-Z.
     Suspend,
     /// Draw everything anew.

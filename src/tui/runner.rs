@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, ExitStatus};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, Sender, after, at, bounded, never, select, unb
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
 
-use crate::fleet::Here;
+use crate::fleet::{Here, Program};
 use crate::forest::ScanOptions;
 use crate::host::{Host, RealHost, io_text, printable};
 use crate::image::Format;
@@ -47,6 +47,9 @@ const AT_ONCE: usize = 4096;
 
 /// Between two frames of nothing but finds, at least.
 const FRAME: Duration = Duration::from_millis(16);
+
+/// The exit code of ssh where a host cannot be reached, and of a shell there that cannot enter its folder.
+const CUT: i32 = 255;
 
 /// Opens the interface and runs it until the person leaves.
 ///
@@ -152,6 +155,15 @@ struct Runner<S> {
     next_find: Instant,
     /// When the progress of running jobs is shown next.
     tick_at: Option<Instant>,
+}
+
+/// Whether a person reads what a program has left on the terminal before the screen comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    Always,
+    /// Where it never came to what was to be run.
+    WhereCut,
+    Never,
 }
 
 /// What a turn begins with.
@@ -301,10 +313,26 @@ impl<S: Surface> Runner<S> {
             Err(why) => return self.take(Msg::Tell(why)),
         };
         let intro = mounted.intro();
-        let lent = self.lend(&[shell()], Some(mounted.at()), &intro, false);
+        let lent = self.lend(&[shell()], Some(mounted.at()), &intro, Wait::Never);
         match mounted.end() {
             Some(told) => lent.and_then(|()| self.take(Msg::Tell(told))),
             None => lent,
+        }
+    }
+
+    /// Lends the terminal to a program on the host at this place until it ends.
+    fn lend_there(&mut self, at: usize, program: &Program) -> anyhow::Result<()> {
+        let Some(to) = self.workers.destination(at) else {
+            return Ok(());
+        };
+        let wait = match program {
+            Program::Shell(_) => Wait::WhereCut,
+            Program::Command(_) => Wait::Always,
+        };
+        let intro = format!("{}:", printable(&to.name));
+        match program.at_terminal(to) {
+            Ok(words) => self.lend(&words, None, &intro, wait),
+            Err(why) => self.take(Msg::Tell(format!("{why}."))),
         }
     }
 
@@ -314,7 +342,7 @@ impl<S: Surface> Runner<S> {
         words: &[OsString],
         dir: Option<&Path>,
         intro: &str,
-        wait: bool,
+        wait: Wait,
     ) -> anyhow::Result<()> {
         let Some((program, more)) = words.split_first() else {
             return Ok(());
@@ -340,7 +368,13 @@ impl<S: Surface> Runner<S> {
                 error = io_text(error)
             ),
         };
-        if wait || ended.is_err() {
+        let is_cut = |status: &ExitStatus| status.code() == Some(CUT);
+        let waits = match wait {
+            Wait::Always => true,
+            Wait::WhereCut => ended.as_ref().is_ok_and(is_cut),
+            Wait::Never => false,
+        };
+        if waits || ended.is_err() {
             let mut stdout = io::stdout().lock();
             // Whatever becomes of this line, the screen comes back.
             let _ = write!(stdout, "\n{told}Enter goes back to qanopy. ");
@@ -426,8 +460,9 @@ impl<S: Surface> Runner<S> {
                 Effect::Notify(notice) => self.screen.notify(&notice)?,
                 Effect::Mouse(is_on) => self.screen.mouse(is_on)?,
                 Effect::Suspend => self.suspend()?,
-                Effect::OnScreen(words) => self.lend(&words, None, "", true)?,
-                Effect::Shell(dir) => self.lend(&[shell()], Some(&dir), "", false)?,
+                Effect::OnScreen(words) => self.lend(&words, None, "", Wait::Always)?,
+                Effect::OnScreenThere(at, program) => self.lend_there(at, &program)?,
+                Effect::Shell(dir) => self.lend(&[shell()], Some(&dir), "", Wait::Never)?,
                 Effect::Mount(image, format) => {
                     self.mount(&self.workers.clone(), image, format)?;
                 }

@@ -19,6 +19,7 @@ mod hosts_jobs;
 mod hosts_machines;
 mod hosts_passphrases;
 mod hosts_plans;
+mod hosts_programs;
 mod hosts_prune;
 mod inside_pane;
 mod insides;

@@ -152,6 +152,7 @@ impl Border {
             | Effect::Shell(_)
             | Effect::Mount(..)
             | Effect::OnScreen(_)
+            | Effect::OnScreenThere(..)
             | Effect::Suspend
             | Effect::Redraw
             | Effect::Quit => effect,
@@ -183,6 +184,8 @@ fn works_there(work: &Work) -> bool {
     match work {
         // It was planned here, with nothing but the images of this machine.
         Work::Plan(_) => false,
+        // Its words name files of that host, and are run there.
+        Work::CommandThere(..) => false,
         Work::Check(images) => images.iter().any(|image| is_far(image)),
         Work::Compare(images) => images.iter().any(|image| is_far(image)),
         Work::Extract(what) => is_far(&what.of.image) || is_far(&what.to),

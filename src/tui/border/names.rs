@@ -45,7 +45,7 @@ fn images(effect: &mut Effect) -> Vec<&mut PathBuf> {
             Work::Check(images) => images.iter_mut().collect(),
             Work::Compare(images) => images.iter_mut().collect(),
             Work::Extract(what) => vec![&mut what.of.image],
-            Work::Plan(_) | Work::Command(_) => Vec::new(),
+            Work::Plan(_) | Work::Command(_) | Work::CommandThere(..) => Vec::new(),
         },
         _ => Vec::new(),
     }

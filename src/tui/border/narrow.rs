@@ -89,6 +89,7 @@ fn forest(effect: &mut Effect) -> Option<&mut Arc<Forest>> {
         | Effect::Shell(_)
         | Effect::Mount(..)
         | Effect::OnScreen(_)
+        | Effect::OnScreenThere(..)
         | Effect::Suspend
         | Effect::Redraw
         | Effect::Quit => None,

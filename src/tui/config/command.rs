@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use crate::forest::far::host_and_path;
 use crate::tui::key::Key;
 
 /// Where the command runs.
@@ -44,6 +45,22 @@ pub struct Fill {
     pub chain: Vec<PathBuf>,
     /// The marked images, or the one under the cursor.
     pub marked: Vec<PathBuf>,
+}
+
+impl Fill {
+    /// The same by the names that images of a host have there.
+    #[must_use]
+    pub fn there(self) -> Self {
+        let there = |path: PathBuf| match host_and_path(&path) {
+            Some((_, there)) => there.to_path_buf(),
+            None => path,
+        };
+        Self {
+            path: there(self.path),
+            chain: self.chain.into_iter().map(there).collect(),
+            marked: self.marked.into_iter().map(there).collect(),
+        }
+    }
 }
 
 impl OwnCommand {
@@ -87,6 +104,22 @@ impl OwnCommand {
         }
         parts(&words)?;
         Ok(words)
+    }
+
+    /// The files that its words name for these images.
+    #[must_use]
+    pub fn names<'a>(&self, fill: &'a Fill) -> Vec<&'a Path> {
+        let has = |place: &str| self.words.iter().any(|word| word.contains(place));
+        let mut files: Vec<&Path> = Vec::new();
+        if has(PATH) {
+            files.push(&fill.path);
+        }
+        for (place, of) in [(CHAIN, &fill.chain), (MARKED, &fill.marked)] {
+            if has(place) {
+                files.extend(of.iter().map(PathBuf::as_path));
+            }
+        }
+        files
     }
 
     /// The program and its words for these images. Whatever is in a file's name, it is a word or stays

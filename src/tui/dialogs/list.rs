@@ -7,6 +7,7 @@ use ratatui::layout::{Position, Rect};
 use ratatui::text::{Line, Span};
 use tui_input::Input;
 
+use crate::fleet::Program;
 use crate::forest::NodeId;
 use crate::host::shell_quoted;
 use crate::ops::Request;
@@ -16,6 +17,7 @@ use crate::tui::bindings::{self, Row, dialog};
 use crate::tui::config::{CommandOutput, Fill};
 use crate::tui::filter::Fuzzy;
 use crate::tui::forms::FormKind;
+use crate::tui::jobs::Task;
 use crate::tui::key::{Code, Key};
 use crate::tui::msg::Effect;
 use crate::tui::order::Sort;
@@ -392,13 +394,33 @@ impl ListMenu {
             chain: app.forest.chain(node.id).iter().filter_map(path).collect(),
             marked: app.targets().iter().filter_map(path).collect(),
         };
+        let mut reads = fill.chain.clone();
+        reads.extend(fill.marked.iter().cloned());
+        let named = command.names(&fill);
+        let mut of: Vec<Option<usize>> = named.iter().map(|path| app.hosts.of_path(path)).collect();
+        of.sort_unstable();
+        of.dedup();
+        let (at_host, fill) = match of.as_slice() {
+            [] | [None] => (None, fill),
+            [Some(host)] => (Some(*host), fill.there()),
+            _ => {
+                let text = "It names files of several machines: a command is run on one.";
+                context.app.warn(text);
+                return Next::Stay;
+            }
+        };
+        let host = at_host.and_then(|host| app.hosts.list.get(host));
         let words = command.filled(&fill);
         if command.confirm && !is_asked {
             let line: Vec<String> = words.iter().map(shell_quoted).collect();
+            let line = match host {
+                Some(host) => format!("{}: {}", host.name, line.join(" ")),
+                None => line.join(" "),
+            };
             *self = Self::by_key(
                 command.title,
                 vec![
-                    MenuItem::new("", line.join(" "), Choice::Explains),
+                    MenuItem::new("", line, Choice::Explains),
                     MenuItem::new("y", "run it", Choice::Run(at, true)),
                 ],
             );
@@ -406,18 +428,23 @@ impl ListMenu {
         }
         match command.place {
             CommandOutput::Screen => {
-                context.effects.push(Effect::OnScreen(words));
+                context.effects.push(match at_host {
+                    Some(at) => Effect::OnScreenThere(at, Program::Command(words)),
+                    None => Effect::OnScreen(words),
+                });
                 Next::Close
             }
-            CommandOutput::Job => {
-                let mut reads = fill.chain;
-                reads.extend(fill.marked);
-                Next::Command {
-                    title: command.title,
-                    words,
-                    reads,
-                }
-            }
+            CommandOutput::Job => Next::Command {
+                title: match host {
+                    Some(host) => format!("{}: {}", host.name, command.title),
+                    None => command.title,
+                },
+                task: match at_host {
+                    Some(at) => Task::CommandThere(at, words),
+                    None => Task::Command(words),
+                },
+                reads,
+            },
         }
     }
 }

@@ -63,8 +63,8 @@ pub enum Next {
     Command {
         /// What it is called.
         title: String,
-        /// The program and its words.
-        words: Vec<OsString>,
+        /// The program and its words, and where it is run.
+        task: Task,
         /// The files it reads.
         reads: Vec<PathBuf>,
     },

@@ -282,6 +282,8 @@ impl Talk {
                 Effect::Shell(dir) => {
                     self.lend(Command::new(shell()).current_dir(dir))?;
                 }
+                // It shows no host.
+                Effect::OnScreenThere(..) => {}
                 Effect::Mount(image, format) => self.mount(image, format)?,
                 Effect::Suspend => signal_hook::low_level::raise(SIGTSTP)?,
                 Effect::Redraw | Effect::Mouse(_) | Effect::Notify(_) => {}

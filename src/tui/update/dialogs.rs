@@ -67,13 +67,9 @@ pub(super) fn follow(ui: &mut Ui, next: Next, effects: &mut Vec<Effect>) {
             let image = ui.app.target().map(|node| node.id);
             open::fill(ui, image, kind, about.as_deref(), effects);
         }
-        Next::Command {
-            title,
-            words,
-            reads,
-        } => {
+        Next::Command { title, task, reads } => {
             ui.dialogs.close();
-            jobs::command(&mut ui.app, title, words, &reads, effects);
+            jobs::command(&mut ui.app, title, task, &reads, effects);
         }
         Next::FindFiles => ui.dialogs.open(FilesLine::find()),
         Next::FoundBy(name) => {

@@ -2,7 +2,7 @@
 //! agreed to, a look through tables, or a command of the person's own.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -154,18 +154,18 @@ pub(super) fn extract(app: &mut App, what: Extraction, effects: &mut Vec<Effect>
 pub(super) fn command(
     app: &mut App,
     title: String,
-    words: Vec<OsString>,
+    task: Task,
     reads: &[PathBuf],
     effects: &mut Vec<Effect>,
 ) {
     let files = Files::read(&app.forest, reads);
+    let (words, work) = match &task {
+        Task::Command(words) => (words, Work::Command(words.clone())),
+        Task::CommandThere(at, words) => (words, Work::CommandThere(*at, words.clone())),
+        _ => return,
+    };
     let line: Vec<String> = words.iter().map(shell_quoted).collect();
-    let id = app.jobs.add(
-        title.clone(),
-        Task::Command(words.clone()),
-        Work::Command(words),
-        files,
-    );
+    let id = app.jobs.add(title.clone(), task, work, files);
     app.note(Some(id), Kind::Step, &title);
     app.note(Some(id), Kind::Command, &line.join(" "));
     start_next(&mut app.jobs, effects);
@@ -190,7 +190,9 @@ pub(super) fn retry(ui: &mut Ui, title: String, task: Task, effects: &mut Vec<Ef
         Task::Check(images) => check(&mut ui.app, images, effects),
         Task::Compare(images) => compare(&mut ui.app, images, effects),
         Task::Extract(what) => extract(&mut ui.app, what, effects),
-        Task::Command(words) => command(&mut ui.app, title, words, &[], effects),
+        Task::Command(_) | Task::CommandThere(..) => {
+            command(&mut ui.app, title, task, &[], effects);
+        }
     }
 }
 

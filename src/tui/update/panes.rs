@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tui_input::Input;
 
+use crate::fleet::Program;
 use crate::forest::{Node, NodeId};
 use crate::tui::actions::{Action, Motion};
 use crate::tui::app::{App, Pane};
@@ -306,7 +307,10 @@ fn shell(app: &App, effects: &mut Vec<Effect>) {
     let dir = app.selected().and_then(|node| node.path.parent());
     let dir = dir.map(Path::to_path_buf);
     let dir = dir.or_else(|| app.settings.roots.first().cloned());
-    effects.extend(dir.map(Effect::Shell));
+    effects.extend(dir.map(|dir| match app.hosts.place_there(&dir) {
+        Some((at, dir)) => Effect::OnScreenThere(at, Program::Shell(dir)),
+        None => Effect::Shell(dir),
+    }));
 }
 
 fn mount(app: &App, effects: &mut Vec<Effect>) {

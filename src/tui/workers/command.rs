@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use crate::fleet::Program;
 use crate::host::{io_text, printable};
 use crate::ops::{Error, Note, NoteKind, Outcome, Progress};
 use crate::tui::msg::Msg;
@@ -15,7 +16,26 @@ use super::{Workers, done};
 impl Workers {
     /// Runs a program of the person's own; what it says is told when it ends.
     pub(super) fn command(&self, job: u64, words: &[OsString], progress: &Progress) {
-        let result = run_command(words, progress);
+        let name = words.first().map(printable).unwrap_or_default();
+        self.answer(Msg::Ended(job, run_command(words, &name, progress)));
+    }
+
+    /// The same on the host at this place.
+    pub(super) fn command_there(
+        &self,
+        job: u64,
+        at: usize,
+        words: Vec<OsString>,
+        progress: &Progress,
+    ) {
+        let result = match self.destination(at) {
+            Some(to) => {
+                let name = words.first().map(printable).unwrap_or_default();
+                let name = format!("{name} on {}", printable(&to.name));
+                run_command(&Program::Command(words).unseen(to), &name, progress)
+            }
+            None => Err(Error::failed("the host is not shown any more")),
+        };
         self.answer(Msg::Ended(job, result));
     }
 }
@@ -23,14 +43,14 @@ impl Workers {
 /// So much of what a program says is kept.
 const SAID: usize = 4096;
 
-fn run_command(words: &[OsString], progress: &Progress) -> Result<Outcome, Error> {
+/// Runs it to its end; it is called by this name in what is told of it.
+fn run_command(words: &[OsString], name: &str, progress: &Progress) -> Result<Outcome, Error> {
     let Some((program, more)) = words.split_first() else {
         return Err(Error::failed("there is no program to run".to_owned()));
     };
     let failed = |error: std::io::Error| {
         Error::failed(format!(
-            "{} cannot be run: {error}",
-            printable(program),
+            "{name} cannot be run: {error}",
             error = io_text(&error)
         ))
     };
@@ -56,7 +76,6 @@ fn run_command(words: &[OsString], progress: &Progress) -> Result<Outcome, Error
         thread::sleep(Duration::from_millis(50));
     };
     let words = last_words(said).unwrap_or_default();
-    let name = printable(program);
     if status.success() {
         let mut outcome = done(format!("{name} is done."));
         outcome.remarks = words

@@ -43,7 +43,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::facts::TrashEntry;
-use crate::fleet::{Dials, FarFolders, Peers};
+use crate::fleet::{Destination, Dials, FarFolders, Peers};
 use crate::forest::{Forest, KnownInsides, ScanOptions, refreshed};
 use crate::host::{Host, io_text, printable};
 use crate::image::{Format, Keys, Passphrases};
@@ -233,6 +233,11 @@ impl Workers {
         Some(workers.clone())
     }
 
+    /// How the host at this place is reached.
+    pub(super) fn destination(&self, at: usize) -> Option<&Destination> {
+        self.hosts.get(at).map(HostLine::to)
+    }
+
     /// Has a host scan its folders.
     fn scan_host(&self, query_id: QueryId, at: usize) {
         let Some(host) = self.hosts.get(at) else {
@@ -412,6 +417,9 @@ impl Workers {
                 Work::Compare(images) => self.spawn(move || me.compare(job, &images, &progress)),
                 Work::Extract(what) => self.spawn(move || me.extract(job, &what, &progress)),
                 Work::Command(words) => self.spawn(move || me.command(job, &words, &progress)),
+                Work::CommandThere(at, words) => {
+                    self.spawn(move || me.command_there(job, at, words, &progress));
+                }
             },
             Effect::Info(path) => {
                 // Its thread lives as long as this sender.
@@ -543,6 +551,7 @@ impl Workers {
             | Effect::Shell(_)
             | Effect::Mount(..)
             | Effect::OnScreen(_)
+            | Effect::OnScreenThere(..)
             | Effect::Suspend
             | Effect::Notify(_)
             | Effect::Redraw

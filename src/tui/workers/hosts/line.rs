@@ -81,6 +81,11 @@ impl HostLine {
         }
     }
 
+    /// How it is reached.
+    pub(crate) fn to(&self) -> &Destination {
+        &self.to
+    }
+
     pub(crate) fn new(host: &FarFolders, dials: Dials) -> Self {
         let to = host.to.clone();
         let (questions, asked) = unbounded();
