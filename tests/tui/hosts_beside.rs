@@ -50,6 +50,10 @@ fn what_is_in_the_trash_of_hosts_is_put_back_and_deleted_there() {
         hosts.home("one").join("b.qcow2").exists()
     });
     terminal.lose("[ Cancel ]");
+    terminal.until("its trash is empty", |_| {
+        let left = hosts.there("one", "trash list");
+        String::from_utf8_lossy(&left.stdout).contains("is empty")
+    });
     assert!(hosts.home("one").join("b.qcow2").exists());
     assert!(!hosts.home("two").join("b.qcow2").exists());
     terminal.press("T");
